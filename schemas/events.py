@@ -1,0 +1,212 @@
+"""The clickstream: every event type that may appear on the `events` topic.
+
+One struct per event type, told apart by the field ``type``. All types share one set of optional
+context fields, so that a feature can read ``event.item_id`` of any event; a type that cannot do
+without a field makes it required. Unknown fields are ignored, so producers may grow first.
+
+Times are event times. On the wire ``ts`` is epoch milliseconds or an RFC 3339 string with an
+offset; after `schemas.codec.decode_event` it is always an ``int`` of epoch milliseconds.
+
+Versions: a reader of version N reads every version <= N. A new optional field or event type does
+not raise ``schema_version``; a changed meaning does, and gets its conversion in the codec.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, ClassVar
+
+from msgspec import Meta, Struct
+
+SCHEMA_VERSION = 1
+
+Id = Annotated[str, Meta(min_length=1, max_length=128)]
+Name = Annotated[str, Meta(min_length=1, max_length=128)]
+Text = Annotated[str, Meta(max_length=2048)]
+Money = Annotated[float, Meta(ge=0.0, le=1e9)]
+Count = Annotated[int, Meta(ge=0, le=1_000_000)]
+Share = Annotated[float, Meta(ge=0.0, le=1.0)]
+DurationMs = Annotated[int, Meta(ge=0, le=7 * 86_400_000)]
+Scalar = Annotated[str, Meta(max_length=256)] | bool | int | float | None
+Properties = Annotated[dict[Annotated[str, Meta(max_length=64)], Scalar], Meta(max_length=64)]
+
+
+class EventBase(Struct, kw_only=True, tag_field="type", omit_defaults=True):
+    """Fields that every event has or may have.
+
+    Attributes
+    ----------
+    event_id
+        Unique per event; a repeat of a user's recent id is a duplicate and is ignored.
+    user_id
+        Visitor, also the key of the record: all events of a user are on one partition.
+    ts
+        Event time. Wire: epoch ms or RFC 3339; in the core: ``int`` epoch ms.
+    session_id
+        Visit, if the site knows it; otherwise visits are cut by inactivity.
+    tz_offset_min
+        Visitor's UTC offset in minutes, for local hour and weekday.
+    properties
+        The site's own fields, at most 64 scalars; readable as features.
+    """
+
+    type: ClassVar[str] = ""
+
+    event_id: Id
+    user_id: Id
+    ts: int | datetime
+    schema_version: Annotated[int, Meta(ge=1, le=SCHEMA_VERSION)] = SCHEMA_VERSION
+    session_id: Id | None = None
+    item_id: Id | None = None
+    category: Name | None = None
+    price: Money | None = None
+    quantity: Count | None = None
+    position: Count | None = None
+    url: Text | None = None
+    referrer: Text | None = None
+    user_agent: Text | None = None
+    device: Name | None = None
+    country: Name | None = None
+    region: Name | None = None
+    campaign: Name | None = None
+    tz_offset_min: Annotated[int, Meta(ge=-840, le=840)] | None = None
+    dwell_ms: DurationMs | None = None
+    depth: Share | None = None
+    properties: Properties | None = None
+
+
+class PageView(EventBase, tag="page_view"):
+    """A page was shown to the visitor."""
+
+    type: ClassVar[str] = "page_view"
+
+
+class Scroll(EventBase, kw_only=True, tag="scroll"):
+    """The visitor scrolled to ``depth`` (0 top, 1 bottom) of a page."""
+
+    type: ClassVar[str] = "scroll"
+    depth: Share
+
+
+class Search(EventBase, kw_only=True, tag="search"):
+    """The visitor searched the site."""
+
+    type: ClassVar[str] = "search"
+    query: Annotated[str, Meta(max_length=512)] = ""
+
+
+class Impression(EventBase, kw_only=True, tag="impression"):
+    """An item, teaser or ad was shown; ``propensity`` is the chance with which it was chosen."""
+
+    type: ClassVar[str] = "impression"
+    item_id: Id
+    propensity: Annotated[float, Meta(gt=0.0, le=1.0)] | None = None
+
+
+class Click(EventBase, kw_only=True, tag="click"):
+    """An item was clicked."""
+
+    type: ClassVar[str] = "click"
+    item_id: Id
+
+
+class AddToCart(EventBase, kw_only=True, tag="add_to_cart"):
+    """``quantity`` (default 1) pieces of an item were put into the basket."""
+
+    type: ClassVar[str] = "add_to_cart"
+    item_id: Id
+
+
+class RemoveFromCart(EventBase, kw_only=True, tag="remove_from_cart"):
+    """``quantity`` (default: all) pieces of an item were taken out of the basket."""
+
+    type: ClassVar[str] = "remove_from_cart"
+    item_id: Id
+
+
+class Purchase(EventBase, kw_only=True, tag="purchase"):
+    """An order; ``value`` is its total. The basket is empty afterwards."""
+
+    type: ClassVar[str] = "purchase"
+    order_id: Id | None = None
+    value: Money | None = None
+
+
+class RankRequest(EventBase, kw_only=True, tag="rank_request"):
+    """The site asks for an order of ``candidates`` for this visitor."""
+
+    type: ClassVar[str] = "rank_request"
+    candidates: Annotated[list[Id], Meta(max_length=1000)] = []
+    source: Name | None = None
+
+
+class BidRequest(EventBase, kw_only=True, tag="bid_request"):
+    """An exchange asks what an impression is worth; prices are CPM."""
+
+    type: ClassVar[str] = "bid_request"
+    floor: Money | None = None
+    slot_width: Count | None = None
+    slot_height: Count | None = None
+
+
+class BidWin(EventBase, kw_only=True, tag="bid_win"):
+    """The auction ``bid_id`` was won at ``win_price`` (CPM)."""
+
+    type: ClassVar[str] = "bid_win"
+    bid_id: Id
+    win_price: Money
+
+
+class BidLoss(EventBase, kw_only=True, tag="bid_loss"):
+    """The auction ``bid_id`` was lost; ``win_price`` (CPM) where the exchange tells it."""
+
+    type: ClassVar[str] = "bid_loss"
+    bid_id: Id
+    win_price: Money | None = None
+
+
+class Consent(EventBase, kw_only=True, tag="consent"):
+    """The visitor allowed or refused personalization."""
+
+    type: ClassVar[str] = "consent"
+    granted: bool
+
+
+class Custom(EventBase, kw_only=True, tag="custom"):
+    """Anything else a site wants to count; ``name`` says what."""
+
+    type: ClassVar[str] = "custom"
+    name: Name
+
+
+class Tick(Struct, kw_only=True, tag_field="type", tag="tick", omit_defaults=True):
+    """Moves a partition's stream time on while no visitor does; written by the worker itself.
+
+    It is in the log so that a replay closes the same windows at the same place.
+    """
+
+    type: ClassVar[str] = "tick"
+
+    ts: int | datetime
+    schema_version: Annotated[int, Meta(ge=1, le=SCHEMA_VERSION)] = SCHEMA_VERSION
+
+
+VisitorEvent = (
+    PageView
+    | Scroll
+    | Search
+    | Impression
+    | Click
+    | AddToCart
+    | RemoveFromCart
+    | Purchase
+    | RankRequest
+    | BidRequest
+    | BidWin
+    | BidLoss
+    | Consent
+    | Custom
+)
+Event = VisitorEvent | Tick
+
+EVENT_TYPES: tuple[str, ...] = tuple(cls.type for cls in EventBase.__subclasses__())
