@@ -28,6 +28,8 @@ Count = Annotated[int, Meta(ge=0, le=1_000_000)]
 Share = Annotated[float, Meta(ge=0.0, le=1.0)]
 DurationMs = Annotated[int, Meta(ge=0, le=7 * 86_400_000)]
 Scalar = Annotated[str, Meta(max_length=256)] | bool | int | float | None
+# RFC 3339 asks for an offset; a local time without one could mean any of 26 hours.
+Timestamp = int | Annotated[datetime, Meta(tz=True)]
 Properties = Annotated[dict[Annotated[str, Meta(max_length=64)], Scalar], Meta(max_length=64)]
 
 
@@ -54,7 +56,7 @@ class EventBase(Struct, kw_only=True, tag_field="type", omit_defaults=True):
 
     event_id: Id
     user_id: Id
-    ts: int | datetime
+    ts: Timestamp
     schema_version: Annotated[int, Meta(ge=1, le=SCHEMA_VERSION)] = SCHEMA_VERSION
     session_id: Id | None = None
     item_id: Id | None = None
@@ -187,7 +189,7 @@ class Tick(Struct, kw_only=True, tag_field="type", tag="tick", omit_defaults=Tru
 
     type: ClassVar[str] = "tick"
 
-    ts: int | datetime
+    ts: Timestamp
     schema_version: Annotated[int, Meta(ge=1, le=SCHEMA_VERSION)] = SCHEMA_VERSION
 
 

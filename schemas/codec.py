@@ -1,0 +1,164 @@
+"""The only place where bytes become structs and structs become bytes.
+
+msgspec decodes straight into validated structs; free-form JSON (declared by nobody) goes through
+orjson. Both refuse NaN and infinity, which JSON does not have. The size is checked first, so that
+the cost of a record is bounded before its first byte is read.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from schemas import dead_letters as why
+from schemas.events import Event, Tick, VisitorEvent
+from schemas.examples import Example
+from schemas.metrics import Accounting, Metric, Progress
+from schemas.scores import Score
+from schemas.user_state import PartitionMeta, UserState
+
+MAX_EVENT_BYTES = 65_536
+# An epoch in seconds reads as January 1970; clickstreams are younger than this.
+MIN_TS_MS = 946_684_800_000  # 2000-01-01T00:00:00Z
+# Clocks of browsers and collectors differ; a time further ahead would close everybody's windows.
+MAX_AHEAD_MS = 5 * 60_000
+
+
+class BadRecord(ValueError):
+    """The record is wrong; the stream goes on without it.
+
+    Attributes
+    ----------
+    reason
+        One of `schemas.dead_letters.REASONS`.
+    detail
+        What was expected and where; holds no value from the record.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+_event = msgspec.json.Decoder(Event)
+_score = msgspec.json.Decoder(Score)
+_example = msgspec.json.Decoder(Example)
+_metric: msgspec.json.Decoder[Accounting | Progress] = msgspec.json.Decoder(Metric)
+_user = msgspec.msgpack.Decoder(UserState)
+_meta = msgspec.msgpack.Decoder(PartitionMeta)
+_json = msgspec.json.Encoder()
+_msgpack = msgspec.msgpack.Encoder()
+
+
+def decode_event(value: bytes, *, record_ts_ms: int, max_bytes: int = MAX_EVENT_BYTES) -> VisitorEvent | Tick:
+    """Decode and validate one record of the `events` topic.
+
+    Parameters
+    ----------
+    value
+        The record's value. Tombstones (null) have no event in them and are the caller's to skip.
+    record_ts_ms
+        The record's Kafka timestamp, epoch ms; event times far ahead of it are refused.
+    max_bytes
+        Larger records are refused unread.
+
+    Returns
+    -------
+    VisitorEvent or Tick
+        With ``ts`` as int epoch ms.
+
+    Raises
+    ------
+    BadRecord
+        The record belongs on `events.dead`.
+    """
+    if len(value) > max_bytes:
+        raise BadRecord(why.TOO_LARGE, f"Expected at most {max_bytes} bytes, got {len(value)}")
+    try:
+        event = _event.decode(value)
+    except msgspec.ValidationError as error:
+        raise _invalid(error) from None
+    except msgspec.DecodeError as error:
+        raise BadRecord(why.NOT_JSON, str(error)) from None
+    except RecursionError:
+        raise BadRecord(why.TOO_DEEP, "Expected a flat object, got deeply nested JSON") from None
+    ts = event.ts
+    if type(ts) is not int:
+        ts = event.ts = epoch_ms(ts)  # type: ignore[arg-type]  # the union's other half is datetime
+    if ts < MIN_TS_MS:
+        raise BadRecord(why.TIME_TOO_OLD, f"Expected epoch milliseconds >= {MIN_TS_MS} - at `$.ts`; are these seconds?")
+    if ts > record_ts_ms + MAX_AHEAD_MS:
+        raise BadRecord(
+            why.TIME_AHEAD, f"Expected at most {MAX_AHEAD_MS} ms after the record's Kafka timestamp - at `$.ts`"
+        )
+    return event
+
+
+def _invalid(error: msgspec.ValidationError) -> BadRecord:
+    detail = str(error)
+    if detail.startswith("Invalid value") and detail.endswith("at `$.type`"):
+        return BadRecord(why.UNKNOWN_TYPE, "Expected a known event type - at `$.type`; use `custom` for your own")
+    return BadRecord(why.INVALID, detail)
+
+
+def epoch_ms(moment: datetime) -> int:
+    """Convert an aware datetime to epoch milliseconds."""
+    # timestamp() of an aware datetime is exact to the microsecond until the year 2255.
+    return round(moment.timestamp() * 1000)
+
+
+def encode_json(message: msgspec.Struct) -> bytes:
+    """Encode any wire struct as JSON."""
+    return _json.encode(message)
+
+
+def decode_score(value: bytes) -> Score:
+    """Decode a record of `scores`; raises BadRecord."""
+    try:
+        return _score.decode(value)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise BadRecord(why.INVALID, str(error)) from None
+
+
+def decode_example(value: bytes) -> Example:
+    """Decode a record of `examples`; raises BadRecord."""
+    try:
+        return _example.decode(value)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise BadRecord(why.INVALID, str(error)) from None
+
+
+def decode_metric(value: bytes) -> Accounting | Progress:
+    """Decode a record of `metrics`; raises BadRecord."""
+    try:
+        return _metric.decode(value)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise BadRecord(why.INVALID, str(error)) from None
+
+
+def encode_user_state(state: UserState) -> bytes:
+    """Pack a user's state for the store."""
+    return _msgpack.encode(state)
+
+
+def decode_user_state(blob: bytes) -> UserState:
+    """Unpack a user's state; raises BadRecord when the store holds something else."""
+    try:
+        return _user.decode(blob)
+    except msgspec.DecodeError as error:
+        raise BadRecord(why.INVALID, f"user state: {error}") from None
+
+
+def encode_partition_meta(meta: PartitionMeta) -> bytes:
+    """Pack a partition's meta data for the store."""
+    return _msgpack.encode(meta)
+
+
+def decode_partition_meta(blob: bytes) -> PartitionMeta:
+    """Unpack a partition's meta data; raises BadRecord."""
+    try:
+        return _meta.decode(blob)
+    except msgspec.DecodeError as error:
+        raise BadRecord(why.INVALID, f"partition meta: {error}") from None

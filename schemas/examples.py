@@ -1,0 +1,50 @@
+"""What the `examples` topic carries: a trigger's features as they were, and the label it got."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+EXAMPLES_VERSION = 1
+
+Use = Literal["both", "learn", "judge"]
+
+
+class Example(Struct, kw_only=True, omit_defaults=True):
+    """One labelled trigger, keyed on the topic by its objective.
+
+    Attributes
+    ----------
+    score_id
+        The score that was published for the trigger.
+    ts
+        Event time of the trigger, epoch ms.
+    features
+        As the model saw them at the trigger: name to finite value. Empty where ``use`` is "judge".
+    score, model_version
+        The prediction that was published, which is what progressive validation judges.
+    use
+        "both": judge the score by the label, then learn. "learn": a fake negative, learned only.
+        "judge": the window of a fake negative has ended, nothing is left to learn.
+    topic, partition, offset, seq
+        The record whose arrival released this example, and a counter within it. They only grow
+        within a partition, hence a learner can drop what a crash has repeated.
+    released_ts
+        Stream time at the release, epoch ms.
+    """
+
+    objective: str
+    score_id: str
+    ts: int
+    label: bool
+    features: dict[str, float]
+    score: float
+    model_version: int
+    topic: str
+    partition: int
+    offset: int
+    seq: int
+    released_ts: int
+    use: Use = "both"
+    schema_version: int = EXAMPLES_VERSION

@@ -1,0 +1,53 @@
+"""What the `metrics` topic carries: where every event went, and how well the models predict."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+METRICS_VERSION = 1
+
+
+class Accounting(Struct, kw_only=True, tag_field="kind", tag="accounting"):
+    """Where the records of one chunk went: ``events == scored + dead + sum(ignored)``.
+
+    Chunks of a partition follow each other without gaps. After a crash a chunk may start again at
+    the same ``first_offset``; the later message then replaces all that start at or behind it.
+    """
+
+    topic: str
+    partition: int
+    first_offset: int
+    next_offset: int
+    events: int
+    scored: int
+    dead: int
+    ignored: dict[str, int]
+    stream_time_ms: int
+    schema_version: int = METRICS_VERSION
+
+
+class Progress(Struct, kw_only=True, tag_field="kind", tag="progress"):
+    """Progressive validation of one objective: scores as published, judged when the label came.
+
+    Attributes
+    ----------
+    version
+        `examples` offset (exclusive) that these numbers cover.
+    base_log_loss
+        Log loss of always predicting the rate seen so far: the simple rule to beat.
+    """
+
+    objective: str
+    version: int
+    n: int
+    positives: int
+    learned: int
+    refused: int
+    log_loss: float | None
+    base_log_loss: float | None
+    auc: float | None
+    mean_score: float | None
+    schema_version: int = METRICS_VERSION
+
+
+Metric = Accounting | Progress

@@ -1,0 +1,49 @@
+"""What the `scores` topic carries: one message for each trigger and objective."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+SCORES_VERSION = 1
+
+
+class Score(Struct, kw_only=True, omit_defaults=True):
+    """A prediction, with all it takes to repeat and to explain it.
+
+    Attributes
+    ----------
+    score_id
+        ``topic-partition-offset:objective`` of the trigger. The same after a crash, so a reader
+        that keeps the first message of an id sees each score once.
+    ts
+        Event time of the trigger, epoch ms.
+    score
+        Probability of the outcome within the objective's window, 0 to 1.
+    model_version
+        The `examples` offset up to which (exclusive) the model had learned; 0: nothing yet.
+    reasons
+        Largest contributions first: (feature, its share of the logit).
+    flags
+        ``cold`` (the model has learned nothing yet), ``late`` (the trigger came after its window had closed).
+    source_ts
+        Kafka timestamp of the trigger's record, epoch ms; latency is counted from it.
+    """
+
+    score_id: str
+    event_id: str
+    user_id: str
+    ts: int
+    objective: str
+    score: float
+    model: str
+    model_version: int
+    reasons: list[tuple[str, float]]
+    topic: str
+    partition: int
+    offset: int
+    source_ts: int
+    session_id: str | None = None
+    item_id: str | None = None
+    propensity: float | None = None
+    flags: list[str] = []
+    schema_version: int = SCORES_VERSION

@@ -1,0 +1,93 @@
+"""What the state store holds for a user: accumulators, recent event ids, open attributions.
+
+Packed as msgpack arrays, because a shop has millions of users and each byte counts: an
+untouched slot costs one byte. The first field says by which layout to read the slots.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct
+
+
+class OpenAttribution(Struct, array_like=True):
+    """A trigger that waits for its outcome or for the end of its window.
+
+    Attributes
+    ----------
+    objective
+        Name of the objective.
+    offset
+        Offset of the trigger on its partition; the score_id follows from it.
+    key
+        Item or session that an outcome must share; empty when any outcome of the user counts.
+    ts
+        Event time of the trigger, epoch ms.
+    values
+        Compact feature values at the trigger, one per base feature, in the order of the layout.
+    score, model_version
+        As published.
+    hit
+        An outcome has come; the example waits for the end of the window.
+    """
+
+    objective: str
+    offset: int
+    key: str
+    ts: int
+    values: list[Any]
+    score: float
+    model_version: int
+    hit: bool = False
+
+
+class UserState(Struct, array_like=True):
+    """All that is known of one user on one partition.
+
+    Attributes
+    ----------
+    layout
+        First 32 bits of the hash of the feature declaration that the slots belong to.
+    last_ts
+        Highest event time folded, epoch ms.
+    recent_ids
+        Hashes of the user's last event ids, oldest first, to drop duplicates.
+    slots
+        Accumulators of the features, in the order of the layout; None: untouched.
+    outcome_ts
+        Highest event time of each event type that is an outcome, in the order of the layout.
+    open
+        Open attributions, in the order of their triggers' offsets.
+    """
+
+    layout: int
+    last_ts: int
+    recent_ids: list[int]
+    slots: list[Any]
+    outcome_ts: list[int]
+    open: list[OpenAttribution]
+
+
+class PartitionMeta(Struct, array_like=True):
+    """What the store holds for a partition beside its users and its next offset.
+
+    Attributes
+    ----------
+    layout
+        As in `UserState`, of the writer.
+    slot_keys
+        Names of the writer's slots, so that a later layout can take over those it still has.
+    outcome_types
+        Names of the event types behind ``UserState.outcome_ts``.
+    stream_time_ms
+        Highest event time seen, epoch ms.
+    open_count
+        Open attributions of all users of the partition.
+    """
+
+    layout: int
+    slot_keys: list[str]
+    outcome_types: list[str]
+    stream_time_ms: int
+    open_count: int
