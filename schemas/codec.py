@@ -42,7 +42,7 @@ class BadRecord(ValueError):
         self.detail = detail
 
 
-_event = msgspec.json.Decoder(Event)
+_event: msgspec.json.Decoder[VisitorEvent | Tick] = msgspec.json.Decoder(Event)
 _score = msgspec.json.Decoder(Score)
 _example = msgspec.json.Decoder(Example)
 _metric: msgspec.json.Decoder[Accounting | Progress] = msgspec.json.Decoder(Metric)
@@ -84,9 +84,8 @@ def decode_event(value: bytes, *, record_ts_ms: int, max_bytes: int = MAX_EVENT_
         raise BadRecord(why.NOT_JSON, str(error)) from None
     except RecursionError:
         raise BadRecord(why.TOO_DEEP, "Expected a flat object, got deeply nested JSON") from None
-    ts = event.ts
-    if type(ts) is not int:
-        ts = event.ts = epoch_ms(ts)  # type: ignore[arg-type]  # the union's other half is datetime
+    ts = event.ts if isinstance(event.ts, int) else epoch_ms(event.ts)
+    event.ts = ts
     if ts < MIN_TS_MS:
         raise BadRecord(why.TIME_TOO_OLD, f"Expected epoch milliseconds >= {MIN_TS_MS} - at `$.ts`; are these seconds?")
     if ts > record_ts_ms + MAX_AHEAD_MS:

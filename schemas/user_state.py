@@ -69,25 +69,37 @@ class UserState(Struct, array_like=True):
     open: list[OpenAttribution]
 
 
+class Layout(Struct, array_like=True, frozen=True):
+    """How the positional fields of a `UserState` are to be read.
+
+    Attributes
+    ----------
+    id
+        The value of ``UserState.layout``.
+    slot_keys
+        Names of the slots; a later layout takes over the slots whose names it still has.
+    outcome_types
+        Names of the event types behind ``UserState.outcome_ts``.
+    """
+
+    id: int
+    slot_keys: tuple[str, ...]
+    outcome_types: tuple[str, ...]
+
+
 class PartitionMeta(Struct, array_like=True):
     """What the store holds for a partition beside its users and its next offset.
 
     Attributes
     ----------
-    layout
-        As in `UserState`, of the writer.
-    slot_keys
-        Names of the writer's slots, so that a later layout can take over those it still has.
-    outcome_types
-        Names of the event types behind ``UserState.outcome_ts``.
+    layouts
+        Every layout by which a user's state may still be packed, newest first.
     stream_time_ms
         Highest event time seen, epoch ms.
     open_count
         Open attributions of all users of the partition.
     """
 
-    layout: int
-    slot_keys: list[str]
-    outcome_types: list[str]
+    layouts: list[Layout]
     stream_time_ms: int
     open_count: int

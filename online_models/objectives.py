@@ -1,0 +1,250 @@
+"""Objectives: what is predicted, declared under `objectives:` in the configuration.
+
+An objective names the events that are scored (trigger), the events that make a trigger positive
+(outcome), what the two must share (match), and how long an outcome may take (window).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_args
+
+from msgspec import Struct
+
+from online_models.errors import ConfigError
+from online_models.features.durations import parse_duration_ms
+from schemas.events import EVENT_TYPES
+
+Match = Literal["item", "session", "user"]
+Labels = Literal["at_window_end", "immediate"]
+Credit = Literal["all", "last"]
+
+MAX_WINDOW_MS = 30 * 86_400_000
+# Collectors deliver within seconds; an outcome may be this much out of order and still count.
+GRACE_MS = 5_000
+
+
+class Condition(Struct, frozen=True):
+    """A test of one feature's value that a trigger must pass.
+
+    Attributes
+    ----------
+    feature
+        Name of a declared feature, tested as extracted (after clip, transform and bins).
+    minimum, maximum
+        Inclusive bounds of a number; None: unbounded.
+    one_of
+        Accepted values of a category; empty: not tested.
+    """
+
+    feature: str
+    minimum: float | None = None
+    maximum: float | None = None
+    one_of: tuple[str, ...] = ()
+
+    def holds(self, value: float | int | str | None) -> bool:
+        """Tell whether `value` passes; a missing value never does."""
+        if value is None:
+            return False
+        if self.one_of:
+            return str(value) in self.one_of
+        if isinstance(value, str):
+            return False
+        return (self.minimum is None or value >= self.minimum) and (self.maximum is None or value <= self.maximum)
+
+
+class Objective(Struct, frozen=True, kw_only=True):
+    """One thing to predict.
+
+    Attributes
+    ----------
+    trigger, outcome
+        Event types.
+    match
+        What trigger and outcome share: the item, the session, or just the user.
+    window_ms
+        An outcome counts from the trigger's event time up to and including this much later.
+    grace_ms
+        How much longer the window is held open in stream time for events out of order.
+    labels
+        "at_window_end": both classes are learned when the window has closed. "immediate": every
+        trigger is learned as a negative at once and again as a positive when its outcome comes.
+    credit
+        "all": every open trigger that matches the outcome turns positive; "last": the latest only.
+    when
+        Conditions on the trigger.
+    features, without
+        The features its model sees: all, or those of ``features``, less those of ``without``.
+    model
+        Declaration of the model, see `online_models.estimators`.
+    prior
+        The score before anything is learned.
+    """
+
+    name: str
+    trigger: tuple[str, ...]
+    outcome: tuple[str, ...]
+    match: Match
+    window_ms: int
+    grace_ms: int = GRACE_MS
+    labels: Labels = "at_window_end"
+    credit: Credit = "all"
+    when: tuple[Condition, ...] = ()
+    features: tuple[str, ...] | None = None
+    without: tuple[str, ...] = ()
+    model: Mapping[str, Any]
+    prior: float = 0.5
+
+    @property
+    def closes_after_ms(self) -> int:
+        """Event time from a trigger until stream time closes its window."""
+        return self.window_ms + self.grace_ms
+
+    def feature_names(self, declared: Sequence[str]) -> list[str]:
+        """Select, in order, the declared features that this objective's model sees."""
+        chosen = declared if self.features is None else [name for name in declared if name in self.features]
+        return [name for name in chosen if name not in self.without]
+
+
+_KEYS = frozenset(
+    (
+        "trigger",
+        "outcome",
+        "match",
+        "window",
+        "grace",
+        "labels",
+        "credit",
+        "when",
+        "features",
+        "without",
+        "model",
+        "prior",
+    )
+)
+
+
+def parse_objectives(declaration: object, *, features: Sequence[str]) -> list[Objective]:
+    """Read the `objectives:` section.
+
+    Parameters
+    ----------
+    declaration
+        Mapping of name to objective, as read from YAML.
+    features
+        Names of the declared features.
+
+    Raises
+    ------
+    ConfigError
+        With the path of the wrong value below `objectives`.
+    """
+    if not isinstance(declaration, Mapping) or not declaration:
+        raise ConfigError((), "Expected at least one objective, such as `click: {trigger: impression, outcome: click}`")
+    return [_Reader(str(name), body).objective(features) for name, body in declaration.items()]
+
+
+class _Reader:
+    """Reads one objective's keys and says which of them is wrong."""
+
+    def __init__(self, name: str, body: object) -> None:
+        if not isinstance(body, Mapping):
+            raise ConfigError((name,), "Expected a mapping with `trigger`, `outcome`, `match` and `window`")
+        unknown = sorted(set(map(str, body)) - _KEYS)
+        if unknown:
+            raise ConfigError((name, unknown[0]), f"Unknown key; expected one of: {', '.join(sorted(_KEYS))}")
+        self.name = name
+        self.body: Mapping[str, Any] = body
+
+    def objective(self, features: Sequence[str]) -> Objective:
+        return Objective(
+            name=self.name,
+            trigger=self.event_types("trigger"),
+            outcome=self.event_types("outcome"),
+            match=self.choice("match", get_args(Match)),
+            window_ms=self.duration("window", low=1, high=MAX_WINDOW_MS),
+            grace_ms=self.duration("grace", low=0, high=MAX_WINDOW_MS, default=GRACE_MS),
+            labels=self.choice("labels", get_args(Labels), default="at_window_end"),
+            credit=self.choice("credit", get_args(Credit), default="all"),
+            when=self.conditions(features),
+            features=self.names("features", features) if "features" in self.body else None,
+            without=self.names("without", features) if "without" in self.body else (),
+            model=self.model(),
+            prior=self.prior(),
+        )
+
+    def wrong(self, message: str, *path: str | int) -> ConfigError:
+        return ConfigError((self.name, *path), message)
+
+    def required(self, key: str) -> Any:
+        if key not in self.body:
+            raise self.wrong(f"`{key}` is missing")
+        return self.body[key]
+
+    def strings(self, key: str, value: object) -> tuple[str, ...]:
+        values = value if isinstance(value, list) else [value]
+        if not values or not all(isinstance(one, str) for one in values):
+            raise self.wrong("Expected a name or a list of names", key)
+        return tuple(values)
+
+    def event_types(self, key: str) -> tuple[str, ...]:
+        types = self.strings(key, self.required(key))
+        for one in types:
+            if one not in EVENT_TYPES:
+                raise self.wrong(f"Unknown event type {one!r}; expected one of: {', '.join(EVENT_TYPES)}", key)
+        return types
+
+    def choice(self, key: str, allowed: tuple[str, ...], default: str | None = None) -> Any:
+        value = self.required(key) if default is None else self.body.get(key, default)
+        if value not in allowed:
+            raise self.wrong(f"Expected one of {', '.join(allowed)}, got {value!r}", key)
+        return value
+
+    def duration(self, key: str, *, low: int, high: int, default: int | None = None) -> int:
+        if default is not None and key not in self.body:
+            return default
+        try:
+            value = parse_duration_ms(self.required(key))
+        except ValueError as error:
+            raise self.wrong(str(error), key) from None
+        if not low <= value <= high:
+            raise self.wrong(f"Expected a duration from {low} ms to {high // 86_400_000} days, got {value} ms", key)
+        return value
+
+    def names(self, key: str, features: Sequence[str]) -> tuple[str, ...]:
+        chosen = self.strings(key, self.body[key])
+        for name in chosen:
+            if name not in features:
+                raise self.wrong(f"No feature is called {name!r}", key)
+        return chosen
+
+    def conditions(self, features: Sequence[str]) -> tuple[Condition, ...]:
+        declared = self.body.get("when", {})
+        if not isinstance(declared, Mapping):
+            raise self.wrong("Expected a mapping of feature to test, such as `visit_views: {min: 2}`", "when")
+        return tuple(self.condition(str(name), test, features) for name, test in declared.items())
+
+    def condition(self, name: str, test: object, features: Sequence[str]) -> Condition:
+        if name not in features:
+            raise self.wrong(f"No feature is called {name!r}", "when", name)
+        if not isinstance(test, Mapping) or not test or set(test) - {"min", "max", "in"}:
+            raise self.wrong("Expected `{min: …}`, `{max: …}`, both, or `{in: […]}`", "when", name)
+        accepted = test.get("in", [])
+        if not isinstance(accepted, list):
+            raise self.wrong("Expected a list", "when", name, "in")
+        for bound in ("min", "max"):
+            if bound in test and (isinstance(test[bound], bool) or not isinstance(test[bound], int | float)):
+                raise self.wrong("Expected a number", "when", name, bound)
+        return Condition(name, test.get("min"), test.get("max"), tuple(str(one) for one in accepted))
+
+    def model(self) -> Mapping[str, Any]:
+        model = self.body.get("model", {"name": "ftrl"})
+        if not isinstance(model, Mapping) or not isinstance(model.get("name"), str):
+            raise self.wrong("Expected a mapping with a `name`, such as `{name: ftrl, alpha: 0.05}`", "model")
+        return model
+
+    def prior(self) -> float:
+        value = self.body.get("prior", 0.5)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 < value < 1.0:
+            raise self.wrong("Expected a probability above 0 and below 1", "prior")
+        return float(value)

@@ -1,0 +1,389 @@
+"""ScoringCore: the one place that says fold, extract, predict, attribute.
+
+One core serves one partition of the events topic. It is a state machine: a batch of events and the
+states of the users in it go in; scores, examples and the changed states come out. It knows no
+broker, no store and no clock, so live traffic, replay and recovery run the very same code.
+
+The order within one event, and why:
+
+1. Stream time moves on and closes the windows that ended *before* this event.
+2. A repeated event id, or an event too late to matter, is passed over; nothing changes.
+3. The event is joined to the open triggers of its user: a trigger must not see its own outcome, so
+   outcomes are joined before the event itself can become a trigger.
+4. The event is folded into the user's accumulators, then features are extracted, so that they
+   include the event itself and nothing behind it in the log.
+5. Each objective that it triggers is scored by the replica, and the trigger waits for its label.
+
+How records are cut into batches changes no result: nothing above looks at the batch.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from online_models.attribution import (
+    MAX_OPEN_PER_PARTITION,
+    MAX_OPEN_PER_USER,
+    Timers,
+    mark_outcome,
+    match_key,
+)
+from online_models.bound import BoundObjective, Replica, by_event_type
+from online_models.duplicates import remember
+from online_models.features import FeatureSet
+from online_models.objectives import Objective
+from online_models.records import DecodedBatch
+from schemas.events import EventBase, Tick
+from schemas.examples import Example, Use
+from schemas.metrics import Accounting
+from schemas.scores import Score
+from schemas.user_state import Layout, OpenAttribution, PartitionMeta, UserState
+
+# An event this much behind the stream comes from a stuck device; its visit is long over.
+MAX_LATE_MS = 24 * 3_600_000
+# Users whose state is packed by a layout older than this many changes of the features start anew.
+REMEMBERED_LAYOUTS = 8
+
+TICK, TOMBSTONE, DUPLICATE, LATE = "tick", "tombstone", "duplicate", "late"
+NO_TRIGGER, CONDITION = "no_trigger", "condition_not_met"
+
+
+class StepResult(NamedTuple):
+    """What a batch leads to; nothing of it has been published or stored yet."""
+
+    scores: list[Score]
+    examples: list[Example]
+    accounting: Accounting
+    changed_users: dict[str, UserState]
+    changed_timers: dict[str, int | None]
+    notes: Counter[str]
+
+
+class ScoringCore:
+    """Scores the events of one partition and labels what it has scored.
+
+    Parameters
+    ----------
+    topic, partition
+        The partition that this core serves; they are part of every score_id.
+    features, objectives, replicas
+        What to compute; ``replicas`` has one model for each objective, by name.
+    meta, timers
+        What the store held for the partition; None and empty for a new one.
+    """
+
+    def __init__(
+        self,
+        *,
+        topic: str,
+        partition: int,
+        features: FeatureSet,
+        objectives: Sequence[Objective],
+        replicas: Mapping[str, Replica],
+        meta: PartitionMeta | None = None,
+        timers: Mapping[str, int] | None = None,
+        n_reasons: int = 3,
+        max_open_per_user: int = MAX_OPEN_PER_USER,
+        max_open_per_partition: int = MAX_OPEN_PER_PARTITION,
+    ) -> None:
+        self.topic = topic
+        self.partition = partition
+        self._features = features
+        self._n_reasons = n_reasons
+        self._max_open_per_user = max_open_per_user
+        self._max_open_per_partition = max_open_per_partition
+        bound = [BoundObjective(one, features, replicas[one.name]) for one in objectives]
+        self._objectives = {one.objective.name: one for one in bound}
+        self._by_trigger = by_event_type(bound, lambda objective: objective.trigger)
+        self._by_outcome = by_event_type(bound, lambda objective: objective.outcome)
+        self._outcome_index = {kind: index for index, kind in enumerate(sorted(self._by_outcome))}
+        self._outcomes_of = {
+            one.objective.name: [self._outcome_index[kind] for kind in one.objective.outcome] for one in bound
+        }
+        self._layout = Layout(int(features.hash[:8], 16), tuple(features.slot_keys), tuple(self._outcome_index))
+        known = list(meta.layouts) if meta else []
+        self._layouts = {one.id: one for one in known} | {self._layout.id: self._layout}
+        self._known_layouts = [self._layout, *(one for one in known if one.id != self._layout.id)]
+        self._timers = Timers((timers or {}).items())
+        self._open_count = meta.open_count if meta else 0
+        self.stream_time_ms = meta.stream_time_ms if meta else 0
+
+    @property
+    def open_count(self) -> int:
+        """Triggers of this partition that wait for their label."""
+        return self._open_count
+
+    def meta(self) -> PartitionMeta:
+        """Return what the store must hold beside users and offset to continue from here."""
+        return PartitionMeta(self._known_layouts[:REMEMBERED_LAYOUTS], self.stream_time_ms, self._open_count)
+
+    def users_of(self, batch: DecodedBatch) -> list[str]:
+        """Return the users whose state `step` will need: those in the batch, and those whose window ends in it."""
+        users: dict[str, None] = {}
+        latest = self.stream_time_ms
+        for _, _, event in batch.events:
+            if event.ts > latest:  # type: ignore[operator]  # decoded: int
+                latest = event.ts  # type: ignore[assignment]
+            if not isinstance(event, Tick):
+                users[event.user_id] = None
+        users.update(dict.fromkeys(self._timers.due_until(latest)))
+        return list(users)
+
+    def adopt(self, user: UserState) -> UserState:
+        """Bring a stored state to the current layout, in place; what it no longer knows starts empty."""
+        if user.layout == self._layout.id:
+            return user
+        old = self._layouts.get(user.layout)
+        old_slots, old_types = (old.slot_keys, old.outcome_types) if old else ((), ())
+        seen = dict(zip(old_types, user.outcome_ts, strict=False))
+        user.slots = self._features.migrate(user.slots, list(old_slots))
+        user.outcome_ts = [seen.get(kind, 0) for kind in self._outcome_index]
+        # Their values stand in the order of the old layout; a wrong example would be worse than none.
+        self._open_count -= len(user.open)
+        user.open = []
+        user.layout = self._layout.id
+        return user
+
+    def step(self, batch: DecodedBatch, users: dict[str, UserState]) -> StepResult:
+        """Process a batch.
+
+        Parameters
+        ----------
+        users
+            States of ``users_of(batch)`` by user id, `adopt`-ed; unknown users are missing. The
+            core changes them in place and adds new ones.
+
+        Returns
+        -------
+        StepResult
+            To be published, then stored. After a failure in between, repeat the I/O, never the step.
+        """
+        out = _Output(users)
+        for offset, source_ts, event in batch.events:
+            out.offset, out.seq = offset, 0
+            if event.ts > self.stream_time_ms:  # type: ignore[operator]  # decoded: int
+                self._advance(event.ts, out)  # type: ignore[arg-type]
+            if isinstance(event, Tick):
+                out.ignored[TICK] += 1
+            else:
+                self._visit(event, source_ts, out)
+        if batch.tombstones:
+            out.ignored[TOMBSTONE] = batch.tombstones
+        accounting = Accounting(
+            topic=self.topic,
+            partition=self.partition,
+            first_offset=batch.first_offset,
+            next_offset=batch.next_offset,
+            events=batch.count,
+            scored=out.scored,
+            dead=len(batch.dead_letters),
+            ignored=dict(out.ignored),
+            stream_time_ms=self.stream_time_ms,
+        )
+        return StepResult(out.scores, out.examples, accounting, out.changed, self._timers.take_changed(), out.notes)
+
+    def _advance(self, now_ms: int, out: _Output) -> None:
+        """Move stream time on and close every window that ended before it, earliest first."""
+        self.stream_time_ms = now_ms
+        for user_id in self._timers.pop_due(now_ms):
+            user = out.users.get(user_id)
+            if user is None:  # its key has outlived its time to live in the store
+                self._timers.set(user_id, None)
+                out.notes["state_expired"] += 1
+                continue
+            still_open = []
+            for one in user.open:
+                if self._due_ms(one) > now_ms:
+                    still_open.append(one)
+                else:
+                    self._close(one, out)
+            self._keep_open(user_id, user, still_open)
+            out.changed[user_id] = user
+
+    def _due_ms(self, one: OpenAttribution) -> int:
+        bound = self._objectives.get(one.objective)
+        # An objective that left the configuration closes at once, unlabelled.
+        return one.ts + bound.objective.closes_after_ms + 1 if bound else 0
+
+    def _keep_open(self, user_id: str, user: UserState, still_open: list[OpenAttribution]) -> None:
+        self._open_count -= len(user.open) - len(still_open)
+        user.open = still_open
+        self._timers.set(user_id, min(map(self._due_ms, still_open)) if still_open else None)
+
+    def _close(self, one: OpenAttribution, out: _Output) -> None:
+        bound = self._objectives.get(one.objective)
+        if bound is None:
+            out.notes["objective_gone"] += 1
+        elif not bound.immediate:
+            self._release(bound, one, label=one.hit, use="both", out=out)
+        elif not one.hit:
+            self._release(bound, one, label=False, use="judge", out=out)
+
+    def _visit(self, event: EventBase, source_ts: int, out: _Output) -> None:
+        """Process one event of a visitor."""
+        ts: int = event.ts  # type: ignore[assignment]  # decoded: int
+        if ts < self.stream_time_ms - MAX_LATE_MS:
+            out.ignored[LATE] += 1
+            return
+        user = out.users.get(event.user_id)
+        if user is None:
+            user = out.users[event.user_id] = self._new_user()
+        if not remember(user.recent_ids, event.event_id):
+            out.ignored[DUPLICATE] += 1
+            return
+        out.changed[event.user_id] = user
+        self._join_outcome(event, ts, user, out)
+        self._features.fold(user.slots, event)
+        if ts > user.last_ts:
+            user.last_ts = ts
+        self._score(event, ts, source_ts, user, out)
+        index = self._outcome_index.get(event.type)
+        if index is not None and ts > user.outcome_ts[index]:
+            user.outcome_ts[index] = ts
+
+    def _new_user(self) -> UserState:
+        return UserState(
+            layout=self._layout.id,
+            last_ts=0,
+            recent_ids=[],
+            slots=[None] * len(self._layout.slot_keys),
+            outcome_ts=[0] * len(self._outcome_index),
+            open=[],
+        )
+
+    def _join_outcome(self, event: EventBase, ts: int, user: UserState, out: _Output) -> None:
+        """Turn the user's open triggers positive that this event is the outcome of."""
+        if not user.open:
+            return
+        for bound in self._by_outcome.get(event.type, ()):
+            key = match_key(bound.objective, event)
+            if key is None:
+                continue
+            for one in mark_outcome(bound.objective, user.open, key, ts):
+                if bound.immediate:
+                    self._release(bound, one, label=True, use="both", out=out)
+
+    def _score(self, event: EventBase, ts: int, source_ts: int, user: UserState, out: _Output) -> None:
+        """Score the event for each objective that it triggers."""
+        triggered = self._by_trigger.get(event.type)
+        if not triggered:
+            out.ignored[NO_TRIGGER] += 1
+            return
+        values = self._features.extract(user.slots, event)
+        scored = False
+        for bound in triggered:
+            if bound.applies(values):
+                scored = True
+                self._score_objective(bound, event, ts, source_ts, values, user, out)
+        if scored:
+            out.scored += 1
+        else:
+            out.ignored[CONDITION] += 1
+
+    def _score_objective(
+        self,
+        bound: BoundObjective,
+        event: EventBase,
+        ts: int,
+        source_ts: int,
+        values: list[Any],
+        user: UserState,
+        out: _Output,
+    ) -> None:
+        objective, replica = bound.objective, bound.replica
+        p, reasons = replica.score_one(bound.vectorize(values), self._n_reasons)
+        p = bound.corrected(p)
+        score = Score(
+            score_id=f"{self.topic}-{self.partition}-{out.offset}:{objective.name}",
+            event_id=event.event_id,
+            user_id=event.user_id,
+            ts=ts,
+            objective=objective.name,
+            score=p,
+            model=replica.name,
+            model_version=replica.version,
+            reasons=reasons,
+            topic=self.topic,
+            partition=self.partition,
+            offset=out.offset,
+            source_ts=source_ts,
+            session_id=event.session_id,
+            item_id=event.item_id,
+            propensity=getattr(event, "propensity", None),
+        )
+        if replica.version == 0:
+            score.flags = [*score.flags, "cold"]
+        out.scores.append(score)
+        self._open(bound, score, event, values, user, out)
+
+    def _open(
+        self,
+        bound: BoundObjective,
+        score: Score,
+        event: EventBase,
+        values: list[Any],
+        user: UserState,
+        out: _Output,
+    ) -> None:
+        """Let the trigger wait for its label, if it can still get an honest one."""
+        objective = bound.objective
+        key = match_key(objective, event)
+        due_ms = score.ts + objective.closes_after_ms + 1
+        if key is None:
+            out.notes["no_match_key"] += 1
+        elif due_ms <= self.stream_time_ms:
+            score.flags = [*score.flags, "late"]
+            out.notes["window_over"] += 1
+        elif any(user.outcome_ts[index] >= score.ts for index in self._outcomes_of[objective.name]):
+            # Out of order: an outcome may be in the features already, and would give the label away.
+            out.notes["outcome_first"] += 1
+        elif self._open_count >= self._max_open_per_partition:
+            out.notes["open_full"] += 1
+        else:
+            one = OpenAttribution(objective.name, score.offset, key, score.ts, values, score.score, score.model_version)
+            if len(user.open) >= self._max_open_per_user:
+                self._keep_open(event.user_id, user, user.open[1:])
+                out.notes["open_cut"] += 1
+            user.open.append(one)
+            self._open_count += 1
+            self._timers.earlier(event.user_id, due_ms)
+            if bound.immediate:
+                self._release(bound, one, label=False, use="learn", out=out)
+
+    def _release(self, bound: BoundObjective, one: OpenAttribution, *, label: bool, use: Use, out: _Output) -> None:
+        """Send a labelled trigger to the learner."""
+        out.examples.append(
+            Example(
+                objective=one.objective,
+                score_id=f"{self.topic}-{self.partition}-{one.offset}:{one.objective}",
+                ts=one.ts,
+                label=label,
+                features={} if use == "judge" else bound.vectorize(one.values),
+                score=one.score,
+                model_version=one.model_version,
+                topic=self.topic,
+                partition=self.partition,
+                offset=out.offset,
+                seq=out.seq,
+                released_ts=self.stream_time_ms,
+                use=use,
+            )
+        )
+        out.seq += 1
+
+
+class _Output:
+    """Collects what one step leads to, and where in the log it stands."""
+
+    def __init__(self, users: dict[str, UserState]) -> None:
+        self.users = users
+        self.scores: list[Score] = []
+        self.examples: list[Example] = []
+        self.changed: dict[str, UserState] = {}
+        self.ignored: Counter[str] = Counter()
+        self.notes: Counter[str] = Counter()
+        self.scored = 0
+        self.offset = 0
+        self.seq = 0
