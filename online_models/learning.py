@@ -1,0 +1,212 @@
+"""LearningCore: the one place that says judge first, then learn.
+
+One core learns one objective from the `examples` topic. It is a state machine like the scoring core:
+examples go in, publications of the model come out. Its version is the offset of the next example,
+so a version names exactly the examples behind a model and can be rebuilt from them.
+
+A crash of a scorer repeats examples; they carry the source record that released them, and those at or
+below the one already learned from that partition are dropped. A crash of the learner itself starts
+again at its checkpoint, which holds all of its state and the offset to read on from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec import Struct
+
+from online_models.distribution import Distributor
+from online_models.estimators import Estimator
+from online_models.evaluation import ProgressiveMetrics
+from online_models.guard import refusal
+from schemas.codec import BadRecord
+from schemas.dead_letters import INVALID
+from schemas.examples import Example
+from schemas.metrics import Progress
+
+CHECKPOINT_FORMAT = 1
+
+
+class Publication(NamedTuple):
+    """A version of the model on its way to the scorers."""
+
+    version: int
+    records: list[tuple[bytes, bytes]]
+
+
+class Checkpoint(Struct, array_like=True):
+    """All of a learner's state, in one blob."""
+
+    format: int
+    objective: str
+    lineage: str
+    next_offset: int
+    since_publication: int
+    learned: int
+    refused: int
+    sources: dict[str, tuple[int, int]]
+    estimator: bytes
+    distributor: Any
+    metrics: Any
+
+
+_pack = msgspec.msgpack.Encoder().encode
+_unpack = msgspec.msgpack.Decoder(Checkpoint).decode
+
+
+class LearningCore:
+    """Learns one objective, one example at a time.
+
+    Parameters
+    ----------
+    objective
+        Its name.
+    lineage
+        Hash of the declarations of the features and of the model. A checkpoint of another lineage
+        keeps its place in the log, but not its model.
+    publish_examples
+        A version is published after this many learned examples; the shell may ask for more.
+    """
+
+    def __init__(
+        self,
+        objective: str,
+        *,
+        lineage: str,
+        estimator: Estimator,
+        distributor: Distributor,
+        publish_examples: int,
+    ) -> None:
+        self.objective = objective
+        self.lineage = lineage
+        self.next_offset = 0
+        self.learned = 0
+        self.refused = 0
+        self.repeated = 0
+        self._estimator = estimator
+        self._distributor = distributor
+        self._metrics = ProgressiveMetrics()
+        self._publish_examples = publish_examples
+        self._since_publication = 0
+        self._sources: dict[str, tuple[int, int]] = {}
+
+    def step(self, examples: Sequence[tuple[int, Example]]) -> list[Publication]:
+        """Judge and learn examples in the order of the log.
+
+        Parameters
+        ----------
+        examples
+            (offset on `examples`, example) of this objective; those below `next_offset` are dropped.
+
+        Returns
+        -------
+        list of Publication
+            One for each time that `publish_examples` were learned; the places do not depend on how
+            the examples were cut into chunks.
+        """
+        publications = []
+        for offset, example in examples:
+            if offset < self.next_offset:
+                continue
+            self.next_offset = offset + 1
+            if self._is_repeat(example):
+                self.repeated += 1
+                continue
+            if example.use != "learn":
+                self._metrics.update(example.label, example.score)
+            if example.use != "judge":
+                self._learn(example)
+            if self._since_publication >= self._publish_examples:
+                publications.append(self._publish())
+        return publications
+
+    def _is_repeat(self, example: Example) -> bool:
+        source = f"{example.topic}-{example.partition}"
+        released = (example.offset, example.seq)
+        if released <= self._sources.get(source, (-1, -1)):
+            return True
+        self._sources[source] = released
+        return False
+
+    def _learn(self, example: Example) -> None:
+        if refusal(example.features) is not None:
+            self.refused += 1
+            return
+        self._estimator.learn_one(example.features, example.label)
+        self.learned += 1
+        self._since_publication += 1
+
+    def publish_pending(self) -> Publication | None:
+        """Publish what was learned since the last publication; None if that is nothing."""
+        return self._publish() if self._since_publication else None
+
+    def _publish(self) -> Publication:
+        self._since_publication = 0
+        return Publication(self.next_offset, self._distributor.publish(self._estimator, version=self.next_offset))
+
+    def progress(self) -> Progress:
+        """Return the progressive validation of the scores as they were published."""
+        metrics = self._metrics
+        return Progress(
+            objective=self.objective,
+            version=self.next_offset,
+            n=metrics.n,
+            positives=metrics.positives,
+            learned=self.learned,
+            refused=self.refused,
+            log_loss=metrics.log_loss,
+            base_log_loss=metrics.base_log_loss,
+            auc=metrics.auc,
+            mean_score=metrics.mean_score,
+        )
+
+    def checkpoint(self) -> bytes:
+        """Return all of the state; a core restored from it goes on bit for bit the same."""
+        return _pack(
+            Checkpoint(
+                CHECKPOINT_FORMAT,
+                self.objective,
+                self.lineage,
+                self.next_offset,
+                self._since_publication,
+                self.learned,
+                self.refused,
+                self._sources,
+                self._estimator.to_bytes(),
+                self._distributor.state(),
+                self._metrics.state(),
+            )
+        )
+
+    def restore(self, blob: bytes) -> bool:
+        """Take up a checkpoint.
+
+        Returns
+        -------
+        bool
+            False if it is of another lineage: the place in the log is taken over, the model is new.
+
+        Raises
+        ------
+        BadRecord
+            The blob is no checkpoint of this objective.
+        """
+        try:
+            saved = _unpack(blob)
+        except msgspec.DecodeError as error:
+            raise BadRecord(INVALID, f"checkpoint: {error}") from None
+        if saved.format != CHECKPOINT_FORMAT or saved.objective != self.objective:
+            raise BadRecord(INVALID, f"checkpoint: expected format {CHECKPOINT_FORMAT} of objective {self.objective}")
+        self.next_offset = saved.next_offset
+        self._sources = saved.sources
+        if saved.lineage != self.lineage:
+            return False
+        self._since_publication = saved.since_publication
+        self.learned = saved.learned
+        self.refused = saved.refused
+        self._estimator.restore(saved.estimator)
+        self._distributor.restore(saved.distributor)
+        self._metrics.restore(saved.metrics)
+        return True

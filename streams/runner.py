@@ -1,0 +1,166 @@
+"""run_batch: the way of a chunk through one partition, shared by live, replay and recovery.
+
+    records -> decode -> load states -> step -> publish -> save -> the offset that may be acknowledged
+
+Live passes Redis and Kafka, replay a dict and a file, recovery an output that publishes nothing;
+nothing else differs. The order is what keeps the promises: what is published is acknowledged by the
+broker before the offset moves, and the offset moves in the same write as the state. A crash in
+between repeats one batch, with the same score ids.
+
+The pure step is done once. When the store or the broker is away, only that I/O is repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Protocol
+
+from online_models.bound import Replica
+from online_models.records import DecodedBatch, Record, decode_batch
+from online_models.scoring import ScoringCore, StepResult
+from schemas.codec import (
+    decode_partition_meta,
+    decode_user_state,
+    encode_partition_meta,
+    encode_user_state,
+)
+from schemas.user_state import UserState
+from streams.settings import Settings
+from streams.stores import PartitionId, StateStore
+
+Attempt = Callable[[Callable[[], Awaitable[object]], str], Awaitable[object]]
+
+
+class Output(Protocol):
+    """Where a batch's results go."""
+
+    async def publish(self, batch: DecodedBatch, result: StepResult, *, partition: PartitionId) -> None:
+        """Publish and wait until it is safe; raises Unavailable."""
+
+
+class Session:
+    """One partition while this process owns it: its core, the states at hand, its place in the log.
+
+    Attributes
+    ----------
+    next_offset
+        The offset behind the last stored batch: where to read on.
+    stored_offset
+        What the store holds, to compare and set; None while it holds nothing.
+    publish_from
+        Records below this offset were published by an earlier life of the partition; while they
+        are replayed to rebuild a lost store, nothing is published.
+    """
+
+    def __init__(
+        self,
+        partition: PartitionId,
+        core: ScoringCore,
+        store: StateStore,
+        *,
+        stored_offset: int | None,
+        cache_users: int,
+        max_event_bytes: int,
+    ) -> None:
+        self.partition = partition
+        self.core = core
+        self.store = store
+        self.stored_offset = stored_offset
+        self.next_offset = stored_offset or 0
+        self.publish_from = 0
+        self._cache_users = cache_users
+        self._max_event_bytes = max_event_bytes
+        self._users: dict[str, UserState] = {}
+
+    async def run_batch(self, records: Sequence[Record], output: Output, attempt: Attempt) -> StepResult | None:
+        """Score a chunk and store its effects.
+
+        Parameters
+        ----------
+        records
+            Consecutive records of the partition; those below `next_offset` are passed over.
+        attempt
+            Runs one I/O step and repeats it while it raises Unavailable.
+
+        Returns
+        -------
+        StepResult or None
+            None if every record had been processed before.
+
+        Raises
+        ------
+        Fenced
+            Another process owns the partition; drop this session.
+        """
+        if records[0].offset < self.next_offset:
+            records = [record for record in records if record.offset >= self.next_offset]
+            if not records:
+                return None
+        batch = decode_batch(
+            records,
+            topic=self.partition.topic,
+            partition=self.partition.partition,
+            max_bytes=self._max_event_bytes,
+        )
+        await self._load(self.core.users_of(batch), attempt)
+        result = self.core.step(batch, self._users)
+        if batch.next_offset > self.publish_from:
+            await attempt(lambda: output.publish(batch, result, partition=self.partition), "publish")
+        await self._save(batch.next_offset, result, attempt)
+        return result
+
+    async def _load(self, user_ids: list[str], attempt: Attempt) -> None:
+        users = self._users
+        missing = [user_id for user_id in user_ids if user_id not in users]
+        if missing and self.stored_offset is not None:
+            blobs = await attempt(lambda: self.store.load_users(self.partition, missing), "load")
+            for user_id, blob in zip(missing, blobs, strict=True):  # type: ignore[call-overload]
+                if blob is not None:
+                    users[user_id] = self.core.adopt(decode_user_state(blob))
+        for user_id in user_ids:  # those in use move to the end; eviction takes from the front
+            user = users.pop(user_id, None)
+            if user is not None:
+                users[user_id] = user
+
+    async def _save(self, next_offset: int, result: StepResult, attempt: Attempt) -> None:
+        changed = {user_id: encode_user_state(user) for user_id, user in result.changed_users.items()}
+        meta = encode_partition_meta(self.core.meta())
+        await attempt(
+            lambda: self.store.save(
+                self.partition,
+                expected_offset=self.stored_offset,
+                next_offset=next_offset,
+                meta=meta,
+                users=changed,
+                timers=result.changed_timers,
+            ),
+            "save",
+        )
+        self.stored_offset = self.next_offset = next_offset
+        for user_id in list(self._users)[: max(0, len(self._users) - self._cache_users)]:
+            del self._users[user_id]
+
+
+async def open_session(
+    partition: PartitionId, settings: Settings, store: StateStore, replicas: Mapping[str, Replica], attempt: Attempt
+) -> Session:
+    """Take up a partition where the store says that it was left."""
+    record = await attempt(lambda: store.load_partition(partition), "load")
+    core = ScoringCore(
+        topic=partition.topic,
+        partition=partition.partition,
+        features=settings.features,
+        objectives=settings.objectives,
+        replicas=replicas,
+        meta=decode_partition_meta(record.meta) if record else None,  # type: ignore[attr-defined]
+        timers=record.timers if record else None,  # type: ignore[attr-defined]
+        n_reasons=settings.worker.n_reasons,
+    )
+    return Session(
+        partition,
+        core,
+        store,
+        stored_offset=record.next_offset if record else None,  # type: ignore[attr-defined]
+        cache_users=settings.worker.cache_users,
+        max_event_bytes=settings.worker.max_event_bytes,
+    )

@@ -1,0 +1,130 @@
+"""What a worker tells about itself: Prometheus metrics, and a snapshot for `/status` and the demo."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from online_models.scoring import StepResult
+from schemas.metrics import Progress
+from schemas.scores import Score
+
+# From a batch that waits for nothing to a backlog of a minute.
+_LATENCY_BUCKETS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, float("inf"))
+_RECENT_LATENCIES = 4096
+_RECENT_SCORES = 20
+
+
+class Telemetry:
+    """Counters and gauges of one worker, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.events = self._counter("events", "Records of the events topic, by where they went.", "outcome")
+        self.ignored = self._counter("ignored", "Valid records that were passed over, by rule.", "rule")
+        self.notes = self._counter("attribution_notes", "Triggers that get no label, by cause.", "cause")
+        self.scores = self._counter("scores", "Scores published.", "objective")
+        self.examples = self._counter("examples", "Labelled examples released.", "objective", "label")
+        self.learned = self._counter("learned_examples", "Examples that a model has learned.", "objective")
+        self.refused = self._counter("refused_examples", "Examples that the guard kept from the model.", "objective")
+        self.outages = self._counter("outages", "Times that a dependency was away.", "step")
+        self.chunks = Histogram(
+            "streamscore_chunk_seconds",
+            "Time from a chunk's hand-over until its state is stored.",
+            registry=self.registry,
+            buckets=_LATENCY_BUCKETS,
+        )
+        self.latency = Histogram(
+            "streamscore_score_latency_seconds",
+            "Time from the Kafka timestamp of an event to the publishing of its score.",
+            registry=self.registry,
+            buckets=_LATENCY_BUCKETS,
+        )
+        self.lag = self._gauge("lag_records", "Records that wait on a partition.", "topic", "partition")
+        self.open = self._gauge("open_attributions", "Triggers that wait for their label.", "partition")
+        self.stream_time = self._gauge("stream_time_seconds", "Highest event time seen.", "partition")
+        self.version = self._gauge("model_version", "Version of the scorer's model.", "objective")
+        self.quality = self._gauge("progressive", "Progressive validation of the learner.", "objective", "metric")
+        self.assigned = self._gauge("assigned_partitions", "Partitions that this worker owns.", "topic")
+        self._totals = {"events": 0, "scored": 0, "ignored": 0, "dead": 0, "scores": 0, "examples": 0, "learned": 0}
+        self._latencies: deque[float] = deque(maxlen=_RECENT_LATENCIES)
+        self._recent: deque[Score] = deque(maxlen=_RECENT_SCORES)
+        self._progress: dict[str, Progress] = {}
+        self._started = time.time()
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"streamscore_{name}", text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(f"streamscore_{name}", text, labels, registry=self.registry)
+
+    def batch_done(self, result: StepResult, *, seconds: float, open_count: int) -> None:
+        """Count a batch whose results are published and stored."""
+        accounting = result.accounting
+        ignored = sum(accounting.ignored.values())
+        self.events.labels("scored").inc(accounting.scored)
+        self.events.labels("ignored").inc(ignored)
+        self.events.labels("dead").inc(accounting.dead)
+        for rule, count in accounting.ignored.items():
+            self.ignored.labels(rule).inc(count)
+        for cause, count in result.notes.items():
+            self.notes.labels(cause).inc(count)
+        for example in result.examples:
+            self.examples.labels(example.objective, str(example.label).lower()).inc()
+        self.chunks.observe(seconds)
+        self.open.labels(str(accounting.partition)).set(open_count)
+        self.stream_time.labels(str(accounting.partition)).set(accounting.stream_time_ms / 1000)
+        self._observe_scores(result.scores)
+        totals = self._totals
+        totals["events"] += accounting.events
+        totals["scored"] += accounting.scored
+        totals["ignored"] += ignored
+        totals["dead"] += accounting.dead
+        totals["scores"] += len(result.scores)
+        totals["examples"] += len(result.examples)
+
+    def _observe_scores(self, scores: Sequence[Score]) -> None:
+        now_ms = time.time() * 1000
+        for score in scores:
+            self.latency.observe(max(0.0, now_ms - score.source_ts) / 1000)
+            self.scores.labels(score.objective).inc()
+        self._latencies.extend(now_ms - score.source_ts for score in scores)
+        self._recent.extend(scores[-_RECENT_SCORES:])
+
+    def learned_done(self, progress: Progress, *, learned: int, refused: int) -> None:
+        """Count what a learner has learned, and show how well its scores were."""
+        name = progress.objective
+        self.learned.labels(name).inc(learned)
+        self.refused.labels(name).inc(refused)
+        self._totals["learned"] += learned
+        self._progress[name] = progress
+        for metric in ("log_loss", "base_log_loss", "auc"):
+            value = getattr(progress, metric)
+            if value is not None:
+                self.quality.labels(name, metric).set(value)
+
+    def exposition(self) -> bytes:
+        """Return the metrics in the Prometheus text format."""
+        return generate_latest(self.registry)
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return what `/status` shows."""
+        latencies = np.array(self._latencies) if self._latencies else None
+        return {
+            "uptime_s": round(time.time() - self._started, 1),
+            "totals": dict(self._totals),
+            "latency_ms": None
+            if latencies is None
+            else {"p50": float(np.percentile(latencies, 50)), "p99": float(np.percentile(latencies, 99))},
+            "objectives": {name: _plain(progress) for name, progress in self._progress.items()},
+            "recent_scores": [_plain(score) for score in self._recent],
+        }
+
+
+def _plain(message: Any) -> dict[str, Any]:
+    return {name: getattr(message, name) for name in message.__struct_fields__}
