@@ -180,6 +180,8 @@ class ScoringCore:
             scored=out.scored,
             dead=len(batch.dead_letters),
             ignored=dict(out.ignored),
+            scores=len(out.scores),
+            examples=len(out.examples),
             stream_time_ms=self.stream_time_ms,
         )
         return StepResult(out.scores, out.examples, accounting, out.changed, self._timers.take_changed(), out.notes)
