@@ -1,0 +1,109 @@
+"""One actor for each owned partition: strictly in order within it, overlapping with the others.
+
+A Faust agent hands chunks over and returns at once; here they wait in the partition's queue, which
+the transport bounds, since it hands out no more than a few chunks before one is acknowledged.
+
+Three kinds of fault, three consequences:
+
+- a bad record is a dead letter, decided inside the step;
+- a dependency that is away (`Unavailable`): the one I/O step is repeated with back-off, the
+  partition waits, the others go on as far as they can;
+- anything else is our own fault: nothing is acknowledged, and the worker ends with an error, to
+  start again from what is stored.
+
+`Fenced` means that another worker has taken the partition: what is held here is dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from streams.logs import log_event
+from streams.stores import Fenced
+
+logger = logging.getLogger("streamscore.actors")
+
+# After this long a revoked partition's batch is left to the fence: its late write will be refused.
+_STOP_SECONDS = 5.0
+
+
+class Chunk(Protocol):
+    """What the transport hands over."""
+
+    @property
+    def partition(self) -> int: ...
+    def acknowledge(self) -> bool: ...
+
+
+class Actor[C: Chunk]:
+    """Works through the chunks of one partition.
+
+    Parameters
+    ----------
+    name
+        The partition, for logs.
+    work
+        Processes one chunk; returning means that its effects are stored.
+    on_fenced
+        Called when another owner was found; must arrange for the partition to be taken up anew.
+    on_failure
+        Called with an error that is our own fault; must end the worker.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        work: Callable[[C], Awaitable[None]],
+        *,
+        on_fenced: Callable[[], None],
+        on_failure: Callable[[BaseException], None],
+    ) -> None:
+        self.name = name
+        self._work = work
+        self._on_fenced = on_fenced
+        self._on_failure = on_failure
+        self._queue: asyncio.Queue[C] = asyncio.Queue()
+        self._task = asyncio.create_task(self._run(), name=f"partition {name}")
+
+    def put(self, chunk: C) -> None:
+        """Queue a chunk; the transport bounds how many can wait."""
+        self._queue.put_nowait(chunk)
+
+    async def stop(self) -> None:
+        """Let the chunk at hand come to its end, if it does soon, and drop the rest."""
+        while not self._queue.empty():
+            self._queue.get_nowait()
+        self._stopping = True
+        if self._idle:
+            self._task.cancel()
+        done, _ = await asyncio.wait([self._task], timeout=_STOP_SECONDS)
+        if not done:
+            log_event(logger, logging.WARNING, "partition did not come to rest, left to the fence", partition=self.name)
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    _stopping = False
+    _idle = False
+
+    async def _run(self) -> None:
+        while not self._stopping:
+            self._idle = True
+            chunk = await self._queue.get()
+            self._idle = False
+            try:
+                await self._work(chunk)
+            except Fenced as fenced:
+                log_event(logger, logging.WARNING, "partition has another owner", partition=self.name, why=str(fenced))
+                self._on_fenced()
+                return
+            except asyncio.CancelledError:
+                raise
+            except Exception as error:  # our own fault, whatever it is
+                log_event(logger, logging.ERROR, "processing failed, the worker stops", partition=self.name)
+                logger.exception("traceback")
+                self._on_failure(error)
+                return
+            chunk.acknowledge()
