@@ -1,0 +1,88 @@
+"""What an agent gets: a run of records of one partition, undecoded."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import faust
+from aiokafka import ConsumerRecord
+from faust.types import TP, AppT, EventT, Message
+
+from streams.offsets import Delivery
+
+
+class RecordChunk:
+    """Consecutive records of one partition, to be processed in order and acknowledged as one.
+
+    Attributes
+    ----------
+    records
+        aiokafka's records as they came; never empty. The receiver owns the list.
+    first_offset
+        Offset of the first record. May lie behind the previous chunk's `next_offset`: logs have holes.
+    next_offset
+        Where reading goes on behind this chunk: store it with the state, and name it in ``start_offsets``.
+    epoch
+        Counts the partition's revocations and rewinds. The same offsets come again under a higher one.
+    """
+
+    __slots__ = ("_delivery", "_on_acknowledged", "first_offset", "next_offset", "partition", "records", "topic")
+
+    def __init__(
+        self,
+        tp: TP,
+        records: list[ConsumerRecord[bytes | None, bytes | None]],
+        delivery: Delivery,
+        on_acknowledged: Callable[[TP, Delivery], bool],
+    ) -> None:
+        self.topic, self.partition = tp
+        self.records = records
+        self.first_offset = delivery.first_offset
+        self.next_offset = delivery.next_offset
+        self._delivery = delivery
+        self._on_acknowledged = on_acknowledged
+
+    @property
+    def tp(self) -> TP:
+        return TP(self.topic, self.partition)
+
+    @property
+    def epoch(self) -> int:
+        return self._delivery.epoch
+
+    def acknowledge(self) -> bool:
+        """Say that this chunk's effects are safe, so that its offsets may be committed.
+
+        Call it in the worker's event loop, once the state is saved; several chunks may be acknowledged in any order.
+
+        Returns
+        -------
+        bool
+            False when the partition was revoked or rewound in the meantime. Then the chunk does not count, its
+            records are or will be delivered again (maybe elsewhere), and what is held for the partition is stale.
+        """
+        return self._on_acknowledged(self.tp, self._delivery)
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __repr__(self) -> str:
+        return f"<RecordChunk {self.topic}-{self.partition} [{self.first_offset}, {self.next_offset})>"
+
+
+class RecordSchema(faust.Schema[Any, Any]):
+    """Hands a chunk through as it is: no key, nothing decoded."""
+
+    def compile(self, app: AppT, **_: Any) -> Callable[..., Awaitable[EventT[Any]]]:
+        create_event = app.create_event
+
+        async def decode(message: Message, *, propagate: bool = False) -> EventT[Any]:
+            return create_event(None, message.value, None, message)
+
+        return decode
+
+
+def record_schema() -> RecordSchema:
+    """Return a schema for a topic that is read in chunks: ``app.topic("events", schema=record_schema())``."""
+    return RecordSchema()

@@ -1,0 +1,255 @@
+"""The consumer's own thread: takes fetched records out of aiokafka, chunk by chunk and partition by partition.
+
+The thread decides whether a partition may be read. A partition is *readable* under an epoch, and for one
+assignment: both are noted in the same step as the seek, and checked in the same step in which records are taken.
+So records that were read before a seek or a rebalance can never be mistaken for those read after it, whatever
+requests are on their way between the two event loops.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from time import monotonic
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.consumer.fetcher import Fetcher
+from aiokafka.consumer.subscription_state import Assignment
+from aiokafka.errors import ConsumerStoppedError, IllegalStateError, KafkaError
+from aiokafka.structs import OffsetAndMetadata
+from faust.exceptions import ImproperlyConfigured
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+
+from streams.transport.options import TransportOptions
+
+if TYPE_CHECKING:
+    from streams.transport.driver import Transport
+
+_T = TypeVar("_T")
+
+POLL_CHUNKS = 4  # chunks one poll may return in all, so that the thread stays free for heartbeats
+
+
+class Fetched(NamedTuple):
+    """Records of one partition, or none when only the position moved (transaction markers, compaction)."""
+
+    tp: TP
+    epoch: int
+    records: list[ConsumerRecord[bytes | None, bytes | None]]
+    next_offset: int
+
+
+class LogEnd(NamedTuple):
+    """What the latest fetch response said about a partition; None before the first one."""
+
+    end: int | None
+    fetched_at_ms: int | None
+
+
+class RebalanceListener(driver.ConsumerRebalanceListener):
+    """Makes every partition unreadable before Faust, or the application, hears of a rebalance."""
+
+    _thread: RecordThread
+
+    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> Any:
+        self._thread.forget_positions()
+        return super().on_partitions_revoked(revoked)
+
+
+class RecordThread(driver.AIOKafkaConsumerThread):
+    """aiokafka's consumer in a thread of its own; every public coroutine is called from the worker's loop."""
+
+    transport: Transport
+    options: TransportOptions
+    _consumer: AIOKafkaConsumer | None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.options = self.transport.options
+        self._readable: dict[TP, tuple[int, Assignment]] = {}
+        self._waiter: asyncio.Future[None] | None = None
+        self._woken = False
+        self._turn = 0
+
+    # -- lifecycle
+
+    def _create_worker_consumer(self, transport: driver.Transport) -> AIOKafkaConsumer:
+        consumer = super()._create_worker_consumer(transport)
+        # Faust fixes these in a long call that also holds the credentials and group settings, which we want.
+        consumer._fetch_max_wait_ms = self.options.fetch_max_wait_ms
+        consumer._fetch_min_bytes = self.options.fetch_min_bytes
+        consumer._isolation_level = self.options.isolation_level
+        return consumer
+
+    def _create_client_consumer(self, transport: driver.Transport) -> AIOKafkaConsumer:
+        raise ImproperlyConfigured("Record chunks need a consumer group; client_only apps take the kafka:// transport")
+
+    async def on_thread_stop(self) -> None:
+        if self._method_queue is not None:
+            await self._method_queue.stop()
+        consumer = self._consumer
+        if consumer is None:
+            return
+        try:
+            # A group in the middle of a rebalance would keep us until all its members have joined.
+            await asyncio.wait_for(consumer.stop(), self.options.stop_timeout_s)
+        except TimeoutError:
+            self.log.info("Left the group without waiting for the broker's answer")
+            await consumer._client.close()
+        except KafkaError as error:
+            self.log.warning("Leaving the group failed: %r", error)
+
+    def close(self) -> None:
+        """Do nothing: Faust would close the client in the wrong event loop; `on_thread_stop` uses the right one."""
+
+    async def run(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
+        """Await ``coroutine`` in the thread. Faust's method queue would let two calls run at a time."""
+        try:
+            future = asyncio.run_coroutine_threadsafe(coroutine, self.thread_loop)
+        except RuntimeError as error:  # the thread's loop is closed
+            coroutine.close()
+            raise ConsumerStoppedError from error
+        return await asyncio.wrap_future(future)
+
+    # -- positions
+
+    def _assignment(self) -> Assignment | None:
+        subscription = self._ensure_consumer()._subscription.subscription
+        return None if subscription is None else subscription.assignment
+
+    def forget_positions(self) -> None:
+        """Let nothing be read until it is positioned again; in the thread."""
+        self._readable.clear()
+
+    async def seek_to(self, tp: TP, offset: int, epoch: int) -> bool:
+        """Read ``tp`` from ``offset`` on, under ``epoch``. False when the partition is not ours."""
+
+        async def seek() -> bool:
+            assignment = self._assignment()
+            if assignment is None or not assignment.active or tp not in assignment.tps:
+                return False
+            self._ensure_consumer().seek(_aiokafka_tp(tp), offset)
+            self._readable[tp] = (epoch, assignment)
+            return True
+
+        return await self.run(seek())
+
+    async def locate(self, tp: TP, epoch: int) -> int | None:
+        """Read ``tp`` from its committed offset on, else from where ``auto_offset_reset`` says; return that offset.
+
+        None when the partition is not ours, or is taken away meanwhile.
+        """
+
+        async def locate() -> int | None:
+            assignment = self._assignment()
+            if assignment is None or tp not in assignment.tps:
+                return None
+            try:
+                await self._ensure_consumer().position(_aiokafka_tp(tp))
+            except IllegalStateError:
+                return None
+            if not assignment.active:
+                return None
+            self._readable[tp] = (epoch, assignment)
+            return int(assignment.state_value(tp).position)
+
+        return await self.run(locate())
+
+    def log_end(self, tp: TP) -> LogEnd:
+        """Return what the latest fetch response said. Reads plain attributes, hence from any thread."""
+        assignment = self._assignment()
+        state = None if assignment is None else assignment.state_value(tp)
+        if state is None:
+            return LogEnd(None, None)
+        end = state.highwater
+        if self.options.isolation_level == "read_committed" and state.lso is not None and state.lso >= 0:
+            end = state.lso  # records behind it cannot be read yet, so they are no lag
+        return LogEnd(end, state.timestamp)
+
+    # -- records
+
+    async def poll(self, wanted: Sequence[tuple[TP, int]], *, timeout_s: float) -> list[Fetched]:
+        """Return at most one chunk of each wanted partition, as soon as there is any.
+
+        Parameters
+        ----------
+        wanted
+            Partitions with room, and the epoch the caller takes them to be in.
+        timeout_s
+            How long to wait for records. `wake` ends the wait early.
+        """
+        return await self.run(self._poll(wanted, timeout_s))
+
+    def wake(self) -> None:
+        """Make a waiting `poll` return, because more partitions are wanted now. From any thread."""
+        self.thread_loop.call_soon_threadsafe(self._wake)
+
+    def _wake(self) -> None:
+        self._woken = True
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def _poll(self, wanted: Sequence[tuple[TP, int]], timeout_s: float) -> list[Fetched]:
+        consumer = self._ensure_consumer()
+        fetcher = consumer._fetcher
+        deadline = monotonic() + timeout_s
+        with consumer._subscription.fetch_context():  # tells aiokafka that we are alive (max_poll_interval)
+            while True:
+                if consumer._closed or fetcher._closed:
+                    raise ConsumerStoppedError
+                consumer._coordinator.check_errors()  # otherwise an authorization error would be waited on for ever
+                fetched = await self._take(fetcher, wanted)
+                remaining = deadline - monotonic()
+                if fetched or self._woken or remaining <= 0:
+                    self._woken = False
+                    return fetched
+                self._waiter = fetcher._create_fetch_waiter()
+                await asyncio.wait([self._waiter], timeout=remaining)
+                if self._waiter.done():
+                    self._waiter.result()
+                else:
+                    self._waiter.cancel()
+
+    async def _take(self, fetcher: Fetcher, wanted: Sequence[tuple[TP, int]]) -> list[Fetched]:
+        assignment = self._assignment()
+        if assignment is None or fetcher._subscriptions.reassignment_in_progress:
+            return []
+        fetched: list[Fetched] = []
+        room = POLL_CHUNKS * self.options.chunk_records
+        self._turn += 1  # another partition is first each time, so that a full poll starves none
+        start = self._turn % max(1, len(wanted))
+        for tp, epoch in (*wanted[start:], *wanted[:start]):
+            if tp not in fetcher._records or self._readable.get(tp) != (epoch, assignment):
+                continue
+            state = assignment.state_value(tp)
+            before = state.position if state.has_valid_position else None
+            # With a timeout of 0 and no reassignment this never gives up control, so nothing can come between.
+            taken = await fetcher.fetched_records([tp], timeout=0, max_records=self.options.chunk_records)
+            records = taken.get(tp, [])
+            if state.has_valid_position and (records or state.position != before):
+                fetched.append(Fetched(tp, epoch, records, state.position))
+                room -= len(records)
+            if room <= 0:
+                break
+        return fetched
+
+    # -- commits
+
+    async def commit_offsets(self, offsets: Mapping[TP, int]) -> None:
+        """Commit; raises KafkaError or TimeoutError when the broker did not say yes."""
+
+        async def commit() -> None:
+            await asyncio.wait_for(
+                self._ensure_consumer().commit(
+                    {_aiokafka_tp(tp): OffsetAndMetadata(offset, "") for tp, offset in offsets.items()}
+                ),
+                self.options.commit_timeout_s,
+            )
+
+        await self.run(commit())
+
+
+def _aiokafka_tp(tp: TP) -> TopicPartition:
+    return TopicPartition(tp.topic, tp.partition)
