@@ -1,0 +1,39 @@
+"""Turns expected errors into one sentence that says what to do."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from streams.settings import InvalidSettings
+
+
+class UserError(Exception):
+    """Something that the user can put right; the message says how."""
+
+
+@contextmanager
+def friendly() -> Iterator[None]:
+    """End the process with status 1 and a plain sentence on an expected error."""
+    from aiokafka.errors import KafkaConnectionError, KafkaError
+
+    from streams.stores import Unavailable
+
+    try:
+        yield
+    except InvalidSettings as error:
+        _end(str(error))
+    except UserError as error:
+        _end(str(error))
+    except KafkaConnectionError as error:
+        _end(f"Kafka cannot be reached: {error}. Is the address in kafka.bootstrap_servers right?")
+    except (KafkaError, Unavailable) as error:
+        _end(f"{type(error).__name__}: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _end(message: str) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(1)

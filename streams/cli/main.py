@@ -1,0 +1,36 @@
+"""The command `streamscore`: one file a group of commands, imported when it is used."""
+
+from __future__ import annotations
+
+import typer
+
+from streams.cli import dead, demo, feeding, tail, topics, working
+
+app = typer.Typer(
+    name="streamscore",
+    help="Score every event of a clickstream while the visitor is still there, and learn from what happens next.\n\n"
+    "Try it: `streamscore demo` needs no Kafka and no Redis of yours.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+app.command("demo")(demo.demo)
+app.command("worker")(working.worker)
+app.command("check")(working.check)
+app.command("feed")(feeding.feed)
+app.command("tail")(tail.tail)
+app.add_typer(topics.app, name="topics")
+app.add_typer(dead.app, name="dead")
+
+
+def main() -> None:
+    """Run the command line; expected errors end with one sentence and status 1, never with a traceback."""
+    from streams.cli.errors import friendly
+
+    with friendly():
+        app()
+
+
+if __name__ == "__main__":
+    main()

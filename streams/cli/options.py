@@ -1,0 +1,41 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import os
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from streams.cli.errors import UserError
+from streams.settings import Settings, load_settings
+
+ConfigOption = Annotated[
+    str,
+    typer.Option(
+        "--config",
+        "-c",
+        help="The configuration: a file, or the name of a shipped one (`shop`, `globo`).",
+        envvar="STREAMSCORE_CONFIG",
+        show_default=True,
+    ),
+]
+
+
+def config_path(name: str) -> Path:
+    """Find a configuration by path, or among those that come with the package."""
+    path = Path(name)
+    if path.exists():
+        return path
+    shipped = Path(str(files("streams"))) / "configs" / f"{name}.yaml"
+    if shipped.exists():
+        return shipped
+    known = ", ".join(sorted(one.stem for one in shipped.parent.glob("*.yaml")))
+    raise UserError(f"There is no configuration {name!r}: neither a file nor one of {known}")
+
+
+def settings_of(name: str) -> Settings:
+    """Load a configuration together with the environment."""
+    return load_settings(config_path(name), os.environ)

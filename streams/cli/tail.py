@@ -1,0 +1,60 @@
+"""`streamscore tail`: watch a topic."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from streams.cli.options import ConfigOption, settings_of
+
+TopicName = Literal["scores", "events", "examples", "metrics", "dead"]
+
+
+def tail(
+    topic: Annotated[TopicName, typer.Argument(help="Which topic to watch.")],
+    config: ConfigOption = "scoring.yaml",
+    from_start: Annotated[bool, typer.Option("--from-start", help="Begin with the oldest message kept.")] = False,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=0, help="End after this many; 0: never.")] = 0,
+    json: Annotated[bool, typer.Option("--json", help="The messages as they are, one a line.")] = False,
+) -> None:
+    """Show messages as they come; Ctrl-C ends it.
+
+    For scores: when, who, which objective, how likely, by which model version, and why.
+    """
+    asyncio.run(_tail(topic, config, from_start, limit, json))
+
+
+async def _tail(topic: TopicName, config: str, from_start: bool, limit: int, json: bool) -> None:
+    from streams.reading import reader
+
+    settings = settings_of(config)
+    console = Console(highlight=False)
+    shown = 0
+    name = getattr(settings.topics, topic).name
+    async with reader(settings.kafka, [name], from_end=not from_start) as consumer:
+        async for record in consumer:
+            value = record.value or b""
+            console.print(
+                value.decode("utf-8", "replace") if json else escape(_line(topic, value)),
+                soft_wrap=True,
+                markup=not json,
+            )
+            shown += 1
+            if shown == limit:
+                return
+
+
+def _line(topic: TopicName, value: bytes) -> str:
+    if topic != "scores":
+        return value[:500].decode("utf-8", "replace")
+    from schemas.codec import BadRecord, decode_score
+    from streams.presenting import score_line
+
+    try:
+        return score_line(decode_score(value))
+    except BadRecord as bad:
+        return f"unreadable: {bad.detail}"

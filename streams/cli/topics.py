@@ -1,0 +1,33 @@
+"""`streamscore topics`: make the topics that the configuration names."""
+
+from __future__ import annotations
+
+import asyncio
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from streams.cli.options import ConfigOption, settings_of
+
+app = typer.Typer(help="Create the topics of a configuration.", no_args_is_help=True)
+
+
+@app.callback()
+def group() -> None:
+    """Create the topics of a configuration."""
+
+
+@app.command()
+def create(config: ConfigOption = "scoring.yaml") -> None:
+    """Create the topics that are missing; those that exist are left as they are.
+
+    Needs the permission to create topics. `models` is made compacted.
+    """
+    from streams.admin import create_topics
+
+    reports = asyncio.run(create_topics(settings_of(config)))
+    table = Table("topic", "partitions", "")
+    for report in reports:
+        table.add_row(report.name, str(report.partitions), "created" if report.created else "was there")
+    Console(stderr=True).print(table)

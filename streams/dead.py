@@ -1,0 +1,76 @@
+"""Dead letters: looked at, and fed back once their cause is mended."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import NamedTuple
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.structs import ConsumerRecord
+
+from schemas import dead_letters as why
+from streams.reading import read_until_quiet, reader
+from streams.settings import Settings
+
+# The broker answers within its fetch wait; a second without a record is the end of the topic.
+_QUIET_S = 1.5
+
+
+class DeadRecord(NamedTuple):
+    """A dead letter as it stands on its topic."""
+
+    partition: int
+    offset: int
+    reason: str
+    detail: str
+    source: str
+    key: bytes | None
+    value: bytes | None
+
+    @property
+    def source_place(self) -> tuple[int, int] | None:
+        """Partition and offset that the record had on the events topic."""
+        _, bracket, rest = self.source.rpartition("[")
+        partition, _, offset = rest.partition("]@")
+        return (int(partition), int(offset)) if bracket and partition.isdigit() and offset.isdigit() else None
+
+
+def parse_dead(record: ConsumerRecord) -> DeadRecord:
+    """Read the headers of a record of `events.dead`."""
+    headers = {key: value.decode("utf-8", "replace") for key, value in record.headers}
+    return DeadRecord(
+        record.partition,
+        record.offset,
+        headers.get(why.REASON_HEADER, "unknown"),
+        headers.get(why.DETAIL_HEADER, ""),
+        headers.get(why.SOURCE_HEADER, ""),
+        record.key,
+        record.value,
+    )
+
+
+async def read_dead(settings: Settings, *, reason: str | None = None) -> AsyncIterator[DeadRecord]:
+    """Yield the dead letters that are kept, oldest first in each partition."""
+    async with reader(settings.kafka, [settings.topics.dead.name]) as consumer:
+        async for records in read_until_quiet(consumer, quiet_s=_QUIET_S):
+            for record in records:
+                dead = parse_dead(record)
+                if reason is None or dead.reason == reason:
+                    yield dead
+
+
+async def redrive(settings: Settings, chosen: list[DeadRecord]) -> int:
+    """Produce dead letters again, key and value untouched; return how many were acknowledged.
+
+    The dead letters themselves stay; whoever redrives twice has the events twice, and repeats of a
+    user's recent event ids are passed over by the worker.
+    """
+    producer = AIOKafkaProducer(**settings.kafka.client_kwargs(), acks="all")
+    await producer.start()
+    try:
+        pending = [await producer.send(settings.topics.events.name, key=dead.key, value=dead.value) for dead in chosen]
+        for sent in pending:
+            await sent
+        return len(pending)
+    finally:
+        await producer.stop()

@@ -1,0 +1,99 @@
+"""Reads topics outside of any group: what the command line and the tests look at.
+
+On the embedded broker `end_offsets` is too small by up to a batch. Here it is only ever a place to
+start from; where to stop is decided by what was read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.structs import ConsumerRecord
+
+from streams.settings import KafkaSettings
+
+_FETCH_WAIT_MS = 100
+
+
+class TopicMissing(RuntimeError):
+    """The topic does not exist on the broker."""
+
+
+@asynccontextmanager
+async def reader(
+    kafka: KafkaSettings,
+    topics: Iterable[str],
+    *,
+    start: Mapping[TopicPartition, int] | None = None,
+    from_end: bool = False,
+) -> AsyncIterator[AIOKafkaConsumer]:
+    """Open a consumer of all partitions of `topics`, without a group.
+
+    Parameters
+    ----------
+    start
+        Where to read from; partitions it does not name are read from their beginning.
+    from_end
+        Begin with what comes from now on instead.
+
+    Raises
+    ------
+    TopicMissing
+        One of the topics does not exist.
+    """
+    consumer = AIOKafkaConsumer(
+        **kafka.client_kwargs(),
+        group_id=None,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        fetch_max_wait_ms=_FETCH_WAIT_MS,
+        max_partition_fetch_bytes=4 * 1024 * 1024,
+    )
+    await consumer.start()
+    try:
+        partitions = await _all_partitions(consumer, topics)
+        consumer.assign(partitions)
+        if from_end:
+            start = await consumer.end_offsets(partitions)
+        for partition in partitions:
+            if start and partition in start:
+                consumer.seek(partition, start[partition])
+        yield consumer
+    finally:
+        await consumer.stop()
+
+
+async def _all_partitions(consumer: AIOKafkaConsumer, topics: Iterable[str]) -> list[TopicPartition]:
+    found = []
+    for topic in topics:
+        known = consumer.partitions_for_topic(topic)
+        if known is None:  # not in the first metadata: ask for it by name
+            await consumer._client.add_topic(topic)
+            await consumer._client.force_metadata_update()
+            known = consumer.partitions_for_topic(topic)
+        if not known:
+            raise TopicMissing(f"There is no topic {topic!r}; create it with `streamscore topics create`")
+        found += [TopicPartition(topic, partition) for partition in sorted(known)]
+    return found
+
+
+async def end_offsets(kafka: KafkaSettings, topics: Iterable[str]) -> dict[TopicPartition, int]:
+    """Return where each partition of `topics` ends, or (embedded broker) a little before."""
+    async with reader(kafka, topics) as consumer:
+        return dict(await consumer.end_offsets(list(consumer.assignment())))
+
+
+async def read_until_quiet(
+    consumer: AIOKafkaConsumer, *, quiet_s: float, max_records: int = 2000
+) -> AsyncIterator[list[ConsumerRecord]]:
+    """Yield batches of records until none has come for `quiet_s` seconds."""
+    loop = asyncio.get_running_loop()
+    last = loop.time()
+    while loop.time() - last < quiet_s:
+        batches = await consumer.getmany(timeout_ms=200, max_records=max_records)
+        for records in batches.values():
+            last = loop.time()
+            yield records
