@@ -72,6 +72,13 @@ class Session:
         self._max_event_bytes = max_event_bytes
         self._users: dict[str, UserState] = {}
 
+    def parts(self, records: Sequence[Record]) -> list[Sequence[Record]]:
+        """Cut a chunk where publishing begins, so that no batch is half published before."""
+        if records[0].offset >= self.publish_from or records[-1].offset < self.publish_from:
+            return [records]
+        silent = [record for record in records if record.offset < self.publish_from]
+        return [silent, records[len(silent) :]]
+
     async def run_batch(self, records: Sequence[Record], output: Output, attempt: Attempt) -> StepResult | None:
         """Score a chunk and store its effects.
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import re
 import ssl
+from hashlib import blake2b
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
+import orjson
 from msgspec import Meta, Struct
 
 from online_models.errors import ConfigError
@@ -192,6 +194,19 @@ class Settings(Struct, frozen=True, kw_only=True):
     features: FeatureSet
     objectives: list[Objective]
     model_key: bytes | None
+
+    def lineage(self, objective: Objective) -> str:
+        """Return the identity of an objective's model: models of another lineage are not mixed with it."""
+        declared = orjson.dumps(
+            [
+                self.features.hash,
+                objective.feature_names(self.features.names),
+                objective.labels,
+                dict(objective.model),
+            ],
+            option=orjson.OPT_SORT_KEYS,
+        )
+        return blake2b(declared, digest_size=6).hexdigest()
 
     def masked(self) -> dict[str, Any]:
         """Return the plain settings for printing, secrets masked."""

@@ -17,7 +17,7 @@ app = typer.Typer(
 )
 app.command("demo")(demo.demo)
 app.command("worker")(working.worker)
-app.command("check")(working.check)
+app.command("check")(working.check_argument)
 app.command("feed")(feeding.feed)
 app.command("tail")(tail.tail)
 app.add_typer(topics.app, name="topics")

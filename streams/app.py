@@ -1,0 +1,222 @@
+"""The composition root of the worker: settings in, a running Faust app out. Wiring only.
+
+    agent `events`   -> an actor for each partition -> Session.run_batch -> scores, examples, state
+    agent `examples` -> an actor for each partition -> LearnerSession    -> models, metrics, checkpoint
+    model feed       -> replicas that the scoring cores read
+
+The agents hand chunks over and return; what may be committed is decided by `chunk.acknowledge()`
+alone, after the state is stored. See `streams.transport` for what Faust would do instead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeVar
+
+import faust
+from faust.types import TP
+
+from online_models.replica import ReplicaSet
+from streams.actors import Actor
+from streams.faust_app import make_faust_app
+from streams.housekeeping import Housekeeping
+from streams.learner import LearnerSession, open_learner
+from streams.logs import log_event
+from streams.model_feed import ModelFeed
+from streams.output import KafkaOutput
+from streams.publish import Publisher
+from streams.rebuild import replay_from
+from streams.retry import retrying
+from streams.runner import Session, open_session
+from streams.settings import Settings
+from streams.stores import Fenced, PartitionId, open_store
+from streams.telemetry import Telemetry
+from streams.transport import RecordChunk, record_schema
+from streams.web.server import WebServer
+
+logger = logging.getLogger("streamscore.worker")
+T = TypeVar("T")
+
+
+class Worker:
+    """One worker process: scores the partitions it is given, and learns where it is the learner.
+
+    Attributes
+    ----------
+    sessions, learners
+        What this worker owns at the moment, by partition.
+    failure
+        Why the worker has to end; None while all is well.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.telemetry = Telemetry()
+        self.store = open_store(settings)
+        self.output = KafkaOutput(settings)
+        self.replicas = ReplicaSet.for_objectives(settings)
+        self.models = ModelFeed(settings, self.replicas)
+        self.sessions: dict[int, Session] = {}
+        self.learners: dict[int, LearnerSession] = {}
+        self.failure: BaseException | None = None
+        self.ended = asyncio.Event()
+        self._actors: dict[TP, Actor[RecordChunk]] = {}
+        self._ready = asyncio.Event()
+        self._reopening: set[asyncio.Task[None]] = set()
+        self.partitions: Mapping[str, int] = {}
+        self.app, self.transport = make_faust_app(
+            settings, start_offsets=self._start_offsets, on_revoked=self._on_revoked
+        )
+        self._agent(settings.topics.events.name)
+        self._agent(settings.topics.examples.name)
+        self.housekeeping = Housekeeping(self)
+        self.web = WebServer(self)
+
+    def _agent(self, topic: str) -> None:
+        """Attach the agent of a topic: it hands chunks to the partitions' actors, nothing else."""
+
+        async def hand_over(stream: faust.StreamT[RecordChunk]) -> None:
+            async for chunk in stream:
+                actor = self._actors.get(chunk.tp)
+                if actor is not None:
+                    actor.put(chunk)
+
+        self.app.agent(self.app.topic(topic, schema=record_schema()), name=f"streamscore.{topic}")(hand_over)
+
+    async def attempt(self, step: Callable[[], Awaitable[T]], name: str) -> T:
+        """Run one I/O step; repeat it, and only it, while what it needs is away."""
+        return await retrying(step, name=name, on_outage=lambda: self.telemetry.outages.labels(name).inc())
+
+    # ---------------------------------------------------------------- life
+
+    async def start(self) -> None:
+        """Start everything; events flow once the group has given us partitions."""
+        await self.web.start()
+        await self.attempt(self.store.ping, "reach the store")
+        await self.attempt(self.output.start, "reach Kafka")
+        topics = [topic.name for topic in self.settings.topics.all()]
+        partitions = {name: await self.output.partitions(name) for name in topics}
+        self.partitions = partitions
+        self.publisher = Publisher(self.output, self.settings.topics, partitions)
+        await self.models.start()
+        self._ready.set()
+        await self.app.start()
+        self.housekeeping.start()
+        log_event(logger, logging.INFO, "worker started", **self.settings.masked())
+
+    async def stop(self) -> None:
+        """End in order: no more records, finish what is at hand, keep what was learned."""
+        await self.housekeeping.stop()
+        await self.app.stop()
+        await self._on_revoked(frozenset(self._actors))
+        await self.models.stop()
+        await self.output.stop()
+        await self.store.close()
+        await self.web.stop()
+
+    def fail(self, error: BaseException) -> None:
+        """End the worker with an error; a supervisor starts it again from what is stored."""
+        self.failure = self.failure or error
+        self.ended.set()
+
+    # ---------------------------------------------------------------- partitions come and go
+
+    async def _start_offsets(self, assigned: frozenset[TP]) -> Mapping[TP, int]:
+        """Take the partitions up where the store says; called before any of their records is handed out."""
+        await self._ready.wait()
+        offsets = {}
+        for tp in sorted(assigned):
+            if tp.topic == self.settings.topics.events.name:
+                offsets[tp] = await self._take_events(tp)
+            elif tp.topic == self.settings.topics.examples.name:
+                offsets[tp] = await self._take_examples(tp)
+        log_event(
+            logger,
+            logging.INFO,
+            "partitions taken",
+            **{f"{tp.topic}[{tp.partition}]": at for tp, at in offsets.items()},
+        )
+        return offsets
+
+    async def _take_events(self, tp: TP) -> int:
+        session = await open_session(
+            PartitionId(tp.topic, tp.partition), self.settings, self.store, self.replicas, self.attempt
+        )
+        if session.stored_offset is None:
+            session.next_offset, session.publish_from = await replay_from(self.settings, tp.topic, tp.partition)
+            if session.publish_from > session.next_offset:
+                log_event(
+                    logger,
+                    logging.WARNING,
+                    "the store has lost a partition; it is rebuilt from the log",
+                    partition=str(session.partition),
+                    records=session.publish_from - session.next_offset,
+                )
+        self.sessions[tp.partition] = session
+
+        async def work(chunk: RecordChunk) -> None:
+            for records in session.parts(chunk.records):
+                started = time.perf_counter()
+                result = await session.run_batch(records, self.publisher, self.attempt)
+                if result is not None:
+                    self.telemetry.batch_done(
+                        result, seconds=time.perf_counter() - started, open_count=session.core.open_count
+                    )
+
+        self._actors[tp] = Actor(
+            str(session.partition), work, on_fenced=lambda: self.take_again(tp), on_failure=self.fail
+        )
+        return session.next_offset
+
+    async def _take_examples(self, tp: TP) -> int:
+        learner = await open_learner(
+            tp.partition,
+            self.partitions[tp.topic],
+            settings=self.settings,
+            store=self.store,
+            publisher=self.publisher,
+            telemetry=self.telemetry,
+            attempt=self.attempt,
+        )
+        self.learners[tp.partition] = learner
+
+        async def work(chunk: RecordChunk) -> None:
+            await learner.run_batch(chunk.records)
+
+        self._actors[tp] = Actor(
+            f"{tp.topic}-{tp.partition}", work, on_fenced=lambda: self.take_again(tp), on_failure=self.fail
+        )
+        return learner.next_offset
+
+    def take_again(self, tp: TP) -> None:
+        """Drop what is held of a partition that another worker wrote to, and take it up from the store."""
+        task = asyncio.get_running_loop().create_task(self._reopen(tp))
+        self._reopening.add(task)
+        task.add_done_callback(self._reopening.discard)
+
+    async def _reopen(self, tp: TP) -> None:
+        self._forget(tp)
+        await asyncio.sleep(1.0)  # a group that is being rebalanced settles meanwhile
+        if tp in self.transport.status():
+            offsets = await self._start_offsets(frozenset({tp}))
+            await self.transport.rewind(tp, offsets[tp])
+
+    def _forget(self, tp: TP) -> None:
+        self._actors.pop(tp, None)
+        (self.sessions if tp.topic == self.settings.topics.events.name else self.learners).pop(tp.partition, None)
+
+    async def _on_revoked(self, revoked: frozenset[TP]) -> None:
+        """Finish the chunks at hand and let go of the partitions."""
+        actors = [self._actors[tp] for tp in revoked if tp in self._actors]
+        await asyncio.gather(*(actor.stop() for actor in actors))
+        for tp in revoked:
+            if tp.topic == self.settings.topics.examples.name and tp.partition in self.learners:
+                with contextlib.suppress(Fenced):  # then the new owner has begun, and needs nothing of ours
+                    await self.learners[tp.partition].save()
+            self._forget(tp)
+        if revoked:
+            log_event(logger, logging.INFO, "partitions given up", partitions=len(revoked))

@@ -1,0 +1,36 @@
+"""`streamscore worker` and `streamscore check`."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from streams.cli.options import ConfigOption, config_path, settings_of
+
+
+def worker(config: ConfigOption = "scoring.yaml") -> None:
+    """Run a worker: score the events of its partitions, learn, and keep the state.
+
+    Start as many as there are partitions of `events`; they share the work. Ends with status 0 on
+    Ctrl-C or SIGTERM, and with 1 when it is stuck or finds a fault of its own, to be started again.
+    """
+    from streams.worker_process import run
+
+    sys.exit(run(settings_of(config)))
+
+
+def check(config: ConfigOption = "scoring.yaml") -> None:
+    """Say what is wrong with a configuration, by line. Needs no broker."""
+    settings = settings_of(config)
+    names = ", ".join(f"{one.name} ({one.model['name']})" for one in settings.objectives)
+    print(f"{config_path(config)}: fine")
+    print(f"  objectives: {names}")
+    print(f"  features:   {len(settings.features.names)}, layout {settings.features.hash}")
+
+
+def check_argument(
+    config: str = typer.Argument("scoring.yaml", help="The configuration: a file or the name of a shipped one."),
+) -> None:
+    """Say what is wrong with a configuration, by line. Needs no broker and no store."""
+    check(config)

@@ -1,0 +1,59 @@
+"""The Faust app of a worker: consumer group, connection and agents; no tables, no producer work of its own."""
+
+from __future__ import annotations
+
+import faust
+from faust.auth import SASLCredentials, SSLCredentials
+from faust.types.auth import CredentialsT
+
+from online_models.features.durations import parse_duration_ms
+from streams.settings import KafkaSettings, Settings
+from streams.transport import OnRevoked, StartOffsets, Transport, TransportOptions, use_record_chunks
+
+
+def make_faust_app(
+    settings: Settings, *, start_offsets: StartOffsets, on_revoked: OnRevoked
+) -> tuple[faust.App, Transport]:
+    """Build the app; its agents are attached by the caller."""
+    kafka = settings.kafka
+    app = faust.App(
+        settings.app,
+        broker=[f"kafka://{address.strip()}" for address in kafka.bootstrap_servers.split(",")],
+        broker_credentials=_credentials(kafka),
+        broker_session_timeout=parse_duration_ms(kafka.session_timeout) / 1000,
+        broker_heartbeat_interval=parse_duration_ms(kafka.heartbeat) / 1000,
+        broker_request_timeout=max(
+            parse_duration_ms(kafka.request_timeout), parse_duration_ms(kafka.session_timeout) + 1000
+        )
+        / 1000,
+        broker_commit_interval=1.0,
+        consumer_auto_offset_reset="earliest",
+        store="memory://",
+        autodiscover=False,
+        topic_allow_declare=False,  # topics are made by `streamscore topics create`, with the settings of the file
+        topic_disable_leader=True,
+        stream_wait_empty=False,  # what is not acknowledged is simply read again
+        web_enabled=False,  # streams.web serves instead, also while no partition is assigned
+    )
+    transport = use_record_chunks(
+        app,
+        options=TransportOptions(
+            chunk_records=settings.worker.chunk_records,
+            fetch_max_wait_ms=parse_duration_ms(kafka.fetch_max_wait),
+        ),
+        start_offsets=start_offsets,
+        on_revoked=on_revoked,
+    )
+    return app, transport
+
+
+def _credentials(kafka: KafkaSettings) -> CredentialsT | None:
+    context = kafka.ssl_context()
+    if kafka.security_protocol.startswith("SASL"):
+        return SASLCredentials(
+            username=kafka.sasl_username,
+            password=kafka.sasl_password,
+            mechanism=kafka.sasl_mechanism,
+            ssl_context=context,
+        )
+    return SSLCredentials(context=context) if context else None

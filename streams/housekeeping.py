@@ -1,0 +1,113 @@
+"""What a worker does by its clock: publish, save, tick, watch. None of it decides a result.
+
+The wall clock enters the data in one place only: a partition on which nobody comes any more gets a
+`tick` record that moves its stream time on by the time that has passed. It goes into the log, so a
+replay closes the same windows at the same place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from faust.types import TP
+
+from online_models.features.durations import parse_duration_ms
+from schemas.codec import encode_json
+from schemas.events import Tick
+from streams.logs import log_event
+from streams.output import OutRecord
+from streams.stores import Fenced
+
+if TYPE_CHECKING:
+    from streams.app import Worker
+
+logger = logging.getLogger("streamscore.worker")
+
+_WATCH_S = 2.0
+
+
+class Housekeeping:
+    """The periodic tasks of a worker."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        settings = worker.settings
+        self._publish_s = parse_duration_ms(settings.learning.publish_interval) / 1000
+        self._checkpoint_s = parse_duration_ms(settings.learning.checkpoint_interval) / 1000
+        self._idle_s = parse_duration_ms(settings.worker.idle_tick) / 1000
+        self._stall_s = parse_duration_ms(settings.worker.stall_timeout) / 1000
+        self._tasks: list[asyncio.Task[None]] = []
+        self._moved_at: dict[int, tuple[int, float]] = {}
+
+    def start(self) -> None:
+        """Start the tasks; each failure of theirs ends the worker."""
+        rounds: list[tuple[float, Callable[[], Awaitable[None]], str]] = [
+            (self._publish_s, self._publish_models, "publish models"),
+            (self._checkpoint_s, self._save_checkpoints, "save checkpoints"),
+            (_WATCH_S, self._watch, "watch"),
+        ]
+        if self._idle_s > 0:
+            rounds.append((self._idle_s / 4, self._tick_idle_partitions, "idle ticks"))
+        self._tasks = [asyncio.create_task(self._every(*one), name=one[2]) for one in rounds]
+
+    async def stop(self) -> None:
+        """Stop the tasks and keep what the learners have learned."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def _every(self, seconds: float, step: Callable[[], Awaitable[None]], name: str) -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            try:
+                await step()
+            except Exception as error:  # our own fault: the worker must not go on half alive
+                logger.exception("%s failed", name)
+                self._worker.fail(error)
+                return
+
+    async def _publish_models(self) -> None:
+        for learner in list(self._worker.learners.values()):
+            await learner.publish_pending()
+
+    async def _save_checkpoints(self) -> None:
+        for partition, learner in list(self._worker.learners.items()):
+            try:
+                await learner.save()
+            except Fenced as fenced:
+                log_event(logger, logging.WARNING, "another learner has taken over", why=str(fenced))
+                self._worker.take_again(TP(self._worker.settings.topics.examples.name, partition))
+
+    async def _tick_idle_partitions(self) -> None:
+        """Move the stream time of partitions on which triggers wait and nobody comes."""
+        now = time.monotonic()
+        for number, session in list(self._worker.sessions.items()):
+            offset, since = self._moved_at.get(number, (-1, now))
+            if session.next_offset != offset:
+                self._moved_at[number] = (session.next_offset, now)
+            elif now - since >= self._idle_s and session.core.open_count > 0:
+                self._moved_at[number] = (offset, now)
+                await self._tick(number, session.core.stream_time_ms + round((now - since) * 1000))
+
+    async def _tick(self, number: int, ts: int) -> None:
+        worker = self._worker
+        topic = worker.settings.topics.events.name
+        tick = OutRecord(None, encode_json(Tick(ts=ts)))
+        await worker.attempt(lambda: worker.output.publish({(topic, number): [tick]}), "publish tick")
+
+    async def _watch(self) -> None:
+        """Show the lag, and end a worker that is stuck: a supervisor can only restart what has ended."""
+        worker = self._worker
+        for tp, lag in worker.transport.lag().items():
+            worker.telemetry.lag.labels(tp.topic, str(tp.partition)).set(lag)
+        for objective, replica in worker.replicas.items():
+            worker.telemetry.version.labels(objective).set(replica.version)
+        stuck = worker.transport.stalled(time.monotonic(), self._stall_s)
+        if stuck:
+            where = ", ".join(f"{tp.topic}[{tp.partition}]" for tp in stuck)
+            worker.fail(RuntimeError(f"no progress for {self._stall_s:.0f} s with records waiting on {where}"))

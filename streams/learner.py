@@ -1,0 +1,179 @@
+"""The learner of a partition of `examples`: all objectives whose examples live there.
+
+A checkpoint holds the offset to read on from, so acknowledgements on this topic only serve lag tools.
+Without a checkpoint the learner starts at the oldest example that is kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping, Sequence
+
+from online_models.distribution import Distributor
+from online_models.estimators.registry import build
+from online_models.learning import LearningCore, Publication
+from online_models.objectives import Objective
+from online_models.records import Record
+from schemas.codec import BadRecord, decode_example
+from schemas.examples import Example
+from streams.logs import log_event
+from streams.output import partition_for_key
+from streams.publish import Publisher
+from streams.runner import Attempt
+from streams.settings import Settings
+from streams.stores import StateStore
+from streams.telemetry import Telemetry
+
+logger = logging.getLogger("streamscore.learner")
+
+
+def objectives_of(partition: int, partitions: int, objectives: Sequence[Objective]) -> list[Objective]:
+    """Return the objectives whose examples are keyed to this partition of `examples`."""
+    return [one for one in objectives if partition_for_key(one.name.encode(), partitions) == partition]
+
+
+def checkpoint_name(settings: Settings, objective: str) -> str:
+    """Name the objective's checkpoint in the store."""
+    return f"learner:{settings.topics.examples.name}:{objective}"
+
+
+class LearnerSession:
+    """Learns the examples of one partition while this process owns it."""
+
+    def __init__(
+        self,
+        cores: Mapping[str, LearningCore],
+        tokens: Mapping[str, str | None],
+        *,
+        settings: Settings,
+        store: StateStore,
+        publisher: Publisher,
+        telemetry: Telemetry,
+        attempt: Attempt,
+    ) -> None:
+        self._cores = dict(cores)
+        self._tokens = dict(tokens)
+        self._settings = settings
+        self._store = store
+        self._publisher = publisher
+        self._telemetry = telemetry
+        self._attempt = attempt
+        self._busy = asyncio.Lock()
+        self._unsaved: set[str] = set()
+        self.unreadable = 0
+
+    @property
+    def next_offset(self) -> int:
+        """Where to read on from: the earliest place that one of the objectives has reached."""
+        return min((core.next_offset for core in self._cores.values()), default=0)
+
+    async def run_batch(self, records: Sequence[Record]) -> None:
+        """Judge and learn a chunk, and publish the versions that fall due within it."""
+        async with self._busy:
+            for name, examples in self._by_objective(records).items():
+                core = self._cores[name]
+                learned, refused = core.learned, core.refused
+                publications = core.step(examples)
+                self._unsaved.add(name)
+                self._telemetry.learned_done(
+                    core.progress(), learned=core.learned - learned, refused=core.refused - refused
+                )
+                await self._publish(core, publications)
+
+    def _by_objective(self, records: Sequence[Record]) -> dict[str, list[tuple[int, Example]]]:
+        found: dict[str, list[tuple[int, Example]]] = {}
+        for record in records:
+            try:
+                example = decode_example(record.value or b"")
+            except BadRecord as bad:
+                # Only our own scorers write here: say it, and go on; the source of truth is `events`.
+                self.unreadable += 1
+                log_event(logger, logging.ERROR, "unreadable example", offset=record.offset, why=bad.detail)
+                continue
+            if example.objective in self._cores:
+                found.setdefault(example.objective, []).append((record.offset, example))
+        return found
+
+    async def publish_pending(self) -> None:
+        """Publish what was learned since the last version; called every publish interval."""
+        async with self._busy:
+            for core in self._cores.values():
+                publication = core.publish_pending()
+                if publication is not None:
+                    await self._publish(core, [publication])
+
+    async def _publish(self, core: LearningCore, publications: list[Publication]) -> None:
+        if publications:
+            await self._attempt(
+                lambda: self._publisher.publish_models(publications, [core.progress()]), "publish model"
+            )
+
+    async def save(self) -> None:
+        """Write the checkpoints of what has learned since the last time; raises Fenced."""
+        async with self._busy:
+            for name in sorted(self._unsaved):
+                started = time.perf_counter()
+                blob = self._cores[name].checkpoint()
+                self._tokens[name] = await self._attempt(
+                    lambda name=name, blob=blob: self._store.save_blob(  # type: ignore[misc]
+                        checkpoint_name(self._settings, name), blob, expected_token=self._tokens[name]
+                    ),
+                    "save checkpoint",
+                )
+                log_event(
+                    logger,
+                    logging.DEBUG,
+                    "checkpoint saved",
+                    objective=name,
+                    bytes=len(blob),
+                    seconds=round(time.perf_counter() - started, 3),
+                )
+            self._unsaved.clear()
+
+
+async def open_learner(
+    partition: int,
+    partitions: int,
+    *,
+    settings: Settings,
+    store: StateStore,
+    publisher: Publisher,
+    telemetry: Telemetry,
+    attempt: Attempt,
+) -> LearnerSession:
+    """Take up the learning of a partition of `examples` where its checkpoints say."""
+    cores, tokens = {}, {}
+    for objective in objectives_of(partition, partitions, settings.objectives):
+        core = new_core(objective, settings)
+        found = await attempt(
+            lambda objective=objective: store.load_blob(checkpoint_name(settings, objective.name)), "load checkpoint"
+        )
+        if found is not None:
+            blob, tokens[objective.name] = found
+            if not core.restore(blob):
+                log_event(
+                    logger,
+                    logging.WARNING,
+                    "features or model were changed; the objective learns anew from here",
+                    objective=objective.name,
+                )
+        else:
+            tokens[objective.name] = None
+        cores[objective.name] = core
+    return LearnerSession(
+        cores, tokens, settings=settings, store=store, publisher=publisher, telemetry=telemetry, attempt=attempt
+    )
+
+
+def new_core(objective: Objective, settings: Settings) -> LearningCore:
+    """Build the learner of an objective, with nothing learned."""
+    estimator = build(objective.model)
+    return LearningCore(
+        objective.name,
+        lineage=settings.lineage(objective),
+        estimator=estimator,
+        distributor=Distributor(objective.name, lineage=settings.lineage(objective), key=settings.model_key),
+        publish_examples=settings.learning.publish_examples,
+    )

@@ -1,0 +1,80 @@
+"""What one batch leads to, as records for its topics.
+
+Scores and accounting of a partition keep its order. Scores and dead letters go to the partition
+that has the number of their event's: the events are spread by user already, so a user's scores stay
+in order, and no key has to be hashed again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from online_models.learning import Publication
+from online_models.records import DecodedBatch
+from online_models.scoring import StepResult
+from schemas.codec import encode_json
+from schemas.metrics import Progress
+from streams.output import KafkaOutput, OutRecord, partition_for_key
+from streams.settings import Topics
+from streams.stores import PartitionId
+
+Batches = dict[tuple[str, int], list[OutRecord]]
+
+
+class Publisher:
+    """Publishes batches; the `Output` of live scoring.
+
+    Parameters
+    ----------
+    partitions
+        Number of partitions of each topic, by name.
+    """
+
+    def __init__(self, output: KafkaOutput, topics: Topics, partitions: Mapping[str, int]) -> None:
+        self._output = output
+        self._topics = topics
+        self._partitions = partitions
+
+    async def publish(self, batch: DecodedBatch, result: StepResult, *, partition: PartitionId) -> None:
+        """Publish what a batch of `partition` led to, and wait until the broker has all of it."""
+        await self._output.publish(self._batches(batch, result, partition.partition))
+
+    def _batches(self, batch: DecodedBatch, result: StepResult, number: int) -> Batches:
+        batches: Batches = {}
+        topics = self._topics
+        if result.scores:
+            batches[self._at(topics.scores.name, number)] = [
+                OutRecord(score.user_id.encode(), encode_json(score)) for score in result.scores
+            ]
+        for example in result.examples:
+            key = example.objective.encode()
+            where = (topics.examples.name, self._keyed(topics.examples.name, key))
+            batches.setdefault(where, []).append(OutRecord(key, encode_json(example)))
+        if batch.dead_letters:
+            batches[self._at(topics.dead.name, number)] = [
+                OutRecord(dead.key, dead.value, headers=dead.headers) for dead in batch.dead_letters
+            ]
+        accounting = OutRecord(f"{self._topics.events.name}-{number}".encode(), encode_json(result.accounting))
+        batches.setdefault(self._at(topics.metrics.name, number), []).append(accounting)
+        return batches
+
+    def _at(self, topic: str, number: int) -> tuple[str, int]:
+        return topic, number % self._partitions[topic]
+
+    def _keyed(self, topic: str, key: bytes) -> int:
+        return partition_for_key(key, self._partitions[topic])
+
+    async def publish_models(self, publications: Sequence[Publication], progress: Sequence[Progress]) -> None:
+        """Publish model versions in order, and how well the scores so far were."""
+        batches: Batches = {}
+        models, metrics = self._topics.models.name, self._topics.metrics.name
+        for publication in publications:
+            for key, value in publication.records:
+                # All records of an objective share a partition, or their order would be lost.
+                where = (models, self._keyed(models, key.partition(b"/")[0]))
+                batches.setdefault(where, []).append(OutRecord(key, value))
+        for one in progress:
+            key = one.objective.encode()
+            batches.setdefault((metrics, self._keyed(metrics, key)), []).append(OutRecord(key, encode_json(one)))
+        if batches:
+            await self._output.publish(batches)

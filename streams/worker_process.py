@@ -1,0 +1,55 @@
+"""Runs a worker until it is told to end, or has to."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+
+import uvloop
+
+from streams.app import Worker
+from streams.logs import configure_logging, log_event
+from streams.settings import Settings
+
+logger = logging.getLogger("streamscore.worker")
+
+# A supervisor kills after its own grace period (docker: 10 s); what is not finished then is repeated.
+_STOP_S = 9.0
+
+
+def run(settings: Settings) -> int:
+    """Run a worker in this process.
+
+    Returns
+    -------
+    int
+        Exit status: 0 after SIGINT or SIGTERM, 1 if it ended on its own.
+    """
+    configure_logging(settings.worker.log_level, settings.worker.log_format)
+    return uvloop.run(_run(settings))
+
+
+async def _run(settings: Settings) -> int:
+    worker = Worker(settings)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, worker.ended.set)
+    starting = asyncio.create_task(worker.start())
+    ended = asyncio.create_task(worker.ended.wait())
+    await asyncio.wait([starting, ended], return_when=asyncio.FIRST_COMPLETED)
+    if starting.done() and starting.exception() is not None:
+        worker.fail(starting.exception())  # type: ignore[arg-type]
+        logger.error("start failed", exc_info=starting.exception())
+    elif not starting.done():
+        starting.cancel()
+    await ended
+    try:
+        await asyncio.wait_for(worker.stop(), _STOP_S)
+    except TimeoutError:
+        log_event(logger, logging.WARNING, "not everything ended in time; what is unfinished will be repeated")
+    if worker.failure is not None:
+        log_event(logger, logging.ERROR, "worker ended with an error", why=str(worker.failure))
+        return 1
+    log_event(logger, logging.INFO, "worker ended")
+    return 0
