@@ -30,7 +30,8 @@ from streams.yaml_lines import Document
 
 MakeEvents = Callable[[Any, int], list[EventBase]]
 
-_DEFAULT_NULLS = ("", "null", "NULL", "None", "nan", "NaN", "NA", "N/A")
+# Not "NA": it is a country.
+_DEFAULT_NULLS = ("", "null", "NULL", "nan", "NaN")
 
 
 class MappingError(ValueError):
