@@ -64,8 +64,8 @@ class Mapping:
         self.columns: list[str] | None = declared.get("columns")
         self._strict = declared.get("strict", False)
         try:
-            self._rules = [] if declared.get("identity") else collect_rules(declared)
             check_top(declared)
+            self._rules = [] if declared.get("identity") else collect_rules(declared)
         except ConfigError as error:
             raise self._located(error) from None
 

@@ -152,10 +152,10 @@ class Source:
         self._raw.close()
 
     def _open_lines(self) -> io.BufferedReader:
-        plain = io.BufferedReader(self._raw, _BUFFER_BYTES)
+        plain: io.BufferedReader = io.BufferedReader(self._raw, _BUFFER_BYTES)
         if not plain.peek(2).startswith(_GZIP_MAGIC):
             return plain
-        return io.BufferedReader(gzip.GzipFile(fileobj=plain), _BUFFER_BYTES)  # type: ignore[type-var, unused-ignore]
+        return io.BufferedReader(_Unpacked(plain), _BUFFER_BYTES)
 
     def _first_line(self) -> bytes:
         for line in self._byte_lines():
@@ -308,6 +308,21 @@ class _Counted(io.RawIOBase):
     def close(self) -> None:
         self._raw.close()
         super().close()
+
+
+class _Unpacked(io.RawIOBase):
+    """Unpacks gzip piece by piece, so that all before a damaged place is read; GzipFile fills whole buffers."""
+
+    def __init__(self, packed: io.BufferedReader) -> None:
+        self._gzip = gzip.GzipFile(fileobj=packed)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        piece = self._gzip.read1(len(buffer))
+        buffer[: len(piece)] = piece
+        return len(piece)
 
 
 class ReadAhead(Generic[T]):
