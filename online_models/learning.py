@@ -48,7 +48,7 @@ class Checkpoint(Struct, array_like=True):
     refused: int
     sources: dict[str, tuple[int, int]]
     estimator: bytes
-    distributor: Any
+    distributor: int
     metrics: Any
 
 
@@ -144,7 +144,7 @@ class LearningCore:
 
     def _publish(self) -> Publication:
         self._since_publication = 0
-        return Publication(self.next_offset, self._distributor.publish(self._estimator, version=self.next_offset))
+        return Publication(self.next_offset, self._distributor.publish(self.next_offset))
 
     def progress(self) -> Progress:
         """Return the progressive validation of the scores as they were published."""

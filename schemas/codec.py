@@ -15,6 +15,7 @@ from schemas import dead_letters as why
 from schemas.events import Event, Tick, VisitorEvent
 from schemas.examples import Example
 from schemas.metrics import Accounting, Metric, Progress
+from schemas.models import ModelBlock, ModelDelta, ModelManifest, ModelRecord, OpaquePart
 from schemas.scores import Score
 from schemas.user_state import PartitionMeta, UserState
 
@@ -46,6 +47,7 @@ _event: msgspec.json.Decoder[VisitorEvent | Tick] = msgspec.json.Decoder(Event)
 _score = msgspec.json.Decoder(Score)
 _example = msgspec.json.Decoder(Example)
 _metric: msgspec.json.Decoder[Accounting | Progress] = msgspec.json.Decoder(Metric)
+_model: msgspec.json.Decoder[ModelDelta | ModelBlock | OpaquePart | ModelManifest] = msgspec.json.Decoder(ModelRecord)
 _user = msgspec.msgpack.Decoder(UserState)
 _meta = msgspec.msgpack.Decoder(PartitionMeta)
 _json = msgspec.json.Encoder()
@@ -133,6 +135,14 @@ def decode_metric(value: bytes) -> Accounting | Progress:
     """Decode a record of `metrics`; raises BadRecord."""
     try:
         return _metric.decode(value)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise BadRecord(why.INVALID, str(error)) from None
+
+
+def decode_model_record(value: bytes) -> ModelDelta | ModelBlock | OpaquePart | ModelManifest:
+    """Decode a record of `models`; raises BadRecord."""
+    try:
+        return _model.decode(value)
     except (msgspec.DecodeError, RecursionError) as error:
         raise BadRecord(why.INVALID, str(error)) from None
 

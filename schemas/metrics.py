@@ -11,7 +11,9 @@ class Accounting(Struct, kw_only=True, tag_field="kind", tag="accounting"):
     """Where the records of one chunk went: ``events == scored + dead + sum(ignored)``.
 
     ``scored`` counts events, ``scores`` the messages they led to (one for each objective), and
-    ``examples`` the labelled triggers that the chunk released. Chunks of a partition follow each other without gaps. After a crash a chunk may start again at
+    ``examples`` the labelled triggers that the chunk released.
+
+    Chunks of a partition follow each other without gaps. After a crash a chunk may start again at
     the same ``first_offset``; the later message then replaces all that start at or behind it.
     """
 

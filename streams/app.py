@@ -20,11 +20,10 @@ from typing import TypeVar
 import faust
 from faust.types import TP
 
-from online_models.replica import ReplicaSet
 from streams.actors import Actor
 from streams.faust_app import make_faust_app
 from streams.housekeeping import Housekeeping
-from streams.learner import LearnerSession, open_learner
+from streams.learner import LearnerSession, new_replicas, open_learner
 from streams.logs import log_event
 from streams.model_feed import ModelFeed
 from streams.output import KafkaOutput
@@ -58,7 +57,7 @@ class Worker:
         self.telemetry = Telemetry()
         self.store = open_store(settings)
         self.output = KafkaOutput(settings)
-        self.replicas = ReplicaSet.for_objectives(settings)
+        self.replicas = new_replicas(settings)
         self.models = ModelFeed(settings, self.replicas)
         self.sessions: dict[int, Session] = {}
         self.learners: dict[int, LearnerSession] = {}

@@ -11,11 +11,12 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 
-from online_models.distribution import Distributor
-from online_models.estimators.registry import build
+from online_models.distribution import make_distributor
+from online_models.estimators import SparseFTRL, build
 from online_models.learning import LearningCore, Publication
 from online_models.objectives import Objective
 from online_models.records import Record
+from online_models.replica import Follower, LinearReplica, OpaqueReplica, ReplicaSet
 from schemas.codec import BadRecord, decode_example
 from schemas.examples import Example
 from streams.logs import log_event
@@ -169,11 +170,25 @@ async def open_learner(
 
 def new_core(objective: Objective, settings: Settings) -> LearningCore:
     """Build the learner of an objective, with nothing learned."""
-    estimator = build(objective.model)
+    estimator = build(objective.model, key=settings.model_key)
+    lineage = settings.lineage(objective)
     return LearningCore(
         objective.name,
-        lineage=settings.lineage(objective),
+        lineage=lineage,
         estimator=estimator,
-        distributor=Distributor(objective.name, lineage=settings.lineage(objective), key=settings.model_key),
+        distributor=make_distributor(objective.name, lineage=lineage, estimator=estimator),
         publish_examples=settings.learning.publish_examples,
     )
+
+
+def new_replicas(settings: Settings) -> ReplicaSet:
+    """Build the replicas of all objectives, with nothing learned."""
+    return ReplicaSet({one.name: _new_replica(one, settings) for one in settings.objectives})
+
+
+def _new_replica(objective: Objective, settings: Settings) -> Follower:
+    lineage = settings.lineage(objective)
+    spare = build(objective.model, key=settings.model_key)
+    if isinstance(spare, SparseFTRL):
+        return LinearReplica(lineage=lineage, name=spare.name, prior=objective.prior)
+    return OpaqueReplica(lineage=lineage, spare=spare, prior=objective.prior)

@@ -64,7 +64,7 @@ class ModelFeed:
                 batches = await consumer.getmany(timeout_ms=200)
                 for records in batches.values():
                     for record in records:
-                        self._replicas.apply(record.key or b"", record.value)
+                        self._replicas.apply(record.value)
                 if not self._caught_up.is_set():
                     positions = [await consumer.position(one) >= end for one, end in ends.items()]
                     if all(positions):

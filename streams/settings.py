@@ -19,7 +19,7 @@ import orjson
 from msgspec import Meta, Struct
 
 from online_models.errors import ConfigError
-from online_models.estimators.registry import check_model
+from online_models.estimators import build
 from online_models.features import FeatureSet, compile_features
 from online_models.features.durations import parse_duration_ms
 from online_models.objectives import Objective, parse_objectives
@@ -296,14 +296,17 @@ class _Reader:
         objectives = self.objectives(features) if features else []
         if self.errors:
             return None
-        key = self.environment.get(f"{PREFIX}MODEL_KEY")
         return Settings(
             app=self.app(),
             features=features,  # type: ignore[arg-type]
             objectives=objectives,
-            model_key=key.encode() if key else None,
+            model_key=self.model_key(),
             **sections,  # type: ignore[arg-type]
         )
+
+    def model_key(self) -> bytes | None:
+        key = self.environment.get(f"{PREFIX}MODEL_KEY")
+        return key.encode() if key else None
 
     def app(self) -> str:
         app = self.document.value.get("app", "streamscore")
@@ -365,14 +368,18 @@ class _Reader:
         declared = self.document.value.get("objectives")
         bodies = [{name: body} for name, body in declared.items()] if isinstance(declared, dict) else [declared]
         found: list[Objective] = []
+        key = self.model_key()
         for body in bodies or [None]:
             try:
-                for one in parse_objectives(body, features=features.names):
-                    check_model(one.model)
-                    found.append(one)
+                [one] = parse_objectives(body, features=features.names)
             except ConfigError as error:
-                path = (one.name, "model") if error.path[:1] == ("model",) else ()
-                self.errors.append(error.under("objectives", *path[:1]) if path else error.under("objectives"))
+                self.errors.append(error.under("objectives"))
+                continue
+            try:
+                build(one.model, key=key)
+            except ConfigError as error:
+                self.errors.append(error.under("objectives", one.name, "model"))
+            found.append(one)
         return found
 
 
