@@ -9,7 +9,7 @@ import faust
 from aiokafka import ConsumerRecord
 from faust.types import TP, AppT, EventT, Message
 
-from streams.offsets import Delivery
+from streams.offsets import Delivery, OffsetLedger
 
 
 class RecordChunk:
@@ -27,21 +27,23 @@ class RecordChunk:
         Counts the partition's revocations and rewinds. The same offsets come again under a higher one.
     """
 
-    __slots__ = ("_delivery", "_on_acknowledged", "first_offset", "next_offset", "partition", "records", "topic")
+    __slots__ = ("_delivery", "_ledger", "_on_room", "first_offset", "next_offset", "partition", "records", "topic")
 
     def __init__(
         self,
         tp: TP,
         records: list[ConsumerRecord[bytes | None, bytes | None]],
         delivery: Delivery,
-        on_acknowledged: Callable[[TP, Delivery], bool],
+        ledger: OffsetLedger,
+        on_room: Callable[[TP], None],
     ) -> None:
         self.topic, self.partition = tp
         self.records = records
         self.first_offset = delivery.first_offset
         self.next_offset = delivery.next_offset
         self._delivery = delivery
-        self._on_acknowledged = on_acknowledged
+        self._ledger = ledger
+        self._on_room = on_room
 
     @property
     def tp(self) -> TP:
@@ -50,6 +52,11 @@ class RecordChunk:
     @property
     def epoch(self) -> int:
         return self._delivery.epoch
+
+    @property
+    def is_current(self) -> bool:
+        """Whether an acknowledgement would count: the partition was neither revoked nor rewound since."""
+        return self._ledger.is_current(self._delivery)
 
     def acknowledge(self) -> bool:
         """Say that this chunk's effects are safe, so that its offsets may be committed.
@@ -62,7 +69,11 @@ class RecordChunk:
             False when the partition was revoked or rewound in the meantime. Then the chunk does not count, its
             records are or will be delivered again (maybe elsewhere), and what is held for the partition is stale.
         """
-        return self._on_acknowledged(self.tp, self._delivery)
+        was_full = not self._ledger.has_room
+        accepted = self._ledger.acknowledge(self._delivery)
+        if was_full and self._ledger.has_room:
+            self._on_room(self.tp)
+        return accepted
 
     def __len__(self) -> int:
         return len(self.records)

@@ -26,7 +26,7 @@ from faust.exceptions import ImproperlyConfigured
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage, Message, ServiceT
 
-from streams.offsets import Delivery, OffsetLedger, StallClock
+from streams.offsets import OffsetLedger, StallClock
 from streams.transport.chunk import RecordChunk, RecordSchema
 from streams.transport.status import PartitionStatus
 from streams.transport.thread import Fetched, RebalanceListener, RecordThread
@@ -46,16 +46,12 @@ class RecordConsumer(driver.Consumer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if self.in_transaction:
-            raise ImproperlyConfigured(
-                "Record chunks are committed from a ledger; set processing_guarantee to its default"
-            )
         self._ledgers: dict[TP, OffsetLedger] = {}
         self._clocks: dict[TP, StallClock] = {}
         self._held: frozenset[TP] = frozenset()
         self._opening: asyncio.Task[None] | None = None
         self._room = asyncio.Event()
-        self._polled: frozenset[TP] = frozenset()
+        self._polled: frozenset[tuple[TP, int]] = frozenset()
         self._commit_lock = asyncio.Lock()
         self._commits_fail = False
 
@@ -102,7 +98,7 @@ class RecordConsumer(driver.Consumer):
             committed = None
         if position is not None and ledger.epoch == epoch and not ledger.is_open:
             ledger.open(position, committed=committed)
-            self._wake()
+            self._wake(tp)
 
     async def rewind(self, tp: TP, offset: int) -> bool:
         """See `Transport.rewind`."""
@@ -116,7 +112,7 @@ class RecordConsumer(driver.Consumer):
             return False
         ledger.open(offset)
         self._clocks[tp] = StallClock(now_s=monotonic())
-        self._wake()
+        self._wake(tp)
         return True
 
     def _discard_buffered(self, tp: TP) -> None:
@@ -165,30 +161,20 @@ class RecordConsumer(driver.Consumer):
         hook = self.transport.on_revoked
         if hook is None:
             return
+        limit_s = self.transport.options.revoke_timeout_s
         try:
-            await asyncio.wait_for(hook(held), self.transport.options.revoke_timeout_s)
-        except TimeoutError:
-            self.log.warning(
-                "on_revoked took longer than %.1f s: giving the partitions up all the same",
-                self.transport.options.revoke_timeout_s,
-            )
+            async with asyncio.timeout(limit_s) as limit:
+                await hook(held)
         except Exception as error:
-            self.log.exception("on_revoked failed, giving the partitions up all the same: %r", error)
+            why = f"took longer than {limit_s} s" if limit.expired() else f"failed with {error!r}"
+            self.log.warning("on_revoked %s; the partitions are given up all the same", why, exc_info=error)
 
     # -- records
 
-    def acknowledge(self, tp: TP, delivery: Delivery) -> bool:
-        """Enter an acknowledgement; wake the poll when it makes room."""
-        ledger = self._ledgers[tp]
-        had_room = ledger.has_room
-        accepted = ledger.acknowledge(delivery)
-        if accepted and not had_room and ledger.has_room:
-            self._wake(tp)
-        return accepted
-
-    def _wake(self, tp: TP | None = None) -> None:
+    def _wake(self, tp: TP) -> None:
+        """Have ``tp`` polled, which was closed, full or elsewhere until now."""
         self._room.set()
-        if self._polled and tp not in self._polled:
+        if self._polled and (tp, self._ledgers[tp].epoch) not in self._polled:
             self._thread.wake()
 
     def resume_flow(self) -> None:
@@ -211,9 +197,10 @@ class RecordConsumer(driver.Consumer):
         wanted = [(tp, self._ledgers[tp].epoch) for tp in self._held if self._ledgers[tp].has_room]
         if not wanted or not self.flow_active:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._room.wait(), POLL_TIMEOUT_S)
+                async with asyncio.timeout(POLL_TIMEOUT_S):
+                    await self._room.wait()
             return
-        self._polled = frozenset(tp for tp, _ in wanted)
+        self._polled = frozenset(wanted)
         try:
             batches = await self._thread.poll(wanted, timeout_s=POLL_TIMEOUT_S)
         finally:
@@ -239,7 +226,7 @@ class RecordConsumer(driver.Consumer):
             await self.rewind(fetched.tp, first.offset)
             return
         delivery = ledger.deliver(first.offset, fetched.next_offset, records=len(fetched.records))
-        chunk = RecordChunk(fetched.tp, fetched.records, delivery, self.acknowledge)
+        chunk = RecordChunk(fetched.tp, fetched.records, delivery, ledger, self._wake)
         await self.callback(self._message(chunk))
 
     def _message(self, chunk: RecordChunk) -> Message:

@@ -6,8 +6,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import faust
+from faust.exceptions import ImproperlyConfigured
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
+from faust.types.enums import ProcessingGuarantee
 from faust.types.transports import ConsumerCallback
 
 from streams.transport.chunk import RecordChunk
@@ -49,6 +51,9 @@ class Transport(driver.Transport):
         self._consumer: RecordConsumer | None = None
 
     def create_consumer(self, callback: ConsumerCallback, **kwargs: Any) -> RecordConsumer:
+        guarantee: Any = self.app.conf.processing_guarantee
+        if guarantee is not ProcessingGuarantee.AT_LEAST_ONCE:
+            raise ImproperlyConfigured("Record chunks are committed from a ledger: leave processing_guarantee alone")
         self._consumer = RecordConsumer(self, callback=callback, loop=self.loop, **kwargs)
         return self._consumer
 

@@ -17,6 +17,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.consumer.subscription_state import Assignment
 from aiokafka.errors import ConsumerStoppedError, IllegalStateError, KafkaError
+from aiokafka.protocol.group import LeaveGroupRequest
 from aiokafka.structs import OffsetAndMetadata
 from faust.exceptions import ImproperlyConfigured
 from faust.transport.drivers import aiokafka as driver
@@ -94,7 +95,9 @@ class RecordThread(driver.AIOKafkaConsumerThread):
             return
         try:
             # A group in the middle of a rebalance would keep us until all its members have joined.
-            await asyncio.wait_for(consumer.stop(), self.options.stop_timeout_s)
+            async with asyncio.timeout(self.options.stop_timeout_s):
+                await _leave_group(consumer)
+                await consumer.stop()
         except TimeoutError:
             self.log.info("Left the group without waiting for the broker's answer")
             await consumer._client.close()
@@ -119,6 +122,11 @@ class RecordThread(driver.AIOKafkaConsumerThread):
         subscription = self._ensure_consumer()._subscription.subscription
         return None if subscription is None else subscription.assignment
 
+    def _superseded(self, tp: TP, epoch: int, assignment: Assignment) -> bool:
+        """Whether the partition has been taken away, or positioned under a later epoch, since ``epoch`` began."""
+        known = self._readable.get(tp)
+        return not assignment.active or (known is not None and known[1] is assignment and known[0] > epoch)
+
     def forget_positions(self) -> None:
         """Let nothing be read until it is positioned again; in the thread."""
         self._readable.clear()
@@ -128,7 +136,7 @@ class RecordThread(driver.AIOKafkaConsumerThread):
 
         async def seek() -> bool:
             assignment = self._assignment()
-            if assignment is None or not assignment.active or tp not in assignment.tps:
+            if assignment is None or tp not in assignment.tps or self._superseded(tp, epoch, assignment):
                 return False
             self._ensure_consumer().seek(_aiokafka_tp(tp), offset)
             self._readable[tp] = (epoch, assignment)
@@ -150,7 +158,7 @@ class RecordThread(driver.AIOKafkaConsumerThread):
                 await self._ensure_consumer().position(_aiokafka_tp(tp))
             except IllegalStateError:
                 return None
-            if not assignment.active:
+            if self._superseded(tp, epoch, assignment):
                 return None
             self._readable[tp] = (epoch, assignment)
             return int(assignment.state_value(tp).position)
@@ -241,14 +249,24 @@ class RecordThread(driver.AIOKafkaConsumerThread):
         """Commit; raises KafkaError or TimeoutError when the broker did not say yes."""
 
         async def commit() -> None:
-            await asyncio.wait_for(
-                self._ensure_consumer().commit(
+            async with asyncio.timeout(self.options.commit_timeout_s):
+                await self._ensure_consumer().commit(
                     {_aiokafka_tp(tp): OffsetAndMetadata(offset, "") for tp, offset in offsets.items()}
-                ),
-                self.options.commit_timeout_s,
-            )
+                )
 
         await self.run(commit())
+
+
+async def _leave_group(consumer: AIOKafkaConsumer) -> None:
+    """Leave also from generation 0, where the embedded broker begins and aiokafka takes us for not having joined.
+
+    Without this, the next worker waits for our session to time out.
+    """
+    coordinator = consumer._coordinator
+    first_generation, member_id = coordinator.generation == 0, coordinator.member_id
+    await coordinator.close()
+    if first_generation and coordinator._group_instance_id is None:
+        await coordinator._send_req(LeaveGroupRequest(coordinator.group_id, member_id))
 
 
 def _aiokafka_tp(tp: TP) -> TopicPartition:
