@@ -25,10 +25,10 @@ from typing import Any
 import msgspec
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError, UnknownTopicOrPartitionError
-from aiokafka.partitioner import murmur2
 
 from schemas.codec import epoch_ms
 from schemas.events import EventBase
+from streams.partitioning import partition_of
 from streams.sources import RawRecord, ReadAhead
 
 Item = EventBase | RawRecord
@@ -148,17 +148,6 @@ async def feed(
     return run.result
 
 
-def partition_of(key: bytes, n_partitions: int) -> int:
-    """Return the partition that Kafka's default partitioner gives a key.
-
-    Examples
-    --------
-    >>> partition_of(b"21", 4)
-    0
-    """
-    return int(murmur2(key) & 0x7FFFFFFF) % n_partitions
-
-
 async def _partitions(producer: AIOKafkaProducer, topic: str) -> list[int]:
     try:
         return sorted(await producer.partitions_for(topic))
@@ -236,6 +225,8 @@ class _Lane:
                 if append(timestamp=now_ms, key=key, value=value) is None:
                     break
             batch.close()
+            if batch.record_count() == 0:
+                raise FeedError(f"a record of {_size(*records[start])} bytes is too large for a batch; leave it out")
             try:
                 acked = await (await self._producer.send_batch(batch, self._topic, partition=self._partition))
             except KafkaError as error:
@@ -256,6 +247,10 @@ class _Lane:
         known = self._result.ranges.get(self._partition, (first, first))
         self._result.ranges[self._partition] = (min(known[0], first), max(known[1], first + count))
         self._result.acknowledged += count
+
+
+def _size(key: bytes | None, value: bytes | None) -> int:
+    return len(key or b"") + len(value or b"")
 
 
 def _passing(error: KafkaError) -> bool:
@@ -321,7 +316,7 @@ class _Run:
                 partition_of(key, len(self.lanes)) if key is not None else self.result.events % len(self.lanes)
             ]
             lane.records.append(item)
-            self.result.bytes += len(key or b"") + len(value or b"")
+            self.result.bytes += _size(key, value)
             return
         known = self._users.get(item.user_id)
         if known is None:
@@ -374,9 +369,19 @@ class _Run:
 
 async def _direct(items: Iterable[Item]) -> AsyncGenerator[list[Item], None]:
     iterator = iter(items)
-    while chunk := list(islice(iterator, _CHUNK)):
+    failure: Exception | None = None
+    while failure is None:
+        chunk: list[Item] = []
+        try:
+            chunk.extend(islice(iterator, _CHUNK))  # keeps what came before a failure
+        except Exception as error:
+            failure = error
+        if not chunk:
+            break
         yield chunk
         await asyncio.sleep(0)
+    if failure is not None:
+        raise failure
 
 
 async def _threaded(items: Iterable[Item]) -> AsyncGenerator[list[Item], None]:
