@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
-from aiokafka.partitioner import murmur2
 
+from streams.partitioning import partition_of
 from streams.settings import Settings
 from streams.stores import Unavailable
 
@@ -37,8 +37,8 @@ class OutRecord(NamedTuple):
 
 @lru_cache(maxsize=65_536)
 def partition_for_key(key: bytes, partitions: int) -> int:
-    """Return the partition that Kafka's default partitioner gives a key."""
-    return int((murmur2(key) & 0x7FFFFFFF) % partitions)
+    """Return the partition of a key, remembering the last 65,536 answers."""
+    return partition_of(key, partitions)
 
 
 class KafkaOutput:

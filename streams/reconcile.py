@@ -83,6 +83,8 @@ class Reconciliation:
         self._judged_ids: set[tuple[int, int, int]] = set()
         self.duplicate_scores = 0
         self.unknown_scores = 0
+        self.unreadable = 0
+        self.examples_found = 0
 
     def _is_ours(self, partition: int, offset: int) -> bool:
         first, behind = self._ranges.get(partition, (0, 0))
@@ -107,6 +109,8 @@ class Reconciliation:
     def add_example(self, example: Example) -> None:
         """Take in a labelled trigger; only those whose score was published in the ranges are judged."""
         released = (example.partition, example.offset, example.seq)
+        if example.topic == self.topic and self._is_ours(example.partition, example.offset):
+            self.examples_found += 1
         if example.topic != self.topic or example.use == "learn" or released in self._judged_ids:
             return
         trigger = int(example.score_id.rpartition(":")[0].rpartition("-")[2])
@@ -125,6 +129,11 @@ class Reconciliation:
     def scores_found(self) -> int:
         """Distinct scores found so far."""
         return len(self._scores)
+
+    @property
+    def dead_found(self) -> int:
+        """Dead letters found so far."""
+        return len(self._dead)
 
     def report(self, *, events: int, seconds: float) -> dict[str, Any]:
         """Return the result, ready for JSON.

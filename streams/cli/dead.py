@@ -23,7 +23,7 @@ LimitOption = Annotated[int, typer.Option("--limit", min=1, help="At most this m
 
 
 @app.command("list")
-def list_(config: ConfigOption = "scoring.yaml", reason: ReasonOption = None, limit: LimitOption = 20) -> None:
+def list_(config: ConfigOption = None, reason: ReasonOption = None, limit: LimitOption = 20) -> None:
     """Show the newest dead letters: where they stood, why they were refused, how they begin."""
     newest, by_reason = asyncio.run(_collect(config, reason, limit))
     table = Table("source", "reason", "detail", "value begins", show_lines=False)
@@ -37,7 +37,7 @@ def list_(config: ConfigOption = "scoring.yaml", reason: ReasonOption = None, li
 
 @app.command()
 def redrive(
-    config: ConfigOption = "scoring.yaml",
+    config: ConfigOption = None,
     reason: ReasonOption = None,
     limit: LimitOption = 1_000_000,
     yes: Annotated[bool, typer.Option("--yes", help="Do it; without this only the count is shown.")] = False,

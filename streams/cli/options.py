@@ -12,20 +12,26 @@ import typer
 from streams.cli.errors import UserError
 from streams.settings import Settings, load_settings
 
+DEFAULT_FILE = "scoring.yaml"
+DEFAULT_SHIPPED = "shop"
+
 ConfigOption = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--config",
         "-c",
-        help="The configuration: a file, or the name of a shipped one (`shop`, `globo`).",
+        help="The configuration: a file, or the name of a shipped one (`shop`, `globo`). "
+        "Default: scoring.yaml here, else the shipped `shop`.",
         envvar="STREAMSCORE_CONFIG",
-        show_default=True,
+        show_default=False,
     ),
 ]
 
 
-def config_path(name: str) -> Path:
+def config_path(name: str | None) -> Path:
     """Find a configuration by path, or among those that come with the package."""
+    if name is None:
+        name = DEFAULT_FILE if Path(DEFAULT_FILE).exists() else DEFAULT_SHIPPED
     path = Path(name)
     if path.exists():
         return path
@@ -36,6 +42,6 @@ def config_path(name: str) -> Path:
     raise UserError(f"There is no configuration {name!r}: neither a file nor one of {known}")
 
 
-def settings_of(name: str) -> Settings:
+def settings_of(name: str | None) -> Settings:
     """Load a configuration together with the environment."""
     return load_settings(config_path(name), os.environ)

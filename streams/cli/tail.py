@@ -16,7 +16,7 @@ TopicName = Literal["scores", "events", "examples", "metrics", "dead"]
 
 def tail(
     topic: Annotated[TopicName, typer.Argument(help="Which topic to watch.")],
-    config: ConfigOption = "scoring.yaml",
+    config: ConfigOption = None,
     from_start: Annotated[bool, typer.Option("--from-start", help="Begin with the oldest message kept.")] = False,
     limit: Annotated[int, typer.Option("--limit", "-n", min=0, help="End after this many; 0: never.")] = 0,
     json: Annotated[bool, typer.Option("--json", help="The messages as they are, one a line.")] = False,
@@ -28,7 +28,7 @@ def tail(
     asyncio.run(_tail(topic, config, from_start, limit, json))
 
 
-async def _tail(topic: TopicName, config: str, from_start: bool, limit: int, json: bool) -> None:
+async def _tail(topic: TopicName, config: str | None, from_start: bool, limit: int, json: bool) -> None:
     from streams.reading import reader
 
     settings = settings_of(config)

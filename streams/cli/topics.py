@@ -19,7 +19,7 @@ def group() -> None:
 
 
 @app.command()
-def create(config: ConfigOption = "scoring.yaml") -> None:
+def create(config: ConfigOption = None) -> None:
     """Create the topics that are missing; those that exist are left as they are.
 
     Needs the permission to create topics. `models` is made compacted.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
 from streams.cli.options import ConfigOption, config_path, settings_of
 
 
-def worker(config: ConfigOption = "scoring.yaml") -> None:
+def worker(config: ConfigOption = None) -> None:
     """Run a worker: score the events of its partitions, learn, and keep the state.
 
     Start as many as there are partitions of `events`; they share the work. Ends with status 0 on
@@ -20,7 +21,7 @@ def worker(config: ConfigOption = "scoring.yaml") -> None:
     sys.exit(run(settings_of(config)))
 
 
-def check(config: ConfigOption = "scoring.yaml") -> None:
+def check(config: ConfigOption = None) -> None:
     """Say what is wrong with a configuration, by line. Needs no broker."""
     settings = settings_of(config)
     names = ", ".join(f"{one.name} ({one.model['name']})" for one in settings.objectives)
@@ -30,7 +31,9 @@ def check(config: ConfigOption = "scoring.yaml") -> None:
 
 
 def check_argument(
-    config: str = typer.Argument("scoring.yaml", help="The configuration: a file or the name of a shipped one."),
+    config: Annotated[
+        str, typer.Argument(help="The configuration: a file or the name of a shipped one.")
+    ] = "scoring.yaml",
 ) -> None:
     """Say what is wrong with a configuration, by line. Needs no broker and no store."""
     check(config)

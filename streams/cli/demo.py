@@ -1,0 +1,146 @@
+"""`streamscore demo`: the main job on this machine, live in the terminal."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import orjson
+import typer
+from rich.console import Console
+from rich.live import Live
+
+from streams.cli.errors import UserError
+from streams.cli.options import ConfigOption, config_path
+
+if TYPE_CHECKING:
+    from streams.demo import Demo
+
+_REFRESH_S = 0.5
+
+
+def demo(
+    events: Annotated[
+        str | None, typer.Option("--events", help="Run on this file instead of the simulated shop.")
+    ] = None,
+    mapping: Annotated[
+        str | None, typer.Option("--mapping", "-m", help="With --events: how its rows become events.")
+    ] = None,
+    config: ConfigOption = None,
+    rate: Annotated[
+        float | None, typer.Option(help="Events per second; 1,000 for the shop, as fast as it can for a file.")
+    ] = None,
+    seconds: Annotated[float | None, typer.Option(min=1, help="End after this long; otherwise Ctrl-C ends it.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the simulated shop.")] = 1,
+    json: Annotated[bool, typer.Option("--json", help="No live view; end with one JSON object.")] = False,
+) -> None:
+    """Run everything on this machine: a broker, a store, a worker, and a simulated web shop.
+
+    Needs no Kafka, no Redis and no Docker. The visitors are simulated and so is their time, which
+    runs faster than ours; the models and the numbers are real. Ctrl-C ends all that was started.
+    """
+    if (events is None) != (mapping is None):
+        raise UserError("--events and --mapping go together")
+    chosen = config or (mapping if mapping and _is_shipped(mapping) else "shop")
+    asyncio.run(_demo(config_path(chosen), events, mapping, rate, seconds, seed, json))
+
+
+def _is_shipped(name: str) -> bool:
+    try:
+        config_path(name)
+    except UserError:
+        return False
+    return not Path(name).exists()
+
+
+async def _demo(
+    config: Path,
+    file: str | None,
+    mapping: str | None,
+    rate: float | None,
+    seconds: float | None,
+    seed: int,
+    json: bool,
+) -> None:
+    from streams.demo import DemoFailed, running_demo
+    from streams.embedded import EmbeddedServerError
+
+    console = Console(stderr=json)
+    stop, interrupted = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, lambda: (stop.set(), interrupted.set()))
+    console.print("Starting an embedded broker, an embedded store and a worker …", highlight=False)
+    try:
+        async with running_demo(config) as running:
+            with contextlib.ExitStack() as stack:
+                source = _events(stack, file, mapping, seed)
+                label = f"events of {file}" if file else "SIMULATED web shop, its time runs faster than ours"
+                pace = rate or (None if file else 1000.0)
+                await _watch_it(running, source, label, pace, seconds, stop, None if json else console)
+            report = None if interrupted.is_set() else await running.report()
+    except (DemoFailed, EmbeddedServerError) as error:
+        raise UserError(str(error)) from None
+    if report is None:
+        console.print("Ended. Everything that was started is gone.")
+    elif json:
+        print(orjson.dumps(report).decode())
+    else:
+        from streams.cli.feeding import show
+
+        show(report)
+
+
+def _events(stack: contextlib.ExitStack, file: str | None, mapping: str | None, seed: int) -> Any:
+    if file is None:
+        from streams.demo import shop_events
+
+        return shop_events(seed)
+    from streams.mapping import Mapping, MappingError
+    from streams.sources import SourceError, open_source
+
+    try:
+        chosen = Mapping.load(mapping or "")
+        return chosen.events(stack.enter_context(open_source(file, columns=chosen.columns)))
+    except (MappingError, SourceError) as error:
+        raise UserError(str(error)) from None
+
+
+async def _watch_it(
+    running: Demo,
+    events: Any,
+    label: str,
+    rate: float | None,
+    seconds: float | None,
+    stop: asyncio.Event,
+    console: Console | None,
+) -> None:
+    """Produce until the end of time or file, and show what happens."""
+    loop = asyncio.get_running_loop()
+    if seconds is not None:
+        loop.call_later(seconds, stop.set)
+    producing = asyncio.create_task(running.run(events, rate=rate, stop=stop))
+    finished = producing
+    if console is None:
+        while not finished.done():
+            running.check()
+            await asyncio.wait([finished], timeout=_REFRESH_S)
+    else:
+        await _show_it(running, label, finished, console)
+    await producing
+
+
+async def _show_it(running: Demo, label: str, finished: asyncio.Task[None], console: Console) -> None:
+    from streams.cli.screen import Screen
+
+    screen = Screen(label)
+    with Live(screen.render(None), console=console, refresh_per_second=4, transient=False) as live:
+        while not finished.done():
+            running.check()
+            status = await running.status()
+            screen.note(status, asyncio.get_running_loop().time())
+            live.update(screen.render(status))
+            await asyncio.wait([finished], timeout=_REFRESH_S)
