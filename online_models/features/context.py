@@ -1,0 +1,115 @@
+"""Item and context: the event's own fields, and the visitor's local time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from online_models.features.fields import (
+    COMMON_FIELDS,
+    NUMBER_FIELDS,
+    PROPERTIES,
+    TEXT_FIELDS,
+    field_source,
+)
+from online_models.features.options import Options
+from online_models.features.plan import Read, Reading, Slots
+
+WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_MINUTE_MS = 60_000
+_HOUR_MIN = 60
+_DAY_MIN = 1440
+# 1970-01-01 was a Thursday.
+_EPOCH_WEEKDAY = 3
+
+
+def field(options: Options) -> Reading:
+    """``{field: NAME | properties.NAME, numeric: true | false}``: a field of the event.
+
+    Number fields are numeric and all others categorical, unless `numeric` says otherwise.
+    """
+    name = options.raw("field")
+    if not isinstance(name, str) or not _allowed(name):
+        allowed = ", ".join((*TEXT_FIELDS, *NUMBER_FIELDS, "properties.NAME"))
+        raise options.error(f"Unknown field {name!r}; expected one of: {allowed}", "field")
+    options.canonical["field"] = name
+    numeric = options.flag("numeric", name in NUMBER_FIELDS)
+    if numeric and name in TEXT_FIELDS:
+        raise options.error(f"`{name}` is text; it can only be categorical", "numeric")
+    if numeric:
+        return Reading("number", _read_number(name), signed=name not in NUMBER_FIELDS or name == "tz_offset_min")
+    if name.startswith(PROPERTIES):
+        return Reading("category", _read_property(name.removeprefix(PROPERTIES)), mixed=True)
+    if name in TEXT_FIELDS:
+        return Reading("category", expression=field_source(name), max_chars=TEXT_FIELDS[name])
+    return Reading("category", expression=field_source(name), mixed=True)
+
+
+def _allowed(name: str) -> bool:
+    return name in TEXT_FIELDS or name in NUMBER_FIELDS or (name.startswith(PROPERTIES) and len(name) > len(PROPERTIES))
+
+
+def _read_property(key: str) -> Read:
+    def read(slots: Slots, event: Any, now: int) -> Any:
+        properties = event.properties
+        return None if properties is None else properties.get(key)
+
+    return read
+
+
+def _read_number(name: str) -> Read:
+    if name.startswith(PROPERTIES):
+        raw = _read_property(name.removeprefix(PROPERTIES))
+        return lambda slots, event, now: finite_number(raw(slots, event, now))
+    if name in COMMON_FIELDS:
+        return lambda slots, event, now: finite_number(getattr(event, name))
+    return lambda slots, event, now: finite_number(getattr(event, name, None))
+
+
+def finite_number(value: Any) -> float | int | None:
+    """Return a number as it is, a bool as 0 or 1, and None for whatever is no finite number.
+
+    Examples
+    --------
+    >>> [finite_number(x) for x in (3, True, "3", float("nan"))]
+    [3, 1, None, None]
+    """
+    if type(value) is int:
+        # Beyond 64 bits it can neither be packed nor, much beyond, made a float.
+        return value if -(2**63) <= value < 2**63 else None
+    if type(value) is float:
+        return value if math.isfinite(value) else None
+    return int(value) if isinstance(value, bool) else None
+
+
+def hour(options: Options) -> Reading:
+    """``{hour: cyclic | categorical}``: hour of the visitor's day, 0 to 23."""
+    return _clock_reading(options, "hour", 24, lambda local_min: local_min % _DAY_MIN // _HOUR_MIN, None)
+
+
+def weekday(options: Options) -> Reading:
+    """``{weekday: cyclic | categorical}``: the visitor's day of the week."""
+    return _clock_reading(
+        options, "weekday", 7, lambda local_min: (local_min // _DAY_MIN + _EPOCH_WEEKDAY) % 7, WEEKDAYS
+    )
+
+
+def _clock_reading(
+    options: Options, family: str, period: int, of_minute: Callable[[int], int], labels: tuple[str, ...] | None
+) -> Reading:
+    kind = options.choice(family, ("cyclic", "categorical"))
+    default_offset_min = options.defaults.tz_offset_min
+
+    def read(slots: Slots, event: Any, now: int) -> int:
+        offset_min = event.tz_offset_min
+        if offset_min is None:
+            offset_min = default_offset_min
+        return of_minute(event.ts // _MINUTE_MS + offset_min)
+
+    if kind == "cyclic":
+        return Reading("cycle", read, always=True, period=period, labels=labels)
+    return Reading("category", read, always=True, labels=labels or tuple(map(str, range(period))))
+
+
+FAMILIES = {"field": field, "hour": hour, "weekday": weekday}

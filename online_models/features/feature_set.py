@@ -1,0 +1,96 @@
+"""FeatureSet: the compiled features of one configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from online_models.errors import ConfigError
+from online_models.features.generate import extract_source, fold_source, vectorize_source
+from online_models.features.plan import Cross, Feature, Slots, SlotTable, Value
+
+
+class FeatureSet:
+    """Features compiled from a declaration; pure functions of slots and event.
+
+    Call ``fold`` first, then ``extract``: features include the event itself (the count of page views
+    includes this one), and nothing that stands behind it in the log. Event time is the event's;
+    for an event that is late, ages are measured from the visitor's latest event.
+
+    Attributes
+    ----------
+    hash
+        16 hex digits of the canonical declaration; another hash means that values have another meaning.
+    names
+        Declared names, crosses included, in order.
+    slot_keys
+        Identity of each slot.
+    fold
+        ``fold(slots, event)`` takes the event into the slots, in place. Slots are positional as in
+        ``slot_keys``, None where untouched, and hold msgpack primitives.
+    extract
+        ``extract(slots, event)`` returns one compact value for each base feature; changes nothing.
+    vectorize
+        ``vectorize(values)`` returns what a model sees of all features: numbers as ``name``, categories
+        as ``name=value`` with 1.0, crosses as ``a=x*b=y``. There is no bias in it.
+    """
+
+    def __init__(
+        self, hash_: str, names: Sequence[str], features: Sequence[Feature], crosses: Sequence[Cross], slots: SlotTable
+    ) -> None:
+        self.hash = hash_
+        self.names = list(names)
+        self.slot_keys = slots.keys
+        self._features = list(features)
+        self._crosses = list(crosses)
+        self._positions = {feature.name: index for index, feature in enumerate(features)}
+        self._vectorizers: dict[tuple[str, ...], Callable[[Sequence[Value]], dict[str, float]]] = {}
+        fold, extract = fold_source(slots), extract_source(features, slots)
+        self._sources = (fold.text, extract.text, vectorize_source(features, names, crosses).text)
+        self.fold: Callable[[Slots, Any], None] = fold.compiled("fold")
+        self.extract: Callable[[Slots, Any], list[Value]] = extract.compiled("extract")
+        self.vectorize = self.vectorizer(self.names)
+
+    @property
+    def source(self) -> str:
+        """The generated Python, to be read."""
+        return "\n\n".join(self._sources)
+
+    def new_slots(self) -> Slots:
+        """Return the slots of a visitor of whom nothing is known."""
+        return [None] * len(self.slot_keys)
+
+    def position(self, name: str) -> int:
+        """Return where the value of a base feature stands in what extract returns.
+
+        Raises
+        ------
+        ConfigError
+            There is no such base feature; a cross has no value of its own.
+        """
+        if name not in self._positions:
+            why = "a cross, which has no value of its own" if name in self.names else "not declared"
+            raise ConfigError((name,), f"{name!r} is {why}; expected one of: {', '.join(self._positions)}")
+        return self._positions[name]
+
+    def vectorizer(self, names: Sequence[str]) -> Callable[[Sequence[Value]], dict[str, float]]:
+        """Return the function that vectorizes only the named features and crosses.
+
+        Raises
+        ------
+        ConfigError
+            A name is not declared.
+        """
+        chosen = tuple(names)
+        for name in chosen:
+            if name not in self.names:
+                raise ConfigError((name,), f"No feature is called {name!r}; expected: {', '.join(self.names)}")
+        if chosen not in self._vectorizers:
+            source = vectorize_source(self._features, chosen, self._crosses)
+            self._vectorizers[chosen] = source.compiled("vectorize")
+        return self._vectorizers[chosen]
+
+    def migrate(self, slots: Slots, old_slot_keys: Sequence[str]) -> Slots:
+        """Return slots in the order of this set: those it knows carried over, the others empty."""
+        held = dict(zip(old_slot_keys, slots, strict=False))
+        return [held.get(key) for key in self.slot_keys]

@@ -1,0 +1,161 @@
+"""Turns features into straight-line Python.
+
+A loop over twenty features costs more than the features. So the three functions of a `FeatureSet` are
+written out as source, one or two lines a feature, and compiled once. The source can be read
+(`FeatureSet.source`); of the configuration it holds nothing but feature names, which are checked to be
+identifiers. All other values are bound to names made here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import cos, pi, sin
+from typing import Any
+
+from online_models.features.names import Names, crossed, one_hot
+from online_models.features.plan import CLOCK, Cross, Feature, SlotTable
+from online_models.features.transforms import TRANSFORMS
+from schemas.events import EVENT_TYPES
+
+
+class Source:
+    """Source of one module and what its free names stand for."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.names: dict[str, Any] = dict(TRANSFORMS)
+
+    def add(self, *lines: str, indent: int = 1) -> None:
+        """Append lines of a function's body."""
+        self.lines += [("    " * indent + line) if line else line for line in lines]
+
+    def bind(self, name: str, value: Any) -> str:
+        """Let `name` stand for `value`; return the name."""
+        self.names[name] = value
+        return name
+
+    @property
+    def text(self) -> str:
+        """The whole source."""
+        return "\n".join(self.lines) + "\n"
+
+    def compiled(self, function: str) -> Callable[..., Any]:
+        """Compile and return the function of that name."""
+        scope = dict(self.names)
+        exec(compile(self.text, f"<features: {function}>", "exec"), scope)
+        compiled: Callable[..., Any] = scope[function]
+        return compiled
+
+
+def fold_source(slots: SlotTable) -> Source:
+    """Write ``fold(slots, event)``: for each event type one function with the folds that it needs."""
+    source = Source()
+    table: dict[tuple[str, ...], str] = {}
+    functions: list[str] = []
+    for event_type in EVENT_TYPES:
+        folds = slots.folds(event_type)
+        keys = tuple(folds)
+        if keys not in table:
+            table[keys] = f"fold_{event_type}"
+            source.add(f"def {table[keys]}(slots, event):", indent=0)
+            source.add("ts = event.ts")
+            for number, (key, fold) in enumerate(folds.items()):
+                name = source.bind(f"fold_{event_type}_{number}", fold)
+                source.add(f"{name}(slots, event, ts)  # {key}")
+            source.add("", indent=0)
+        functions.append(f"    {event_type!r}: {table[keys]},")
+    source.add("FOLDS = {", *functions, "}", "", indent=0)
+    source.add("def fold(slots, event):", indent=0)
+    source.add("FOLDS[event.type](slots, event)")
+    return source
+
+
+def extract_source(features: Sequence[Feature], slots: SlotTable) -> Source:
+    """Write ``extract(slots, event)``: one value for each base feature."""
+    source = Source()
+    source.add("def extract(slots, event):", indent=0)
+    source.add("ts = now = event.ts")
+    if slots.keys:
+        source.add(f"latest = slots[{slots.keys.index(CLOCK)}]")
+        source.add("if latest is not None and latest > ts:", "    now = latest")
+    for index, feature in enumerate(features):
+        _add_value(source, index, feature)
+    source.add(f"return [{', '.join(f'v{index}' for index in range(len(features)))}]")
+    return source
+
+
+def _add_value(source: Source, index: int, feature: Feature) -> None:
+    value, reading = f"v{index}", feature.reading
+    read = reading.expression or f"{source.bind(f'read_{index}', reading.read)}(slots, event, now)"
+    source.add(f"{value} = {read}  # {feature.name}")
+    if feature.default is not None and not reading.always:
+        source.add(f"if {value} is None:", f"    {value} = {source.bind(f'default_{index}', feature.default)}")
+    rules: list[str] = []
+    if feature.clip:
+        low, high = source.bind(f"low_{index}", feature.clip[0]), source.bind(f"high_{index}", feature.clip[1])
+        rules += [f"{value} = {low} if {value} < {low} else {high} if {value} > {high} else {value}"]
+    if feature.adjust:
+        rules += [f"{value} = {source.bind(f'adjust_{index}', feature.adjust)}({value})"]
+    if rules and not feature.always:
+        source.add(f"if {value} is not None:")
+    source.add(*rules, indent=1 if feature.always else 2)
+
+
+def vectorize_source(features: Sequence[Feature], shown: Sequence[str], crosses: Sequence[Cross]) -> Source:
+    """Write ``vectorize(values)``: what a model sees of the features and crosses in `shown`."""
+    source = Source()
+    source.add("def vectorize(values):", indent=0)
+    if features:
+        source.add(f"{', '.join(f'v{index}' for index in range(len(features)))}, = values")
+    source.add("x = {}")
+    places = {feature.name: index for index, feature in enumerate(features)}
+    by_name = {cross.name: cross for cross in crosses}
+    for number, name in enumerate(shown):
+        if name in places:
+            _add_feature(source, places[name], features[places[name]])
+        else:
+            members = [(places[member], features[places[member]]) for member in by_name[name].members]
+            _add_cross(source, number, members)
+    source.add("return x")
+    return source
+
+
+def _add_feature(source: Source, index: int, feature: Feature) -> None:
+    value = f"v{index}"
+    if feature.kind == "number":
+        lines = [f"x[{feature.name!r}] = {_number(index, feature)}"]
+    elif feature.kind == "cycle":
+        turns = [2.0 * pi * step / feature.reading.period for step in range(feature.reading.period)]
+        sines, cosines = source.bind(f"sin_{index}", list(map(sin, turns))), f"cos_{index}"
+        source.bind(cosines, list(map(cos, turns)))
+        lines = [f"x['{feature.name}.sin'] = {sines}[{value}]", f"x['{feature.name}.cos'] = {cosines}[{value}]"]
+    else:
+        names = source.bind(f"names_{index}", Names(one_hot(feature.name, feature.labels)))
+        lines = [f"x[{names}[{value}]] = 1.0"]
+    if not feature.always:
+        source.add(f"if {value} is not None:")
+    source.add(*lines, indent=1 if feature.always else 2)
+
+
+def _number(index: int, feature: Feature) -> str:
+    # + 0.0 makes counts floats, as models and the wire have them.
+    return f"{feature.transform}(v{index})" if feature.transform else f"v{index} + 0.0"
+
+
+def _add_cross(source: Source, number: int, members: list[tuple[int, Feature]]) -> None:
+    needed = [f"v{index} is not None" for index, feature in members if not feature.always]
+    factors = [f"({_number(index, feature)})" for index, feature in members if feature.kind == "number"]
+    categories = [(index, feature) for index, feature in members if feature.kind != "number"]
+    prefix = "*".join(feature.name for _, feature in members if feature.kind == "number")
+    name = repr(prefix)
+    if categories:
+        parts = [one_hot(feature.name, feature.labels) for _, feature in categories]
+        names = source.bind(f"cross_{number}", Names(_prefixed(prefix, crossed(parts))))
+        name = f"{names}[{', '.join(f'v{index}' for index, _ in categories)},]"
+    if needed:
+        source.add(f"if {' and '.join(needed)}:")
+    source.add(f"x[{name}] = {' * '.join(factors) or '1.0'}", indent=2 if needed else 1)
+
+
+def _prefixed(prefix: str, name_of: Callable[[Any], str]) -> Callable[[Any], str]:
+    return (lambda values: f"{prefix}*{name_of(values)}") if prefix else name_of

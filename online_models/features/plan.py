@@ -1,0 +1,180 @@
+"""The words that families and compiler share: slots, accumulators, readings.
+
+A *slot* is a place in the user's state that holds one accumulator's value, None until it is touched.
+An *accumulator* folds events into its slot. A *reading* takes a raw value out of slots and event; rules
+(see `numbers` and `categories`) make a feature's value of it.
+
+Rules that every accumulator keeps:
+
+- Its key names everything that decides its content, so that equal keys may share a slot, and a slot
+  may be carried over when the configuration changes. A changed layout of the value needs another key.
+- Its value is None, int, float, str, or a list or dict of these, so that it packs as msgpack.
+- Its fold copes with events that are late: no exception, no negative count, no value that is not finite.
+- The clock slot holds the highest event time before this event during fold, and including it during
+  extract. Ages are measured from there, so that they are never negative.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Slots = list[Any]
+Value = float | int | str | None
+Fold = Callable[[Slots, Any, int], None]
+"""``fold(slots, event, event.ts)`` changes the slots in place."""
+Read = Callable[[Slots, Any, int], Any]
+"""``read(slots, event, now_ms)`` returns a raw value, None if it is missing, and changes nothing."""
+
+CLOCK = "clock"
+
+
+@dataclass(frozen=True, slots=True)
+class Accumulator:
+    """What is kept in one slot.
+
+    Attributes
+    ----------
+    key
+        Identity: two accumulators with the same key hold the same value.
+    bind
+        Makes the fold for the slot's index.
+    event_types
+        Types that the fold must see; None: all.
+    """
+
+    key: str
+    bind: Callable[[int], Fold]
+    event_types: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How a family reads its raw value, and what the rules need to know of it.
+
+    Attributes
+    ----------
+    kind
+        "number", "category", or "cycle" (an int from 0 to ``period`` - 1 on a circle).
+    read
+        The reading function; None if ``expression`` is given.
+    expression
+        Python source of the reading in terms of ``slots``, ``event`` and ``now``, where a call
+        would cost more than the work.
+    always
+        The raw value is never None.
+    signed
+        The number may be negative.
+    unit_ms
+        The number is a time in this unit; its rules may then be written as durations.
+    labels
+        Names of a category's int values, by value.
+    max_chars
+        The longest text that can come; None: unbounded. Longer than the rule allows is cut.
+    mixed
+        A category's values may be of any scalar type and must be normalized.
+    period
+        Length of the cycle.
+    """
+
+    kind: Literal["number", "category", "cycle"]
+    read: Read | None = None
+    expression: str | None = None
+    always: bool = False
+    signed: bool = False
+    unit_ms: int | None = None
+    labels: tuple[str, ...] | None = None
+    max_chars: int | None = None
+    mixed: bool = False
+    period: int = 0
+
+
+class SlotTable:
+    """Gives each accumulator its slot; equal keys share one."""
+
+    def __init__(self) -> None:
+        self._accumulators: dict[str, tuple[int, Accumulator]] = {}
+
+    def use(self, accumulator: Accumulator) -> int:
+        """Return the index of the accumulator's slot, taking a new one for a new key."""
+        if not self._accumulators:
+            self._accumulators[CLOCK] = (0, Accumulator(CLOCK, _fold_clock))
+        known = self._accumulators.get(accumulator.key)
+        if known is None:
+            known = self._accumulators[accumulator.key] = (len(self._accumulators), accumulator)
+        return known[0]
+
+    @property
+    def keys(self) -> list[str]:
+        """Keys in the order of the slots."""
+        return list(self._accumulators)
+
+    def folds(self, event_type: str) -> dict[str, Fold]:
+        """Return the folds that an event of this type runs, by key, in the order they must run.
+
+        An accumulator may read the slots of those declared before it, as they are after this event; the
+        clock comes last, so that every fold can see the time before this event.
+        """
+        chosen = {
+            key: accumulator.bind(index)
+            for key, (index, accumulator) in self._accumulators.items()
+            if accumulator.event_types is None or event_type in accumulator.event_types
+        }
+        if CLOCK in chosen:
+            chosen[CLOCK] = chosen.pop(CLOCK)
+        return chosen
+
+
+def _fold_clock(index: int) -> Fold:
+    def fold(slots: Slots, event: Any, ts: int) -> None:
+        now = slots[index]
+        if now is None or ts > now:
+            slots[index] = ts
+
+    return fold
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """A base feature, ready to be compiled: a reading and the rules for its values.
+
+    Attributes
+    ----------
+    default
+        Stands for a missing raw value; None: the feature is left out.
+    adjust
+        Clip, bins, lower-casing …: applied to a raw value or default that is not None.
+    transform
+        Source of the function ("log1p", "signed_log1p" …) that vectorize applies; "" for none.
+    kind
+        As in the reading, but a number with bins is a category.
+    labels
+        Names of int values of a category.
+    """
+
+    name: str
+    reading: Reading
+    kind: Literal["number", "category", "cycle"]
+    default: Value = None
+    clip: tuple[float, float] | None = None
+    adjust: Callable[[Any], Value] | None = None
+    transform: str = ""
+    labels: tuple[str, ...] | None = None
+
+    @property
+    def always(self) -> bool:
+        """Whether the feature has a value for every event."""
+        return self.reading.always or self.default is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Cross:
+    """A feature made of two or three others when vectorizing; nothing of it is stored."""
+
+    name: str
+    members: Sequence[str]
+
+
+FamilyBuilder = Callable[..., Reading]
+Families = Mapping[str, FamilyBuilder]
