@@ -38,7 +38,7 @@ PRODUCER_OPTIONS: dict[str, Any] = {"acks": "all", "max_batch_size": 512 * 1024,
 
 _CHUNK = 256  # events between two looks at the event loop: about 2 ms
 _BATCH_RECORDS = 500  # at 250 bytes an event, a quarter of the largest batch
-_PAUSE_S = 0.005  # paced events that are due within this go out together
+_PAUSE_S = 0.01  # paced events that are due within this go out together: half the CPU of 5 ms at 5,000 events/s
 _PROGRESS_S = 0.2
 _REMEMBERED_USERS = 500_000  # 100 MB at most; hashing a key again costs 10 µs
 

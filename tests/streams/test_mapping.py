@@ -372,6 +372,28 @@ def test_every_shipped_mapping_loads_and_says_what_it_is_for() -> None:
     assert all(Mapping.load(name).about for name in shipped_mappings())
 
 
+def test_the_example_of_the_reference_works(tmp_path: Path) -> None:
+    reference = (Path(__file__).resolve().parents[2] / "docs" / "mappings.md").read_text(encoding="utf-8")
+    example = reference.partition("```yaml\n")[2].partition("```")[0]
+    header = "customer,seen_at,visit,shop,article,cents,shelf,stock,margin,internal_1"
+    rows = header + "\nc,2017-10-01 05:00,v,s,7,1250,top,,1,1\n"
+
+    events, problems = events_of(example, rows, tmp_path, strict=True)
+
+    assert problems == []
+    assert events == [
+        PageView(
+            event_id=f"c-{T0}-2",
+            user_id="c",
+            ts=T0,
+            session_id="v",
+            item_id="s-7",
+            price=12.5,
+            properties={"shelf": "top", "stock": 0},
+        )
+    ]
+
+
 # The columns that would give the answer away, of each file.
 FORBIDDEN = {
     "globo": {"session_size", "sess_start_s"},
