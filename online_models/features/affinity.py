@@ -6,7 +6,7 @@ half-life compare without knowing the time, so shares and the favourite cost one
 
 from __future__ import annotations
 
-from math import exp2, log2
+from math import exp2, inf, log2
 from typing import Any
 
 from online_models.features.decay import LANDMARK_MS, raised
@@ -50,8 +50,11 @@ def _read_favourite(slot: int) -> Read:
         state = slots[slot]
         if state is None:
             return None
-        heights = state[1]
-        return max(heights, key=heights.__getitem__)  # type: ignore[no-any-return]
+        best, highest = None, -inf
+        for key, height in state[1].items():
+            if height > highest:
+                best, highest = key, height
+        return best
 
     return read
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 from online_models.features.fields import (
-    COMMON_FIELDS,
     NUMBER_FIELDS,
     PROPERTIES,
     TEXT_FIELDS,
@@ -37,10 +35,13 @@ def field(options: Options) -> Reading:
     numeric = options.flag("numeric", name in NUMBER_FIELDS)
     if numeric and name in TEXT_FIELDS:
         raise options.error(f"`{name}` is text; it can only be categorical", "numeric")
-    if numeric:
-        return Reading("number", _read_number(name), signed=name not in NUMBER_FIELDS or name == "tz_offset_min")
     if name.startswith(PROPERTIES):
-        return Reading("category", _read_property(name.removeprefix(PROPERTIES)), mixed=True)
+        read = _read_property(name.removeprefix(PROPERTIES))
+        if numeric:
+            return Reading("number", lambda slots, event, now: finite_number(read(slots, event, now)), signed=True)
+        return Reading("category", read, mixed=True)
+    if numeric:  # finite and in bounds: the codec lets nothing else through
+        return Reading("number", expression=field_source(name), signed=name == "tz_offset_min")
     if name in TEXT_FIELDS:
         return Reading("category", expression=field_source(name), max_chars=TEXT_FIELDS[name])
     return Reading("category", expression=field_source(name), mixed=True)
@@ -56,15 +57,6 @@ def _read_property(key: str) -> Read:
         return None if properties is None else properties.get(key)
 
     return read
-
-
-def _read_number(name: str) -> Read:
-    if name.startswith(PROPERTIES):
-        raw = _read_property(name.removeprefix(PROPERTIES))
-        return lambda slots, event, now: finite_number(raw(slots, event, now))
-    if name in COMMON_FIELDS:
-        return lambda slots, event, now: finite_number(getattr(event, name))
-    return lambda slots, event, now: finite_number(getattr(event, name, None))
 
 
 def finite_number(value: Any) -> float | int | None:
@@ -85,31 +77,22 @@ def finite_number(value: Any) -> float | int | None:
 
 def hour(options: Options) -> Reading:
     """``{hour: cyclic | categorical}``: hour of the visitor's day, 0 to 23."""
-    return _clock_reading(options, "hour", 24, lambda local_min: local_min % _DAY_MIN // _HOUR_MIN, None)
+    return _local_time(options, "hour", f"{{}} % {_DAY_MIN} // {_HOUR_MIN}", tuple(map(str, range(24))))
 
 
 def weekday(options: Options) -> Reading:
     """``{weekday: cyclic | categorical}``: the visitor's day of the week."""
-    return _clock_reading(
-        options, "weekday", 7, lambda local_min: (local_min // _DAY_MIN + _EPOCH_WEEKDAY) % 7, WEEKDAYS
-    )
+    return _local_time(options, "weekday", f"({{}} // {_DAY_MIN} + {_EPOCH_WEEKDAY}) % 7", WEEKDAYS)
 
 
-def _clock_reading(
-    options: Options, family: str, period: int, of_minute: Callable[[int], int], labels: tuple[str, ...] | None
-) -> Reading:
+def _local_time(options: Options, family: str, of_minute: str, labels: tuple[str, ...]) -> Reading:
+    """Make the reading from `of_minute`, source with {} for the local minutes since 1970."""
     kind = options.choice(family, ("cyclic", "categorical"))
-    default_offset_min = options.defaults.tz_offset_min
-
-    def read(slots: Slots, event: Any, now: int) -> int:
-        offset_min = event.tz_offset_min
-        if offset_min is None:
-            offset_min = default_offset_min
-        return of_minute(event.ts // _MINUTE_MS + offset_min)
-
+    offset = f"({options.defaults.tz_offset_min} if event.tz_offset_min is None else event.tz_offset_min)"
+    source = of_minute.format(f"(ts // {_MINUTE_MS} + {offset})")
     if kind == "cyclic":
-        return Reading("cycle", read, always=True, period=period, labels=labels)
-    return Reading("category", read, always=True, labels=labels or tuple(map(str, range(period))))
+        return Reading("cycle", expression=source, always=True, period=len(labels), labels=labels)
+    return Reading("category", expression=source, always=True, labels=labels)
 
 
 FAMILIES = {"field": field, "hour": hour, "weekday": weekday}

@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from math import cos, pi, sin
 from typing import Any
 
-from online_models.features.names import Names, crossed, one_hot
+from online_models.features.memo import MAX_NAMES, Memo
+from online_models.features.names import crossed, one_hot
 from online_models.features.plan import CLOCK, Cross, Feature, SlotTable
 from online_models.features.transforms import TRANSFORMS
 from schemas.events import EVENT_TYPES
@@ -130,7 +131,7 @@ def _add_feature(source: Source, index: int, feature: Feature) -> None:
         source.bind(cosines, list(map(cos, turns)))
         lines = [f"x['{feature.name}.sin'] = {sines}[{value}]", f"x['{feature.name}.cos'] = {cosines}[{value}]"]
     else:
-        names = source.bind(f"names_{index}", Names(one_hot(feature.name, feature.labels)))
+        names = source.bind(f"names_{index}", Memo(one_hot(feature.name, feature.labels), MAX_NAMES))
         lines = [f"x[{names}[{value}]] = 1.0"]
     if not feature.always:
         source.add(f"if {value} is not None:")
@@ -150,7 +151,7 @@ def _add_cross(source: Source, number: int, members: list[tuple[int, Feature]]) 
     name = repr(prefix)
     if categories:
         parts = [one_hot(feature.name, feature.labels) for _, feature in categories]
-        names = source.bind(f"cross_{number}", Names(_prefixed(prefix, crossed(parts))))
+        names = source.bind(f"cross_{number}", Memo(_prefixed(prefix, crossed(parts)), MAX_NAMES))
         name = f"{names}[{', '.join(f'v{index}' for index, _ in categories)},]"
     if needed:
         source.add(f"if {' and '.join(needed)}:")

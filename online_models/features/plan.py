@@ -60,8 +60,8 @@ class Reading:
     read
         The reading function; None if ``expression`` is given.
     expression
-        Python source of the reading in terms of ``slots``, ``event`` and ``now``, where a call
-        would cost more than the work.
+        Python source of the reading in terms of ``slots``, ``event``, ``ts`` (its time) and ``now``, where
+        a call would cost more than the work.
     always
         The raw value is never None.
     signed

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import unquote_plus
 
-from online_models.features.names import MAX_CACHED
+from online_models.features.memo import MAX_LONG, Memo
 from online_models.features.options import Options
 from online_models.features.plan import Reading, Slots
 
@@ -21,7 +21,8 @@ _PAID_CLICK_IDS = ("gclid", "msclkid", "dclid", "gbraid", "wbraid")
 # By a label of the host name: google.com, www.google.de and news.google.co.uk have one in common.
 # fmt: off
 _SEARCH = frozenset((
-    "google", "bing", "duckduckgo", "yandex", "baidu", "ecosia", "qwant", "startpage", "seznam", "naver", "ask", "sogou",
+    "google", "bing", "duckduckgo", "yandex", "baidu", "ecosia", "qwant", "startpage", "seznam", "naver", "ask",
+    "sogou",
 ))
 _SOCIAL = frozenset((
     "facebook", "instagram", "twitter", "linkedin", "pinterest", "reddit", "youtube", "tiktok", "threads", "snapchat",
@@ -40,7 +41,8 @@ def referrer(options: Options) -> Reading:
     """
     options.choice("referrer", ("medium",))
     own = _own_hosts(options)
-    hosts = _HostMedia()
+    host_of = Memo(_host, MAX_LONG)
+    medium_of = Memo(lambda source: _host_medium(host_of[source]), MAX_LONG)
 
     def read(slots: Slots, event: Any, now: int) -> str | None:
         source, url = event.referrer, event.url
@@ -50,10 +52,10 @@ def referrer(options: Options) -> Reading:
                 return marked
         if not source:
             return None if url is None else "direct"
-        host = _host(source)
-        if host in own or (url is not None and host == _host(url)):
+        host = host_of[source]
+        if host in own or (url is not None and host == host_of[url]):
             return "internal"
-        return hosts[host]
+        return medium_of[source]  # type: ignore[no-any-return]
 
     return Reading("category", read, max_chars=128)
 
@@ -94,16 +96,6 @@ def _named_medium(medium: str) -> str:
     if "social" in medium:
         return "social"
     return "search" if medium == "organic" else "other"
-
-
-class _HostMedia(dict[str, str]):
-    """Medium by referring host; bounded, because anyone may send any host."""
-
-    def __missing__(self, host: str) -> str:
-        if len(self) >= MAX_CACHED:
-            self.clear()
-        medium = self[host] = _host_medium(host)
-        return medium
 
 
 def _host_medium(host: str) -> str:

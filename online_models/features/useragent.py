@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any, NamedTuple
 
-from online_models.features.names import MAX_CACHED
+from online_models.features.memo import MAX_LONG, Memo
 from online_models.features.options import Options
 from online_models.features.plan import Reading, Slots
 
@@ -37,37 +37,27 @@ def user_agent(options: Options) -> Reading:
 
     def read(slots: Slots, event: Any, now: int) -> str | None:
         text = event.user_agent
-        return agents[text][place] if text else None
+        return agents[text][place] if text else None  # type: ignore[no-any-return]
 
     return Reading("category", read, max_chars=128)
 
 
-class _Agents(dict[str, Agent]):
-    """Parsed strings; bounded, because a string costs up to a millisecond to parse and anyone may make some up."""
-
-    def __init__(self) -> None:
-        # Imported where it is needed: the patterns take a third of a second to load.
-        from ua_parser import Domain
-        from ua_parser.loaders import load_builtins
-        from ua_parser.regex import Resolver
-
-        super().__init__()
-        self._resolve = Resolver(load_builtins())
-        self._everything = Domain.ALL
-
-    def __missing__(self, text: str) -> Agent:
-        if len(self) >= MAX_CACHED:
-            self.clear()
-        found = self._resolve(text, self._everything)
-        browser = found.user_agent.family if found.user_agent else None
-        system = found.os.family if found.os else None
-        agent = self[text] = Agent(_device_class(text, system, found.device), browser, system)
-        return agent
-
-
 @cache
-def _agents() -> _Agents:
-    return _Agents()
+def _agents() -> Memo:
+    """Return what is known of each string; a new one costs up to a millisecond to parse."""
+    # Imported where it is needed: the patterns take a third of a second to load.
+    from ua_parser import Domain
+    from ua_parser.loaders import load_builtins
+    from ua_parser.regex import Resolver
+
+    resolve = Resolver(load_builtins())
+    return Memo(lambda text: _agent(text, resolve(text, Domain.ALL)), MAX_LONG)
+
+
+def _agent(text: str, found: Any) -> Agent:
+    browser = found.user_agent.family if found.user_agent else None
+    system = found.os.family if found.os else None
+    return Agent(_device_class(text, system, found.device), browser, system)
 
 
 def _device_class(text: str, system: str | None, device: Any) -> str | None:
