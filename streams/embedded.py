@@ -7,7 +7,6 @@ if that is killed.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import ctypes
 import os
@@ -15,6 +14,7 @@ import shutil
 import signal
 import socket
 import stat
+import struct
 import subprocess
 import sys
 import tempfile
@@ -84,7 +84,9 @@ class _Server:
             said = (folder / "log").read_text(errors="replace")[-2000:]
             self.stop()
             if attempt == _TRIES:
-                raise EmbeddedServerError(f"The embedded {self.name} did not come up within {_START_SECONDS} s:\n{said}")
+                raise EmbeddedServerError(
+                    f"The embedded {self.name} did not come up within {_START_SECONDS} s:\n{said}"
+                )
 
     def _wait_until_it_answers(self) -> bool:
         assert self._process is not None
@@ -139,28 +141,20 @@ class EmbeddedKafka(_Server):
         ]
 
     def answers(self) -> bool:
-        return asyncio.run(_broker_answers(self.bootstrap_servers))
+        return _speaks_kafka("127.0.0.1", self.port)
 
 
-async def _broker_answers(bootstrap_servers: str) -> bool:
-    from aiokafka.client import AIOKafkaClient
-    from aiokafka.errors import KafkaError
-
-    # The client logs each refused connection, and there will be some.
-    host, port = bootstrap_servers.split(":")
+def _speaks_kafka(host: str, port: int) -> bool:
+    """Ask for the API versions, the one request that every broker answers to everybody."""
+    correlation_id = 7
+    request = struct.pack(">hhih", 18, 0, correlation_id, -1)
     try:
-        _, writer = await asyncio.open_connection(host, int(port))
+        with socket.create_connection((host, port), timeout=1) as connection:
+            connection.sendall(struct.pack(">i", len(request)) + request)
+            answer = connection.recv(8)
     except OSError:
         return False
-    writer.close()
-    client = AIOKafkaClient(bootstrap_servers=bootstrap_servers, request_timeout_ms=2000)
-    try:
-        await client.bootstrap()
-    except (KafkaError, OSError):
-        return False
-    finally:
-        await client.close()
-    return True
+    return len(answer) == 8 and struct.unpack(">ii", answer)[1] == correlation_id
 
 
 class EmbeddedValkey(_Server):
