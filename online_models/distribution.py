@@ -2,25 +2,33 @@
 
 Sending a model of a million weights whole each second would cost more than scoring; sending only
 changes would leave a scorer that starts later without the rest. So a publication sends the changed
-weights and, in turn, one of 256 full blocks. On the compacted topic the last 256 deltas and every
-block stay: a weight's last change is in a delta that is still there, or in a block written since.
+weights and, in turn, one of 256 full blocks; see `schemas.models` for why that is always enough.
+
+The first publication of a process sends all blocks. A learner that was restarted goes back to its
+checkpoint and publishes versions below the last one again; mixed with what is already on the topic,
+a scorer that starts just then would find no version complete until the learner has caught up. All
+blocks at once are complete by themselves. They also make it needless to keep the place in the turn:
+a checkpoint holds the origin alone.
+
+Refused: one growing log of deltas with a snapshot now and then (a slow start of scorers between two
+snapshots, and a burst at each), and deltas keyed by feature (a record for each weight).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Protocol
-from zlib import crc32
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import msgspec
 
 from online_models.estimators.base import Estimator
 from online_models.estimators.sparse_ftrl import SparseFTRL
 from schemas.codec import encode_json
-from schemas.models import ModelBlock, ModelDelta, ModelManifest, OpaquePart
+from schemas.models import BLOCKS, ModelBlock, ModelDelta, ModelManifest, OpaquePart, block_of
 
-BLOCKS = 256
-# A broker takes messages up to 1 MiB; a weight is some 40 bytes, rarely above 100.
-_WEIGHTS_A_PART = 8_000
-_BYTES_A_PART = 600_000
+# Brokers take messages up to 1 MiB by default. Base64 adds a third to the bytes of an opaque model.
+MAX_WEIGHTS_BYTES = 900_000
+MAX_BODY_BYTES = 660_000
 
 Records = list[tuple[bytes, bytes]]
 
@@ -29,7 +37,7 @@ class Distributor(Protocol):
     """Turns a model into the records of a publication."""
 
     def publish(self, version: int) -> Records:
-        """Return the records, in the order they must be written; the last is the manifest."""
+        """Return the records (key, value), in the order they must be written; the last is the manifest."""
 
     def state(self) -> int:
         """Return what a checkpoint must keep."""
@@ -46,56 +54,102 @@ def make_distributor(objective: str, *, lineage: str, estimator: Estimator) -> D
 
 
 class WeightDistributor:
-    """Sends changed weights, and the blocks in turn."""
+    """Sends changed weights, and the blocks in turn.
+
+    Parameters
+    ----------
+    lineage
+        Identity of the declared features and model.
+    model
+        Asked for its changes at each publication; nobody else may take them.
+    """
 
     def __init__(self, objective: str, *, lineage: str, model: SparseFTRL) -> None:
         self._objective = objective
         self._lineage = lineage
         self._model = model
+        self._start(origin=0)
+
+    def _start(self, *, origin: int) -> None:
+        self._origin = origin
+        self._version = 0
         self._publications = 0
-        self._known: set[str] = set()
+        self._known = 0
         self._members: list[list[str]] = [[] for _ in range(BLOCKS)]
 
     def publish(self, version: int) -> Records:
-        slot = self._publications % BLOCKS
-        self._publications += 1
+        """Return the records of a version, which must be above the one before."""
+        self._origin = self._origin or version
+        self._deal_new_names()
         changed = self._model.take_changed()
-        self._learn_members(changed.weights)
-        records: Records = []
-        common = {"objective": self._objective, "lineage": self._lineage, "version": version}
-        for part, weights in enumerate(_parts(changed.weights)):
-            records.append((self._key("delta", slot, part), encode_json(ModelDelta(**common, weights=weights))))
-        for part, weights in enumerate(_parts(self._model.weights_of(self._members[slot]))):
-            records.append((self._key("block", slot, part), encode_json(ModelBlock(**common, weights=weights))))
-        manifest = ModelManifest(**common, model=self._model.name, intercept=changed.intercept)
-        records.append((f"{self._objective}/manifest".encode(), encode_json(manifest)))
+        slot = self._publications % BLOCKS
+        if self._publications:
+            records = [*self._delta(slot, version, changed), *self._block(slot, version)]
+        else:
+            records = [record for block in range(BLOCKS) for record in self._block(block, version)]
+        records.append(self._manifest(version))
+        self._publications += 1
+        self._version = version
         return records
 
-    def _key(self, kind: str, number: int, part: int) -> bytes:
-        return f"{self._objective}/{kind}/{number}/{part}".encode()
+    def _deal_new_names(self) -> None:
+        names = self._model.names
+        for name in names[self._known :]:
+            self._members[block_of(name)].append(name)
+        self._known = len(names)
 
-    def _learn_members(self, names: Iterable[str]) -> None:
-        for name in names:
-            if name not in self._known:
-                self._known.add(name)
-                self._members[crc32(name.encode()) % BLOCKS].append(name)
+    def _common(self, version: int) -> dict[str, Any]:
+        return {"objective": self._objective, "lineage": self._lineage, "origin": self._origin, "version": version}
+
+    def _delta(self, slot: int, version: int, changed: dict[str, float]) -> Iterator[tuple[bytes, bytes]]:
+        common = self._common(version) | {"from_version": self._version}
+        for part, parts, weights in _split(changed):
+            record = ModelDelta(**common, weights=weights, part=part, parts=parts)
+            yield f"{self._objective}/delta/{slot}/{part}".encode(), encode_json(record)
+
+    def _block(self, block: int, version: int) -> Iterator[tuple[bytes, bytes]]:
+        common = self._common(version) | {"block": block}
+        for part, parts, weights in _split(self._model.weights_of(self._members[block])):
+            record = ModelBlock(**common, weights=weights, part=part, parts=parts)
+            yield f"{self._objective}/block/{block}/{part}".encode(), encode_json(record)
+
+    def _manifest(self, version: int) -> tuple[bytes, bytes]:
+        model = self._model
+        record = ModelManifest(
+            **self._common(version), model=model.name, intercept=model.intercept, features=len(model.names)
+        )
+        return f"{self._objective}/manifest".encode(), encode_json(record)
 
     def state(self) -> int:
-        return self._publications
+        """Return the origin: the first version that was published; 0 before that."""
+        return self._origin
 
     def restore(self, state: int) -> None:
-        self._publications = state
-        self._learn_members(self._model.weights)
+        """Go on in the course of learning of that origin; the next publication sends all blocks."""
+        self._start(origin=state)
 
 
-def _parts(weights: dict[str, float]) -> Iterator[dict[str, float]]:
-    if len(weights) <= _WEIGHTS_A_PART:
-        if weights:
-            yield weights
+def _split(weights: dict[str, float]) -> Iterator[tuple[int, int, dict[str, float]]]:
+    """Yield (part, parts, weights) so that each part fits into a message; no weights are one empty part."""
+    fitting = list(_fitting(weights))
+    for part, some in enumerate(fitting):
+        yield part, len(fitting), some
+
+
+def _fitting(weights: dict[str, float]) -> Iterator[dict[str, float]]:
+    if len(weights) < 2 or _wire_bytes(weights) <= MAX_WEIGHTS_BYTES:
+        yield weights
         return
-    names = list(weights)
-    for first in range(0, len(names), _WEIGHTS_A_PART):
-        yield {name: weights[name] for name in names[first : first + _WEIGHTS_A_PART]}
+    items = list(weights.items())
+    middle = len(items) // 2
+    yield from _fitting(dict(items[:middle]))
+    yield from _fitting(dict(items[middle:]))
+
+
+def _wire_bytes(weights: dict[str, float]) -> int:
+    # Six bytes a character with JSON's escapes, thirty for a double and punctuation: mostly, that settles it.
+    bound = 6 * sum(map(len, weights)) + 30 * len(weights)
+    return bound if bound <= MAX_WEIGHTS_BYTES else len(msgspec.json.encode(weights))
 
 
 class OpaqueDistributor:
@@ -105,21 +159,26 @@ class OpaqueDistributor:
         self._objective = objective
         self._lineage = lineage
         self._model = model
+        self._publications = 0
 
     def publish(self, version: int) -> Records:
+        """Return the records of a version: all parts, then the manifest."""
         blob = self._model.to_bytes()
-        bodies = [blob[first : first + _BYTES_A_PART] for first in range(0, len(blob), _BYTES_A_PART)]
-        common = {"objective": self._objective, "lineage": self._lineage, "version": version}
+        bodies = [blob[first : first + MAX_BODY_BYTES] for first in range(0, len(blob), MAX_BODY_BYTES)]
+        place = f"{self._objective}/opaque/{self._publications % 2}"
+        self._publications += 1
+        common: dict[str, Any] = {"objective": self._objective, "lineage": self._lineage, "version": version}
         records = [
-            (f"{self._objective}/opaque/{part}".encode(), encode_json(OpaquePart(**common, part=part, body=body)))
+            (f"{place}/{part}".encode(), encode_json(OpaquePart(**common, part=part, body=body)))
             for part, body in enumerate(bodies)
         ]
         manifest = ModelManifest(**common, model=self._model.name, parts=len(bodies))
-        records.append((f"{self._objective}/manifest".encode(), encode_json(manifest)))
-        return records
+        return [*records, (f"{self._objective}/manifest".encode(), encode_json(manifest))]
 
     def state(self) -> int:
-        return 0
+        """Return the number of publications, which tells the set of keys that is next."""
+        return self._publications
 
     def restore(self, state: int) -> None:
-        """Nothing to take up."""
+        """Go on behind that many publications."""
+        self._publications = state

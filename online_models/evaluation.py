@@ -7,13 +7,15 @@ predicting the rate seen so far: the simple rule that a model has to beat.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from math import log
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-# A probability of exactly 0 or 1 that is wrong costs log(1e15) = 34.5, not infinity (as scikit-learn).
+# A probability of exactly 0 or 1 that is wrong costs log(1e15) = 34.5, not infinity (as River).
 _EDGE = 1e-15
 # Laplace's rule: before anything is known the base rate is 1/2.
 _PRIOR_POSITIVES, _PRIOR_COUNT = 1.0, 2.0
@@ -64,7 +66,13 @@ def log_loss(labels: Sequence[bool], scores: Sequence[float]) -> float | None:
 
 
 def base_rate_log_loss(labels: Sequence[bool]) -> float | None:
-    """Mean log loss of predicting, for each label, the rate of those before it."""
+    """Mean log loss of predicting, for each label, the rate of those before it (Laplace: (k + 1) / (n + 2)).
+
+    Examples
+    --------
+    >>> base_rate_log_loss([True]) == log(2)
+    True
+    """
     if not labels:
         return None
     positives, total = _PRIOR_POSITIVES, 0.0
@@ -77,36 +85,58 @@ def base_rate_log_loss(labels: Sequence[bool]) -> float | None:
 class BinnedAUC:
     """Streaming AUC from counts in bins of equal width on the log odds.
 
-    River's streaming ROCAUC has bins of equal width in the probability; at a base rate of 1 % all
-    scores fall into one, and it reads 0.500. Log odds spread them evenly.
+    River's streaming ROCAUC has thresholds of equal distance in the probability; at a base rate of
+    1 % nearly all scores lie between two of them, and it reads 0.500. Log odds spread them evenly. A
+    bin is 1/128 wide, less than one percent of a score's odds, and scores beyond odds of e^16 to 1 share
+    the outermost bins. Counts are whole numbers: any order of updates, and any way of merging
+    partial counts, gives the same result.
 
-    Parameters
-    ----------
-    bins
-        Of width 24 / bins; scores beyond odds of e^12 to 1 share the outermost bins.
+    Examples
+    --------
+    >>> auc = BinnedAUC()
+    >>> for label, p in [(False, 0.001), (True, 0.003), (False, 0.002), (True, 0.004)]:
+    ...     auc.update(label, p)
+    >>> auc.get()
+    1.0
     """
 
-    _LIMIT = 12.0
+    LIMIT = 16
+    BINS_PER_UNIT = 128
+    BINS = 2 * LIMIT * BINS_PER_UNIT
 
-    def __init__(self, bins: int = 2000) -> None:
-        self._scale = bins / (2 * self._LIMIT)
-        self._last = bins - 1
-        self.counts: tuple[list[int], list[int]] = ([0] * bins, [0] * bins)
+    def __init__(self) -> None:
+        self._counts = tuple(array("q", bytes(8 * self.BINS)) for _ in (False, True))
 
     def update(self, label: bool, p: float) -> None:
-        """Count a score."""
+        """Count a score; p is a probability."""
         p = min(max(p, _EDGE), 1.0 - _EDGE)
-        place = int((log(p / (1.0 - p)) + self._LIMIT) * self._scale)
-        self.counts[label][min(max(place, 0), self._last)] += 1
+        place = int((log(p / (1.0 - p)) + self.LIMIT) * self.BINS_PER_UNIT)
+        self._counts[bool(label)][min(max(place, 0), self.BINS - 1)] += 1
+
+    def merge(self, other: BinnedAUC) -> None:
+        """Add what another one has counted."""
+        for own, others in zip(self._counts, other._counts, strict=True):
+            np.frombuffer(own, dtype=np.int64)[:] += np.frombuffer(others, dtype=np.int64)
 
     def get(self) -> float | None:
         """Return the AUC, scores of a bin counted as ties; None until both classes were seen."""
-        negatives, positives = np.asarray(self.counts[0], dtype=float), np.asarray(self.counts[1], dtype=float)
+        negatives, positives = (np.frombuffer(counts, dtype=np.int64).astype(float) for counts in self._counts)
         pairs = negatives.sum() * positives.sum()
         if not pairs:
             return None
         below = np.cumsum(negatives) - negatives / 2.0
         return float((positives * below).sum() / pairs)
+
+    def state(self) -> list[list[tuple[int, int]]]:
+        """Return (bin, count) of the bins that are not empty: of the negatives, then of the positives."""
+        return [[(place, count) for place, count in enumerate(counts) if count] for counts in self._counts]
+
+    def restore(self, state: Sequence[Sequence[Sequence[int]]]) -> None:
+        """Take up what `state` gave."""
+        self._counts = tuple(array("q", bytes(8 * self.BINS)) for _ in (False, True))
+        for counts, saved in zip(self._counts, state, strict=True):
+            for place, count in saved:
+                counts[place] = count
 
 
 class ProgressiveMetrics:
@@ -135,39 +165,39 @@ class ProgressiveMetrics:
 
     @property
     def log_loss(self) -> float | None:
-        """Mean log loss of the scores."""
+        """Mean log loss of the scores, in nats."""
         return self._mean(self._loss)
 
     @property
     def base_log_loss(self) -> float | None:
-        """Mean log loss of always predicting the rate seen so far."""
+        """Mean log loss of always predicting the rate seen so far, as `base_rate_log_loss`."""
         return self._mean(self._base_loss)
 
     @property
     def mean_score(self) -> float | None:
-        """Mean score; beside the rate of positives it shows whether the scores are too high or too low."""
+        """Mean score, to be held against `rate`."""
         return self._mean(self._score_sum)
 
     @property
+    def rate(self) -> float | None:
+        """Share of positives."""
+        return self._mean(self.positives)
+
+    @property
+    def calibration(self) -> float | None:
+        """Mean score over rate: above 1 the scores promise too much, below 1 too little; None without positives."""
+        return self._score_sum / self.positives if self.positives else None
+
+    @property
     def auc(self) -> float | None:
-        """AUC of the scores."""
+        """AUC of the scores, see `BinnedAUC`."""
         return self._auc.get()
 
-    def state(self) -> list[object]:
+    def state(self) -> list[Any]:
         """Return everything as plain values."""
-        sums = [self._loss, self._base_loss, self._score_sum]
-        return [self.n, self.positives, sums, *(_sparse(counts) for counts in self._auc.counts)]
+        return [self.n, self.positives, self._loss, self._base_loss, self._score_sum, self._auc.state()]
 
-    def restore(self, state: Sequence[object]) -> None:
+    def restore(self, state: Sequence[Any]) -> None:
         """Take up what `state` gave."""
-        n, positives, sums, *counts = state
-        self.n, self.positives = int(n), int(positives)  # type: ignore[call-overload]
-        self._loss, self._base_loss, self._score_sum = sums  # type: ignore[misc]
-        self._auc = BinnedAUC()
-        for held, saved in zip(self._auc.counts, counts, strict=True):
-            for place, count in saved:  # type: ignore[attr-defined]
-                held[place] = count
-
-
-def _sparse(counts: Sequence[int]) -> list[tuple[int, int]]:
-    return [(place, count) for place, count in enumerate(counts) if count]
+        self.n, self.positives, self._loss, self._base_loss, self._score_sum, counts = state
+        self._auc.restore(counts)

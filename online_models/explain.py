@@ -1,46 +1,116 @@
-"""Why a model that is no sum of shares predicted what it did: each feature left out in turn."""
+"""Why a score is what it is: shares of the logit, for linear models exactly, for others by omission.
+
+A reason is (feature, share): the share is in logits, positive if the feature speaks for the outcome.
+In a linear model the shares and the intercept add up to the score's logit. In any other model a share
+is how much the logit falls when the feature is left out, so shares overlap and need not add up.
+"""
 
 from __future__ import annotations
 
-from math import log
+from collections.abc import Callable, Mapping
+from math import exp, log
 
-from online_models.estimators.base import Estimator
+Reasons = list[tuple[str, float]]
 
-# Each costs a prediction; an example of ours has a few dozen features.
-MAX_EXPLAINED = 50
-_EDGE = 1e-9
+# Leaving a feature out costs a prediction each. Beyond this many, the rest is not tried: declared
+# features come first in a vector, crosses last.
+MAX_OMISSIONS = 24
+# Trees and naive Bayes answer exactly 0 or 1; their logit is bounded so that shares stay finite.
+MIN_PROBABILITY = 1e-6
 
 
-def logit(p: float) -> float:
-    """Return the log odds of p, kept finite at the edges.
+def sigmoid(logit: float) -> float:
+    """Turn a logit into a probability; beyond 30 it is 0 or 1, as in River."""
+    if logit > 30.0:
+        return 1.0
+    if logit < -30.0:
+        return 0.0
+    return 1.0 / (1.0 + exp(-logit))
 
-    >>> logit(0.5)
-    0.0
-    """
-    p = min(max(p, _EDGE), 1.0 - _EDGE)
+
+def bounded_logit(p: float) -> float:
+    """Turn a probability into a logit within +-13.8."""
+    p = min(max(p, MIN_PROBABILITY), 1.0 - MIN_PROBABILITY)
     return log(p / (1.0 - p))
 
 
-def leave_one_out(model: Estimator, x: dict[str, float], n_reasons: int) -> tuple[float, list[tuple[str, float]]]:
-    """Predict, and tell by how much each feature's absence would have moved the log odds.
+def _magnitude(reason: tuple[str, float]) -> float:
+    return abs(reason[1])
 
-    Features that only act together are each shown with the whole effect, so the shares need not add
-    up. Only the first 50 features are tried.
+
+def score_linear(
+    weights: Mapping[str, float], intercept: float, x: Mapping[str, float], k: int
+) -> tuple[float, Reasons]:
+    """Score a feature vector with a linear model, in one pass.
+
+    Parameters
+    ----------
+    weights
+        Feature name to weight; unknown names weigh 0.
+    k
+        How many reasons to return, >= 0.
 
     Returns
     -------
     (float, list of (str, float))
-        Probability, and the largest effects, largest first.
+        The probability, and the k largest shares by magnitude, largest first; of equal ones the
+        first in `x`. Shares of 0 are no reasons.
+
+    Examples
+    --------
+    >>> score_linear({"a": 2.0, "b": -3.0}, 1.0, {"a": 1.0, "b": 1.0, "c": 9.0}, 1)
+    (0.5, [('b', -3.0)])
     """
-    p = model.predict_proba_one(x)[True]
-    if n_reasons == 0:
-        return p, []
-    with_all = logit(p)
-    effects = []
-    for name in list(x)[:MAX_EXPLAINED]:
-        rest = {other: value for other, value in x.items() if other != name}
-        effect = with_all - logit(model.predict_proba_one(rest)[True])
-        if effect:
-            effects.append((abs(effect), name, effect))
-    effects.sort(reverse=True)
-    return p, [(name, effect) for _, name, effect in effects[:n_reasons]]
+    logit = intercept
+    weight_of = weights.get
+    if not k:
+        for name, value in x.items():
+            weight = weight_of(name)
+            if weight is not None:
+                logit += weight * value
+        return sigmoid(logit), []
+    shares: Reasons = []
+    for name, value in x.items():
+        weight = weight_of(name)
+        if weight is not None:
+            share = weight * value
+            logit += share
+            if share:
+                shares.append((name, share))
+    return sigmoid(logit), largest(shares, k)
+
+
+def largest(shares: Reasons, k: int) -> Reasons:
+    """Return the k largest shares by magnitude, largest first; ties keep their order."""
+    shares.sort(key=_magnitude, reverse=True)
+    return shares[:k]
+
+
+def leave_one_out(predict: Callable[[dict[str, float]], float], x: Mapping[str, float], p: float, k: int) -> Reasons:
+    """Explain a prediction by what it would be without each feature.
+
+    Parameters
+    ----------
+    predict
+        Feature vector to probability.
+    p
+        ``predict(x)``.
+    k
+        How many reasons to return, >= 0; 0 costs nothing.
+
+    Examples
+    --------
+    >>> leave_one_out(lambda x: 0.5 if "a" in x else 0.2, {"a": 1.0, "b": 1.0}, 0.5, 3)
+    [('a', 1.3862943611198906)]
+    """
+    if not k:
+        return []
+    logit = bounded_logit(p)
+    shares: Reasons = []
+    for name in list(x)[:MAX_OMISSIONS]:
+        rest = dict(x)
+        del rest[name]
+        share = logit - bounded_logit(predict(rest))
+        if share:
+            shares.append((name, share))
+    return largest(shares, k)

@@ -2,7 +2,20 @@
 
 A replica gathers the records of a publication and switches on its manifest, so a score is made by
 one version or the next, never by a mixture. It follows one lineage, the one its own configuration
-declares; versions only go forward, since a learner that was restarted publishes some again.
+declares. A scorer may start at any time, read a log that compaction has thinned out anywhere, and meet
+the publications of a learner that went back to its checkpoint. The rules that keep it right:
+
+- Versions go forward: what is not above the replica's own version is passed over.
+- It switches to a version only when it can prove that nothing is missing: for each block, a copy (its
+  own or one gathered) and behind it an unbroken chain of deltas up to the manifest's version.
+- What is gathered must not go back in version either. If it does, a restarted learner is publishing
+  anew, and gathering starts over: older values must not overwrite newer ones.
+- Weights of two courses of learning (see ``origin``) never meet. The other course takes over whole,
+  once its version is above the replica's.
+
+Until the proof succeeds the replica scores with the version it has; the blocks in turn make sure that
+it succeeds within 256 publications whatever was lost. Not safe for several threads: `follow` and
+`score_one` must be called from one.
 """
 
 from __future__ import annotations
@@ -11,24 +24,29 @@ from collections.abc import Iterator, Mapping
 from typing import Protocol
 
 from online_models.estimators.base import Estimator
-from online_models.estimators.sparse_ftrl import sigmoid
-from online_models.explain import leave_one_out
+from online_models.explain import Reasons, leave_one_out, score_linear
 from schemas.codec import BadRecord, decode_model_record
-from schemas.models import ModelBlock, ModelDelta, ModelManifest, OpaquePart
+from schemas.models import BLOCKS, ModelBlock, ModelDelta, ModelManifest, ModelRecord, OpaquePart
 
-Reasons = list[tuple[str, float]]
+_MISSING = -1
 
 
 class Follower(Protocol):
-    """A replica as the topic's reader sees it."""
+    """A replica as the topic's reader sees it.
+
+    Attributes
+    ----------
+    version
+        `examples` offset up to which (exclusive) the model has learned; 0: nothing came yet, and
+        scores are the declared prior without reasons.
+    """
 
     lineage: str
     name: str
     version: int
 
     def score_one(self, x: dict[str, float], n_reasons: int) -> tuple[float, Reasons]: ...
-    def gather(self, record: ModelDelta | ModelBlock | OpaquePart) -> None: ...
-    def switch(self, manifest: ModelManifest) -> None: ...
+    def follow(self, record: ModelRecord) -> None: ...
 
 
 class LinearReplica:
@@ -36,8 +54,8 @@ class LinearReplica:
 
     Attributes
     ----------
-    version
-        The `examples` offset up to which the weights have learned; 0: nothing yet.
+    incomplete
+        Manifests that could not be followed because something before them was missing.
     """
 
     def __init__(self, *, lineage: str, name: str, prior: float) -> None:
@@ -46,83 +64,152 @@ class LinearReplica:
         self.version = 0
         self.intercept = 0.0
         self.weights: dict[str, float] = {}
+        self.incomplete = 0
         self._prior = prior
-        self._gathered: list[ModelDelta | ModelBlock] = []
+        self._origin = _MISSING
+        self._gathered = _Gathered(_MISSING)
 
     def score_one(self, x: dict[str, float], n_reasons: int) -> tuple[float, Reasons]:
         """Return (probability, the features that moved the logit most, largest first)."""
-        if self.version == 0:
+        if not self.version:
             return self._prior, []
-        weights = self.weights
-        total = 0.0
-        shares: list[tuple[float, str, float]] = []
-        for name, value in x.items():
-            weight = weights.get(name)
-            if weight is not None:
-                share = weight * value
-                total += share
-                shares.append((abs(share), name, share))
-        shares.sort(reverse=True)
-        return sigmoid(total + self.intercept), [(name, share) for _, name, share in shares[:n_reasons] if share]
+        return score_linear(self.weights, self.intercept, x, n_reasons)
 
-    def gather(self, record: ModelDelta | ModelBlock | OpaquePart) -> None:
-        """Hold a record until its manifest comes."""
-        if record.version > self.version and not isinstance(record, OpaquePart):
-            self._gathered.append(record)
-
-    def switch(self, manifest: ModelManifest) -> None:
-        """Become the manifest's version."""
-        if manifest.version <= self.version or manifest.intercept is None:
+    def follow(self, record: ModelRecord) -> None:
+        """Gather a record, or switch to a manifest's version."""
+        if isinstance(record, OpaquePart):
             return
-        later = []
-        for record in self._gathered:
-            if record.version > manifest.version:
-                later.append(record)
-            else:
-                self.weights.update(record.weights)
-        self._gathered = later
+        if record.version <= self.version and (record.origin == self._origin or isinstance(record, ModelManifest)):
+            return
+        if isinstance(record, ModelManifest):
+            self._switch(record)
+        else:
+            if record.origin != self._gathered.origin or record.version < self._gathered.version:
+                self._gathered = _Gathered(record.origin)
+            self._gathered.add(record)
+
+    def _switch(self, manifest: ModelManifest) -> None:
+        gathered = self._gathered
+        own_version = self.version if manifest.origin == self._origin else _MISSING
+        if manifest.intercept is None or not gathered.completes(manifest, own_version):
+            self.incomplete += 1
+            return
+        if own_version == _MISSING:
+            self.weights = gathered.weights
+        else:
+            self.weights.update(gathered.weights)
         self.intercept = manifest.intercept
         self.version = manifest.version
+        self._origin = manifest.origin
+        self._gathered = _Gathered(manifest.origin)
+
+
+class _Gathered:
+    """What came since the last switch, of one origin and with versions that never go back."""
+
+    def __init__(self, origin: int) -> None:
+        self.origin = origin
+        self.version = _MISSING
+        self.weights: dict[str, float] = {}
+        self._blocks = [_MISSING] * BLOCKS
+        self._deltas: list[tuple[int, int]] = []
+        self._partial: dict[tuple[str, int, int], dict[int, dict[str, float]]] = {}
+
+    def add(self, record: ModelDelta | ModelBlock) -> None:
+        """Take in a delta or a block, if it is whole or this is its last part."""
+        self.version = record.version
+        weights = record.weights if record.parts == 1 else self._joined(record)
+        if weights is None:
+            return
+        self.weights.update(weights)
+        if isinstance(record, ModelDelta):
+            self._deltas.append((record.from_version, record.version))
+        else:
+            self._blocks[record.block] = record.version
+
+    def _joined(self, record: ModelDelta | ModelBlock) -> dict[str, float] | None:
+        which = ("delta", 0) if isinstance(record, ModelDelta) else ("block", record.block)
+        parts = self._partial.setdefault((*which, record.version), {})
+        parts[record.part] = record.weights
+        if len(parts) < record.parts:
+            return None
+        return {name: weight for part in parts.values() for name, weight in part.items()}
+
+    def completes(self, manifest: ModelManifest, own_version: int) -> bool:
+        """Tell whether, on top of the replica's own weights, this is all of the manifest's version."""
+        if self.origin != manifest.origin or self.version > manifest.version:
+            return False
+        reached = min(max(own_version, block) for block in self._blocks)
+        if reached == _MISSING:
+            return False
+        for start, end in self._deltas:
+            if start <= reached < end:
+                reached = end
+        return reached == manifest.version
 
 
 class OpaqueReplica:
-    """A model that travels whole; `spare` takes up what comes, and is then asked for predictions."""
+    """A model that travels whole; `spare` takes up what comes, and is then asked for predictions.
+
+    Reasons cost a prediction each, see `online_models.explain.leave_one_out`.
+    """
 
     def __init__(self, *, lineage: str, spare: Estimator, prior: float) -> None:
         self.lineage = lineage
         self.name = spare.name
         self.version = 0
+        self.incomplete = 0
         self._model = spare
         self._prior = prior
-        self._parts: dict[int, OpaquePart] = {}
+        self._parts: dict[int, bytes] = {}
+        self._parts_version = 0
 
     def score_one(self, x: dict[str, float], n_reasons: int) -> tuple[float, Reasons]:
         """Return (probability, reasons by leaving features out one at a time)."""
-        if self.version == 0:
+        if not self.version:
             return self._prior, []
-        return leave_one_out(self._model, x, n_reasons)
+        p = self._predict(x)
+        return p, leave_one_out(self._predict, x, p, n_reasons)
 
-    def gather(self, record: ModelDelta | ModelBlock | OpaquePart) -> None:
-        """Hold a part until its manifest comes."""
-        if isinstance(record, OpaquePart) and record.version > self.version:
-            self._parts[record.part] = record
+    def _predict(self, x: Mapping[str, float]) -> float:
+        return self._model.predict_proba_one(x)[True]
 
-    def switch(self, manifest: ModelManifest) -> None:
-        """Become the manifest's version, if all of its parts are there."""
-        parts = [self._parts.get(number) for number in range(manifest.parts)]
-        if manifest.version <= self.version or any(part is None or part.version != manifest.version for part in parts):
+    def follow(self, record: ModelRecord) -> None:
+        """Hold a part, or take up the model whose manifest this is; raises BadRecord."""
+        if record.version <= self.version:
             return
-        self._model.restore(b"".join(part.body for part in parts if part is not None))
-        self._parts.clear()
+        if isinstance(record, OpaquePart):
+            if record.version != self._parts_version:
+                self._parts, self._parts_version = {}, record.version
+            self._parts[record.part] = record.body
+        elif isinstance(record, ModelManifest):
+            self._switch(record)
+
+    def _switch(self, manifest: ModelManifest) -> None:
+        parts = [self._parts.get(number) for number in range(manifest.parts)]
+        if manifest.version != self._parts_version or not parts or None in parts:
+            self.incomplete += 1
+            return
+        self._parts = {}
+        self._model.restore(b"".join(part for part in parts if part is not None))
         self.version = manifest.version
 
 
 class ReplicaSet(Mapping[str, Follower]):
-    """The replicas of all objectives, by name."""
+    """The replicas of all objectives, by name.
+
+    Attributes
+    ----------
+    unreadable
+        Records that were no records of ours; passed over.
+    foreign
+        Records of objectives or lineages that are not declared here; passed over.
+    """
 
     def __init__(self, replicas: Mapping[str, Follower]) -> None:
         self._replicas = dict(replicas)
         self.unreadable = 0
+        self.foreign = 0
 
     def __getitem__(self, objective: str) -> Follower:
         return self._replicas[objective]
@@ -134,17 +221,15 @@ class ReplicaSet(Mapping[str, Follower]):
         return len(self._replicas)
 
     def apply(self, value: bytes | None) -> None:
-        """Take in a record of `models`; what is not for us, or no record of ours, is passed over."""
+        """Take in the value of a record of `models`; tombstones hold nothing and are passed over."""
         if value is None:
             return
         try:
             record = decode_model_record(value)
             replica = self._replicas.get(record.objective)
             if replica is None or replica.lineage != record.lineage:
-                return
-            if isinstance(record, ModelManifest):
-                replica.switch(record)
+                self.foreign += 1
             else:
-                replica.gather(record)
+                replica.follow(record)
         except BadRecord:
             self.unreadable += 1

@@ -1,39 +1,76 @@
 """What the compacted topic `models` carries: changed weights, full blocks in turn, and manifests.
 
 A publication is a few records and, last, a manifest with the version; scorers switch on the manifest.
-Weights are values, not differences, so applying the compacted log from its beginning in order gives
-the whole model: a key is written anew only when a later record has all that it held.
+Weights are values, not differences: applying a record twice does no harm. Features are dealt to 256
+blocks by ``crc32(name) % 256``. A publication holds either the weights that changed since the one
+before and one block in turn, or all blocks. Compaction keeps the last 256 deltas and the last copy of
+every block, so the topic, read from its beginning, always holds the whole model: each block, and
+behind it every change since it was written.
 """
 
 from __future__ import annotations
 
-from msgspec import Struct
+from typing import Annotated
+from zlib import crc32
+
+from msgspec import Meta, Struct
 
 MODELS_VERSION = 1
+BLOCKS = 256
+
+
+def block_of(feature: str) -> int:
+    """Return the block that a feature's weight belongs to."""
+    return crc32(feature.encode()) % BLOCKS
 
 
 class ModelDelta(Struct, kw_only=True, tag_field="kind", tag="delta"):
-    """Weights learned on since the publication before. Key: ``objective/delta/<slot>/<part>``."""
+    """Weights that changed since the publication before. Key: ``objective/delta/<slot>/<part>``.
+
+    Attributes
+    ----------
+    lineage
+        Identity of the declared features and model; scorers follow only their own.
+    origin
+        First version that was published of this course of learning. A learner that lost its
+        checkpoint starts another course, whose weights must not be mixed with these.
+    from_version, version
+        `examples` offsets (exclusive) before and after the changes.
+    part, parts
+        A large delta is split; it counts only when all parts are there.
+    """
 
     objective: str
     lineage: str
+    origin: int
+    from_version: int
     version: int
     weights: dict[str, float]
+    part: int = 0
+    parts: int = 1
     schema_version: int = MODELS_VERSION
 
 
 class ModelBlock(Struct, kw_only=True, tag_field="kind", tag="block"):
-    """All weights of one block of the features. Key: ``objective/block/<number>/<part>``."""
+    """All weights of one block that are not 0. Key: ``objective/block/<block>/<part>``."""
 
     objective: str
     lineage: str
+    origin: int
     version: int
+    block: Annotated[int, Meta(ge=0, lt=BLOCKS)]
     weights: dict[str, float]
+    part: int = 0
+    parts: int = 1
     schema_version: int = MODELS_VERSION
 
 
 class OpaquePart(Struct, kw_only=True, tag_field="kind", tag="opaque"):
-    """A part of a signed, pickled model, base64. Key: ``objective/opaque/<part>``."""
+    """A part of a signed, pickled model, base64. Key: ``objective/opaque/<0 or 1>/<part>``.
+
+    Publications alternate between two sets of keys, so that the one before stays whole until the
+    manifest of the next is written.
+    """
 
     objective: str
     lineage: str
@@ -48,12 +85,12 @@ class ModelManifest(Struct, kw_only=True, tag_field="kind", tag="manifest"):
 
     Attributes
     ----------
-    lineage
-        Identity of the declared features and model; scorers follow only their own.
+    model
+        Its declared name.
     version
         `examples` offset up to which (exclusive) the model has learned.
-    intercept
-        Of a linear model; None for an opaque one.
+    origin, intercept, features
+        Of a linear model: as in the delta, its intercept, and how many features it has met.
     parts
         Number of parts of an opaque model; 0 for a linear one.
     """
@@ -62,7 +99,9 @@ class ModelManifest(Struct, kw_only=True, tag_field="kind", tag="manifest"):
     lineage: str
     model: str
     version: int
+    origin: int = 0
     intercept: float | None = None
+    features: int = 0
     parts: int = 0
     schema_version: int = MODELS_VERSION
 

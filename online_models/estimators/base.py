@@ -23,4 +23,4 @@ class Estimator(Protocol):
         """Return all of the model; `restore` goes on from it bit for bit the same."""
 
     def restore(self, blob: bytes) -> None:
-        """Take up what `to_bytes` gave; raises BadRecord if it is something else."""
+        """Take up what `to_bytes` gave; raises BadRecord, and is then unchanged, if it is something else."""

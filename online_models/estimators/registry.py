@@ -3,6 +3,9 @@
 ``{name: ftrl, alpha: 0.05}`` is our own; ``{name: river.tree.HoeffdingAdaptiveTreeClassifier, params:
 {grace_period: 200}}`` is any classifier of River, with short names for the usual ones. A parameter that
 is itself a River object is written ``{class: river.optim.Adam, params: {lr: 0.01}}``.
+
+A declaration is wrong where it is read, not a day later in `learn_one`: parameters are checked against
+the signature, and a River model is tried on a handful of examples and sent through its own bytes.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from importlib import import_module
+from math import isfinite
 from typing import Any
 
 from river import base, preprocessing
@@ -17,7 +21,10 @@ from river import base, preprocessing
 from online_models.errors import ConfigError
 from online_models.estimators.base import Estimator
 from online_models.estimators.river_model import RiverModel
+from online_models.estimators.signed_pickle import MIN_KEY_BYTES
+from online_models.estimators.sparse_ftrl import NAME as FTRL
 from online_models.estimators.sparse_ftrl import SparseFTRL
+from schemas.codec import BadRecord
 
 SHORT_NAMES = {
     "logistic_regression": "river.linear_model.LogisticRegression",
@@ -26,7 +33,19 @@ SHORT_NAMES = {
     "factorization_machine": "river.facto.FMClassifier",
     "naive_bayes": "river.naive_bayes.BernoulliNB",
 }
-_SEED = 7
+# Without a seed a replay would not repeat the run. Any number will do, as long as it stays the same.
+DEFAULT_SEED = 7
+
+# River offers them as classes too, but they read files, download, or wrap objects of other libraries.
+_REFUSED_MODULES = {"api", "checks", "compat", "datasets", "evaluate", "stream"}
+_SCALERS = {
+    "standard": preprocessing.StandardScaler,
+    "minmax": preprocessing.MinMaxScaler,
+    "maxabs": preprocessing.MaxAbsScaler,
+}
+_TRIAL = [({"a": 1.0, "b": 0.5}, True), ({"a": 0.0, "c=1": 1.0}, False), ({}, True), ({"b": -2.0}, False)]
+
+Path = tuple[str | int, ...]
 
 
 def build(model: Mapping[str, Any], *, key: bytes | None = None) -> Estimator:
@@ -34,71 +53,135 @@ def build(model: Mapping[str, Any], *, key: bytes | None = None) -> Estimator:
 
     Parameters
     ----------
+    model
+        ``name``, and for a model of River ``params`` and ``scale``.
     key
-        Signs models of River, which travel pickled.
+        Signs models of River, which travel pickled; at least 16 bytes.
 
     Raises
     ------
     ConfigError
         With the path below `model`.
+
+    Examples
+    --------
+    >>> build({"name": "ftrl", "alpha": 0.1}).name
+    'ftrl'
+    >>> build({"name": "ftrl", "alfa": 0.1})  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    online_models.errors.ConfigError: alfa: Unknown parameter; expected one of: alpha, beta, l1, ...
     """
-    if model["name"] == "ftrl":
+    name = model.get("name")
+    if name == FTRL:
         return _ftrl(model)
-    unknown = set(model) - {"name", "params", "scale"}
+    unknown = sorted(map(str, set(model) - {"name", "params", "scale"}))
     if unknown:
-        raise ConfigError((min(unknown),), "Unknown key; expected `name`, `params` and `scale`")
-    classifier = _object(SHORT_NAMES.get(model["name"], model["name"]), model.get("params", {}), ("name",))
-    if not isinstance(classifier, base.Classifier):
-        raise ConfigError(("name",), f"{model['name']} is no classifier")
-    if model.get("scale", "none") not in ("none", "standard"):
-        raise ConfigError(("scale",), "Expected `standard` or `none`")
-    if key is None:
+        raise ConfigError((unknown[0],), "Unknown key; expected `name`, `params` and `scale`")
+    classifier = _classifier(name, model.get("params", {}))
+    scale = model.get("scale")
+    if scale is not None:
+        if scale not in _SCALERS:
+            raise ConfigError(("scale",), f"Expected one of {', '.join(_SCALERS)}, got {scale!r}")
+        classifier = _SCALERS[scale]() | classifier
+    if key is None or len(key) < MIN_KEY_BYTES:
         raise ConfigError(
             ("name",),
-            "Models of River travel pickled and signed: set STREAMSCORE_MODEL_KEY, the same for every worker",
+            "Models of River travel pickled and signed: set STREAMSCORE_MODEL_KEY to a secret of at least "
+            f"{MIN_KEY_BYTES} characters, the same for every worker",
         )
-    pipeline = preprocessing.StandardScaler() | classifier if model.get("scale") == "standard" else classifier
-    return RiverModel(model["name"], pipeline, key=key)
+    _try_out(RiverModel(str(name), classifier.clone(), key=key))
+    return RiverModel(str(name), classifier, key=key)
 
 
 def _ftrl(model: Mapping[str, Any]) -> SparseFTRL:
     allowed = inspect.signature(SparseFTRL).parameters
-    for name, value in model.items():
-        if name != "name" and name not in allowed:
-            raise ConfigError((name,), f"Unknown parameter; expected one of: {', '.join(allowed)}")
-        if name != "name" and (isinstance(value, bool) or not isinstance(value, int | float) or value < 0):
-            raise ConfigError((name,), f"Expected a number >= 0, got {value!r}")
-    parameters = {name: float(value) for name, value in model.items() if name != "name"}
-    if parameters.get("alpha", 1.0) == 0.0:
-        raise ConfigError(("alpha",), "Expected a number > 0")
-    return SparseFTRL(**parameters)
-
-
-def _object(path: object, params: object, where: tuple[str | int, ...]) -> Any:
-    """Build a River object by its dotted path."""
-    if not isinstance(path, str) or not path.startswith("river.") or path.count(".") != 2:
-        known = ", ".join(["ftrl", *SHORT_NAMES])
-        raise ConfigError(where, f"Unknown model {path!r}; expected one of {known}, or river.<module>.<Class>")
-    _, module, name = path.split(".")
-    try:
-        found = getattr(import_module(f"river.{module}"), name)
-    except (ImportError, AttributeError):
-        raise ConfigError(where, f"River has no {path}") from None
-    if not inspect.isclass(found) or not issubclass(found, base.Base):
-        raise ConfigError(where, f"{path} is no River class")
-    if not isinstance(params, Mapping):
-        raise ConfigError(("params",), "Expected a mapping")
-    allowed = inspect.signature(found).parameters
     arguments: dict[str, Any] = {}
-    for parameter, value in params.items():
-        if parameter not in allowed:
-            raise ConfigError(("params", str(parameter)), f"{path} takes: {', '.join(allowed)}")
-        if isinstance(value, Mapping) and "class" in value:
-            value = _object(value["class"], value.get("params", {}), ("params", str(parameter)))
-        arguments[str(parameter)] = value
-    if "seed" in allowed:
-        arguments.setdefault("seed", _SEED)
+    for name, value in model.items():
+        if name == "name":
+            continue
+        if name not in allowed:
+            raise ConfigError((name,), f"Unknown parameter; expected one of: {', '.join(allowed)}")
+        whole = isinstance(allowed[name].default, int)
+        if isinstance(value, bool) or not isinstance(value, int if whole else int | float) or not isfinite(value):
+            raise ConfigError((name,), f"Expected a {'whole ' if whole else ''}number, got {value!r}")
+        arguments[name] = value if whole else float(value)
+    try:
+        return SparseFTRL(**arguments)
+    except ValueError as error:
+        named = [name for name in arguments if name in str(error).split()]
+        raise ConfigError(named[:1], str(error)) from None
+
+
+def _classifier(name: object, params: object) -> Any:
+    if name == "neural_net" or str(name).startswith("river.neural_net"):
+        raise ConfigError(
+            ("name",), "River 0.26 has no neural net; `factorization_machine` learns what two features mean together"
+        )
+    path = SHORT_NAMES.get(name, name) if isinstance(name, str) else name
+    classifier = _river_object(path, params, at=("name",), below=("params",))
+    kind = type(classifier)
+    if not isinstance(classifier, base.Classifier):
+        raise ConfigError(("name",), f"{path} is no classifier")
+    if kind.predict_proba_one is base.Classifier.predict_proba_one:
+        raise ConfigError(("name",), f"{path} gives no probabilities")
+    return classifier
+
+
+def _river_object(path: object, params: object, *, at: Path, below: Path) -> Any:
+    """Build a River object by its dotted path; errors about the path are `at`, about parameters `below`."""
+    found = _river_class(path, at)
+    if not isinstance(params, Mapping):
+        raise ConfigError(below, "Expected a mapping of parameters")
+    signature = inspect.signature(found).parameters
+    arguments: dict[str, Any] = {}
+    for name, value in params.items():
+        if name not in signature:
+            raise ConfigError((*below, str(name)), f"{path} takes: {', '.join(signature) or 'no parameters'}")
+        arguments[str(name)] = _value(value, (*below, str(name)))
+    if "seed" in signature:
+        arguments.setdefault("seed", DEFAULT_SEED)
     try:
         return found(**arguments)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(("params",), f"{path}: {error}") from None
+    except Exception as error:  # River's constructors raise what they like, and all of it is the declaration's
+        raise ConfigError(below, f"{path}: {error}") from None
+
+
+def _value(value: object, at: Path) -> Any:
+    """Turn a declared parameter into what River takes: nested objects are built, lists item by item."""
+    if isinstance(value, Mapping) and "class" in value:
+        unknown = sorted(map(str, set(value) - {"class", "params"}))
+        if unknown:
+            raise ConfigError((*at, unknown[0]), "Unknown key; expected `class` and `params`")
+        return _river_object(value["class"], value.get("params", {}), at=(*at, "class"), below=(*at, "params"))
+    if isinstance(value, list):
+        return [_value(one, (*at, i)) for i, one in enumerate(value)]
+    return value
+
+
+def _river_class(path: object, at: Path) -> type:
+    known = ", ".join([FTRL, *SHORT_NAMES])
+    if not isinstance(path, str) or not path.startswith("river.") or path.count(".") < 2:
+        raise ConfigError(at, f"Unknown model {path!r}; expected one of {known}, or river.<module>.<Class>")
+    module, _, name = path.rpartition(".")
+    if module.split(".")[1] in _REFUSED_MODULES:
+        raise ConfigError(at, f"{module} holds no models; expected one of {known}, or river.<module>.<Class>")
+    try:
+        found = getattr(import_module(module), name)
+    except (ImportError, AttributeError):
+        raise ConfigError(at, f"River has no {path}") from None
+    # Modules also name what they import; only River's own classes can be declared.
+    if not inspect.isclass(found) or not issubclass(found, base.Base) or inspect.isabstract(found):
+        raise ConfigError(at, f"{path} is no class of River that can be built")
+    return found
+
+
+def _try_out(model: RiverModel) -> None:
+    try:
+        for x, y in _TRIAL:
+            model.predict_proba_one(x)
+            model.learn_one(x, y)
+        model.restore(model.to_bytes())
+    except BadRecord as error:
+        raise ConfigError(("name",), f"{model.name} cannot be sent to the scorers: {error.detail}") from None
+    except Exception as error:  # the declaration is foreign code's input: whatever it raises, this model cannot be used
+        raise ConfigError(("params",), f"{model.name} fails on an example: {type(error).__name__}: {error}") from None

@@ -6,7 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from online_models.estimators import signed_pickle
+from schemas.codec import BadRecord
+from schemas.dead_letters import INVALID
 
+# Trees and naive Bayes say 0 and 1 after a handful of examples. A bid or a log loss built on that is
+# wrong without bound; a millionth is below any rate that is worth predicting.
 _EDGE = 1e-6
 
 
@@ -18,9 +22,9 @@ class RiverModel:
     name
         How scores name the model.
     classifier
-        Anything with River's ``learn_one`` and ``predict_proba_one``.
+        Anything with River's ``learn_one`` and ``predict_proba_one``, for the classes True and False.
     key
-        Signs the bytes in which the model is kept and sent.
+        Signs the bytes in which the model is kept and sent; at least 16 bytes.
     """
 
     def __init__(self, name: str, classifier: Any, *, key: bytes) -> None:
@@ -32,6 +36,7 @@ class RiverModel:
 
     @property
     def name(self) -> str:
+        """The declared name."""
         return self._name
 
     @property
@@ -40,21 +45,32 @@ class RiverModel:
         return self._classifier
 
     def predict_proba_one(self, x: Mapping[str, float]) -> dict[bool, float]:
-        """Return finite probabilities; where the model has none yet, the rate that was learned."""
+        """Return probabilities from 1e-6 to 1 - 1e-6.
+
+        Where the classifier has no answer (nothing learned, one class seen, NaN), it is the rate of
+        positives learned, by Laplace's rule.
+        """
         p = self._classifier.predict_proba_one(dict(x)).get(True)
-        if p is None or not 0.0 <= p <= 1.0:  # NaN included; a model that saw one class leaves the other out
+        if p is None or not 0.0 <= p <= 1.0:
             p = (self._positives + 1) / (self._n + 2)
         p = min(max(float(p), _EDGE), 1.0 - _EDGE)
         return {False: 1.0 - p, True: p}
 
     def learn_one(self, x: Mapping[str, float], y: bool) -> None:
+        """Learn an example."""
         self._classifier.learn_one(dict(x), y)
         self._n += 1
         self._positives += y
 
     def to_bytes(self) -> bytes:
-        return signed_pickle.dumps((self._classifier, self._n, self._positives), key=self._key)
+        """Return all of the model as a signed pickle."""
+        return signed_pickle.dumps((self._classifier, self._n, self._positives), key=self._key, context=self._name)
 
     def restore(self, blob: bytes) -> None:
-        """Take up what `to_bytes` gave; raises BadRecord."""
-        self._classifier, self._n, self._positives = signed_pickle.loads(blob, key=self._key)
+        """Take up what `to_bytes` gave; raises BadRecord, and is then unchanged."""
+        saved = signed_pickle.loads(blob, key=self._key, context=self._name)
+        match saved:
+            case (classifier, int(n), int(positives)) if type(classifier) is type(self._classifier):
+                self._classifier, self._n, self._positives = classifier, n, positives
+            case _:
+                raise BadRecord(INVALID, f"model: expected a {type(self._classifier).__name__} with its counts")
