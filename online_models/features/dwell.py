@@ -17,8 +17,10 @@ from online_models.features.sessions import DAY_MS, NUMBER, SECOND_MS, SESSION_E
 # Beyond ten minutes on one page most tabs are merely open.
 DEFAULT_CAP_MS = 10 * 60_000
 
-# Places in the state. VIEWED: time of the page view whose dwell is still open, None if there is none.
-SESSION, VIEWED, LAST, TOTAL, MEAN = range(5)
+# Places in the state. VIEWED: time of the page view whose dwell is still open, None if there is none. Behind
+# them stand the last dwell and the session's sum, or the decayed mean (see `means`).
+SESSION, VIEWED, LAST, TOTAL = range(4)
+MEAN = 2
 
 
 def dwell(options: Options) -> Reading:
@@ -27,43 +29,58 @@ def dwell(options: Options) -> Reading:
     cap_ms = options.duration("cap", DEFAULT_CAP_MS)
     half_life_ms = options.half_life(7 * DAY_MS) if facet == "mean" else 0
     session, session_key = use_session(options)
-    key = f"dwell:{cap_ms}:{half_life_ms}:{session_key}"
 
     def bind(index: int) -> Fold:
-        return _fold(index, session, cap_ms, half_life_ms)
+        return _fold_mean(index, session, cap_ms, 1.0 / half_life_ms) if half_life_ms else _fold(index, session, cap_ms)
 
+    key = f"dwell_mean:{cap_ms}:{half_life_ms}:{session_key}" if half_life_ms else f"dwell:{cap_ms}:{session_key}"
     slot = options.slots.use(Accumulator(key, bind, SESSION_EVENTS))
     return Reading("number", _READERS[facet](slot, session), unit_ms=SECOND_MS, always=facet == "session")
 
 
-def _fold(index: int, session: int, cap_ms: int, half_life_ms: int) -> Fold:
-    per_ms = 1.0 / half_life_ms if half_life_ms else 0.0
+def _observed_ms(state: list[Any], event: Any, ts: int, cap_ms: int) -> int | None:
+    """Return the dwell that this event ends or tells, if it does; note the page view that it begins."""
+    viewed, told_ms = state[VIEWED], event.dwell_ms
+    if told_ms is not None:
+        state[VIEWED] = None
+        return min(told_ms, cap_ms)  # type: ignore[no-any-return]
+    if viewed is None:
+        state[VIEWED] = ts
+        return None
+    if ts <= viewed:  # late: where it stood in the visit is not known any more
+        return None
+    state[VIEWED] = ts
+    return min(ts - viewed, cap_ms)  # type: ignore[no-any-return]
 
+
+def _fold(index: int, session: int, cap_ms: int) -> Fold:
     def fold(slots: Slots, event: Any, ts: int) -> None:
-        told_ms = event.dwell_ms
-        if told_ms is None and event.type != "page_view":
+        if event.dwell_ms is None and event.type != "page_view":
             return
-        number = slots[session][NUMBER]
-        state = slots[index]
+        state, number = slots[index], slots[session][NUMBER]
         if state is None:
-            state = slots[index] = [number, None, None, 0, None]
+            state = slots[index] = [number, None, None, 0]
         elif state[SESSION] != number:
             state[SESSION], state[VIEWED], state[TOTAL] = number, None, 0
-        viewed = state[VIEWED]
-        if told_ms is not None:
-            state[VIEWED] = None
-        elif viewed is None:
-            state[VIEWED] = ts
+        spent_ms = _observed_ms(state, event, ts, cap_ms)
+        if spent_ms is not None:
+            state[LAST] = spent_ms
+            state[TOTAL] += spent_ms
+
+    return fold
+
+
+def _fold_mean(index: int, session: int, cap_ms: int, per_ms: float) -> Fold:
+    def fold(slots: Slots, event: Any, ts: int) -> None:
+        if event.dwell_ms is None and event.type != "page_view":
             return
-        elif ts > viewed:
-            state[VIEWED] = ts
-            told_ms = ts - viewed
-        else:  # a late page view: where it stood in the visit is not known any more
-            return
-        spent_ms = told_ms if told_ms < cap_ms else cap_ms
-        state[LAST] = spent_ms
-        state[TOTAL] += spent_ms
-        if per_ms:
+        state, number = slots[index], slots[session][NUMBER]
+        if state is None:
+            state = slots[index] = [number, None, None]
+        elif state[SESSION] != number:
+            state[SESSION], state[VIEWED] = number, None
+        spent_ms = _observed_ms(state, event, ts, cap_ms)
+        if spent_ms is not None:
             state[MEAN] = mean_with(state[MEAN], float(spent_ms), ts, per_ms)
 
     return fold

@@ -37,7 +37,7 @@ def user_agent(options: Options) -> Reading:
 
     def read(slots: Slots, event: Any, now: int) -> str | None:
         text = event.user_agent
-        return agents[text][place] if text else None  # type: ignore[no-any-return]
+        return agents[text][place] if text else None
 
     return Reading("category", read, max_chars=128)
 
