@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from streams.logs import log_event
 from streams.stores import Fenced
@@ -38,7 +38,10 @@ class Chunk(Protocol):
     def acknowledge(self) -> bool: ...
 
 
-class Actor[C: Chunk]:
+C = TypeVar("C", bound=Chunk)
+
+
+class Actor(Generic[C]):
     """Works through the chunks of one partition.
 
     Parameters
@@ -102,8 +105,7 @@ class Actor[C: Chunk]:
             except asyncio.CancelledError:
                 raise
             except Exception as error:  # our own fault, whatever it is
-                log_event(logger, logging.ERROR, "processing failed, the worker stops", partition=self.name)
-                logger.exception("traceback")
+                logger.exception("processing failed, the worker stops", extra={"fields": {"partition": self.name}})
                 self._on_failure(error)
                 return
             chunk.acknowledge()

@@ -32,7 +32,7 @@ class OutRecord(NamedTuple):
 
     key: bytes | None
     value: bytes | None
-    headers: Sequence[tuple[str, bytes]] = ()
+    headers: list[tuple[str, bytes]] = []  # shared and never changed
 
 
 @lru_cache(maxsize=65_536)

@@ -63,6 +63,8 @@ async def reader(
                 consumer.seek(partition, start[partition])
         yield consumer
     finally:
+        # aiokafka raises CancelledError from stop() when its own tasks have not had a turn yet.
+        await asyncio.sleep(0)
         await consumer.stop()
 
 

@@ -120,10 +120,10 @@ class Watch:
 
     async def _read(self, topic: str, add: Callable[[ConsumerRecord], None], complete: Callable[[], bool]) -> None:
         """Read a topic until all that was announced is there; what stays away is found missing."""
+        if complete():
+            return
         consumer: AIOKafkaConsumer
         async with self._reader(topic) as consumer:
-            if complete():
-                return
             async for records in read_until_quiet(consumer, quiet_s=_QUIET_S):
                 for record in records:
                     add(record)
