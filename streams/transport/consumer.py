@@ -25,6 +25,7 @@ from aiokafka.errors import KafkaError
 from faust.exceptions import ImproperlyConfigured
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage, Message, ServiceT
+from mode import Service
 
 from streams.offsets import OffsetLedger, StallClock
 from streams.transport.chunk import RecordChunk, RecordSchema
@@ -61,6 +62,8 @@ class RecordConsumer(driver.Consumer):
     # -- assignment
 
     async def subscribe(self, topics: Iterable[str]) -> None:
+        if self.app.tables:
+            raise ImproperlyConfigured("Record chunks and Faust tables do not go together: keep offsets with the state")
         for topic in self.app.topics:
             if not topic.internal and not isinstance(topic.schema, RecordSchema):
                 raise ImproperlyConfigured(
@@ -278,7 +281,7 @@ class RecordConsumer(driver.Consumer):
 
     def _note_commit(self, error: Exception | None) -> None:
         if error is not None and not self._commits_fail:
-            self.log.warning("Committing offsets fails, trying on: %r", error)
+            self.log.warning("Committing offsets fails (%s), trying on", type(error).__name__)
         elif error is None and self._commits_fail:
             self.log.info("Committing offsets works again")
         self._commits_fail = error is not None
@@ -286,8 +289,15 @@ class RecordConsumer(driver.Consumer):
     async def force_commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
         return await self.commit(topics)
 
-    async def verify_all_partitions_active(self) -> None:
-        """Do nothing: Faust's livelock detector looks at its own bookkeeping; `stalled` replaces it."""
+    @Service.task
+    async def _commit_handler(self) -> None:
+        while not self.should_stop:
+            await self.sleep(self.commit_interval)
+            await self.commit()
+
+    @Service.task
+    async def _commit_livelock_detector(self) -> None:
+        """Do nothing: Faust's detector looks at its own bookkeeping; `stalled` replaces it."""
 
     # -- observation
 

@@ -9,6 +9,7 @@ requests are on their way between the two event loops.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.consumer.subscription_state import Assignment
-from aiokafka.errors import ConsumerStoppedError, IllegalStateError, KafkaError
+from aiokafka.errors import ConsumerStoppedError, IllegalStateError
 from aiokafka.protocol.group import LeaveGroupRequest
 from aiokafka.structs import OffsetAndMetadata
 from faust.exceptions import ImproperlyConfigured
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from streams.transport.driver import Transport
 
 _T = TypeVar("_T")
+
+logger = logging.getLogger(__name__)
 
 POLL_CHUNKS = 4  # chunks one poll may return in all, so that the thread stays free for heartbeats
 
@@ -73,6 +76,7 @@ class RecordThread(driver.AIOKafkaConsumerThread):
         self._waiter: asyncio.Future[None] | None = None
         self._woken = False
         self._turn = 0
+        self._committing: asyncio.Future[None] | None = None
 
     # -- lifecycle
 
@@ -90,19 +94,12 @@ class RecordThread(driver.AIOKafkaConsumerThread):
     async def on_thread_stop(self) -> None:
         if self._method_queue is not None:
             await self._method_queue.stop()
-        consumer = self._consumer
-        if consumer is None:
-            return
-        try:
-            # A group in the middle of a rebalance would keep us until all its members have joined.
-            async with asyncio.timeout(self.options.stop_timeout_s):
-                await _leave_group(consumer)
-                await consumer.stop()
-        except TimeoutError:
-            self.log.info("Left the group without waiting for the broker's answer")
-            await consumer._client.close()
-        except KafkaError as error:
-            self.log.warning("Leaving the group failed: %r", error)
+        consumer, limit_s = self._consumer, self.options.stop_timeout_s
+        if consumer is not None:
+            # Each in a task of its own: a rebalance would keep us until all members have joined, and without a
+            # broker aiokafka's cancelled fetches come out as a cancellation of whoever awaits its stop.
+            for step in (_leave_group(consumer), consumer.stop(), consumer._client.close()):
+                await _finish(step, limit_s)
 
     def close(self) -> None:
         """Do nothing: Faust would close the client in the wrong event loop; `on_thread_stop` uses the right one."""
@@ -249,16 +246,42 @@ class RecordThread(driver.AIOKafkaConsumerThread):
         """Commit; raises KafkaError or TimeoutError when the broker did not say yes."""
 
         async def commit() -> None:
-            async with asyncio.timeout(self.options.commit_timeout_s):
-                await self._ensure_consumer().commit(
+            # One at a time, and without relying on aiokafka to let itself be cancelled: while its coordinator is
+            # away it tries for ever, and a late success of an old commit must not undo a new one.
+            if self._committing is not None:
+                await _within(self._committing, self.options.commit_timeout_s)
+            self._committing = asyncio.ensure_future(
+                self._ensure_consumer().commit(
                     {_aiokafka_tp(tp): OffsetAndMetadata(offset, "") for tp, offset in offsets.items()}
                 )
+            )
+            await _within(self._committing, self.options.commit_timeout_s)
+            self._committing.result()
 
         await self.run(commit())
 
 
+async def _within(task: asyncio.Future[None], limit_s: float) -> None:
+    """Wait until ``task`` is done, whatever its outcome; cancel it and raise TimeoutError when that takes too long."""
+    done, _ = await asyncio.wait([task], timeout=limit_s)
+    if not done:
+        task.add_done_callback(lambda late: late.cancelled() or late.exception())
+        task.cancel()
+        raise TimeoutError(f"No answer within {limit_s} s")
+
+
+async def _finish(coroutine: Coroutine[Any, Any, None], timeout_s: float) -> None:
+    """Run to the end, for a bounded time, whatever comes of it: we are leaving."""
+    task = asyncio.ensure_future(coroutine)
+    await asyncio.wait([task], timeout=timeout_s)
+    task.cancel()
+    await asyncio.wait([task], timeout=timeout_s)
+    if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+        logger.warning("Leaving the consumer group: %r", error)
+
+
 async def _leave_group(consumer: AIOKafkaConsumer) -> None:
-    """Leave also from generation 0, where the embedded broker begins and aiokafka takes us for not having joined.
+    """Leave from generation 0 as well, where the embedded broker begins and aiokafka takes us for not having joined.
 
     Without this, the next worker waits for our session to time out.
     """

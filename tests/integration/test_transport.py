@@ -7,8 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 from uuid import uuid4
 
@@ -23,8 +22,8 @@ from streams.transport.driver import OnRevoked, StartOffsets
 
 
 class Broker(Protocol):
-    bootstrap_servers: str
-    kind: str
+    @property
+    def bootstrap_servers(self) -> str: ...
 
 
 class Topic:
@@ -118,16 +117,6 @@ class Worker:
         await self.app.stop()
         assert time.monotonic() - started < 3.0
         assert self.app.crash_reason is None
-
-
-@asynccontextmanager
-async def running(*workers: Worker) -> AsyncIterator[None]:
-    await asyncio.gather(*(worker.__aenter__() for worker in workers))
-    try:
-        yield
-    finally:
-        for worker in workers:
-            await worker.__aexit__()
 
 
 async def until(condition: Callable[[], bool], *, timeout_s: float = 30.0) -> None:
@@ -275,10 +264,8 @@ async def test_a_record_that_comes_while_nothing_else_does_is_handed_out_at_once
     assert sorted(delays)[25] < 0.1
 
 
-async def test_each_record_is_counted_once_while_workers_come_and_go(broker: Broker) -> None:
-    if broker.kind != "kafka":
-        pytest.skip("the embedded broker carries one worker")
-    topic = await a_topic(broker, 4, records=100)
+async def test_each_record_is_counted_once_while_workers_come_and_go(kafka_broker: Broker) -> None:
+    topic = await a_topic(kafka_broker, 4, records=100)
     shared = SharedStore(topic.partitions)
 
     def worker() -> Worker:
@@ -325,12 +312,10 @@ class SharedStore:
         self.revocations.append(len(tps))
 
 
-async def test_aborted_records_are_not_handed_out_and_markers_are_no_lag(broker: Broker) -> None:
-    if broker.kind != "kafka":
-        pytest.skip("the embedded broker hands aborted records to everybody")
-    topic = await a_topic(broker, 1)
+async def test_aborted_records_are_not_handed_out_and_markers_are_no_lag(kafka_broker: Broker) -> None:
+    topic = await a_topic(kafka_broker, 1)
     (tp,) = topic.partitions
-    producer = AIOKafkaProducer(bootstrap_servers=broker.bootstrap_servers, transactional_id=f"tx-{topic.name}")
+    producer = AIOKafkaProducer(bootstrap_servers=kafka_broker.bootstrap_servers, transactional_id=f"tx-{topic.name}")
     async with producer:
         for value in (b"committed", b"aborted", b"committed"):
             await producer.begin_transaction()

@@ -626,6 +626,14 @@ async def test_a_topic_without_the_schema_is_refused() -> None:
             await bench.consumer.subscribe(["events", "clicks"])
 
 
+async def test_faust_tables_are_refused() -> None:
+    async with a_bench({P0: []}) as bench:
+        bench.app.Table("counts")
+
+        with pytest.raises(ImproperlyConfigured, match="Faust tables"):
+            await bench.consumer.subscribe(["events"])
+
+
 async def test_faust_transactions_are_refused(tmp_path: Path) -> None:
     app = faust.App("bench", broker="kafka://127.0.0.1:1", processing_guarantee="exactly_once", datadir=str(tmp_path))
     use_record_chunks(app)
