@@ -20,6 +20,7 @@ from online_models.features import (
     referrer,
     scroll,
     sessions,
+    sums,
     useragent,
 )
 from online_models.features.plan import FamilyBuilder
@@ -33,6 +34,7 @@ FAMILIES: ChainMap[str, FamilyBuilder] = ChainMap(
     basket.FAMILIES,
     affinity.FAMILIES,
     rates.FAMILIES,
+    sums.FAMILIES,
     history.FAMILIES,
     context.FAMILIES,
     referrer.FAMILIES,

@@ -50,6 +50,8 @@ EVERYTHING: dict[str, Any] = {
     "basket_items": {"basket": "items"},
     "basket_pieces": {"basket": "pieces"},
     "basket_value": {"basket": "value", "transform": "log1p"},
+    "spent": {"sum": "value", "of": "purchase", "transform": "log1p"},
+    "spent_7d": {"sum": "price", "of": ["add_to_cart", "purchase"], "half_life": "7d"},
     "taste": {"affinity": "category", "half_life": "1h", "top": 2},
     "favourite": {"favourite": "category", "half_life": "1h", "top": 2},
     "item_taste": {"affinity": "item_id", "weights": {"click": 1, "purchase": 10}},
