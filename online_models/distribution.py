@@ -62,12 +62,26 @@ class WeightDistributor:
         Identity of the declared features and model.
     model
         Asked for its changes at each publication; nobody else may take them.
+    blocks
+        The same number as the replicas'.
+    max_bytes
+        Of the weights in one message.
     """
 
-    def __init__(self, objective: str, *, lineage: str, model: SparseFTRL) -> None:
+    def __init__(
+        self,
+        objective: str,
+        *,
+        lineage: str,
+        model: SparseFTRL,
+        blocks: int = BLOCKS,
+        max_bytes: int = MAX_WEIGHTS_BYTES,
+    ) -> None:
         self._objective = objective
         self._lineage = lineage
         self._model = model
+        self._blocks = blocks
+        self._max_bytes = max_bytes
         self._start(origin=0)
 
     def _start(self, *, origin: int) -> None:
@@ -75,18 +89,18 @@ class WeightDistributor:
         self._version = 0
         self._publications = 0
         self._known = 0
-        self._members: list[list[str]] = [[] for _ in range(BLOCKS)]
+        self._members: list[list[str]] = [[] for _ in range(self._blocks)]
 
     def publish(self, version: int) -> Records:
         """Return the records of a version, which must be above the one before."""
         self._origin = self._origin or version
         self._deal_new_names()
         changed = self._model.take_changed()
-        slot = self._publications % BLOCKS
+        slot = self._publications % self._blocks
         if self._publications:
             records = [*self._delta(slot, version, changed), *self._block(slot, version)]
         else:
-            records = [record for block in range(BLOCKS) for record in self._block(block, version)]
+            records = [record for block in range(self._blocks) for record in self._block(block, version)]
         records.append(self._manifest(version))
         self._publications += 1
         self._version = version
@@ -95,7 +109,7 @@ class WeightDistributor:
     def _deal_new_names(self) -> None:
         names = self._model.names
         for name in names[self._known :]:
-            self._members[block_of(name)].append(name)
+            self._members[block_of(name, self._blocks)].append(name)
         self._known = len(names)
 
     def _common(self, version: int) -> dict[str, Any]:
@@ -103,13 +117,13 @@ class WeightDistributor:
 
     def _delta(self, slot: int, version: int, changed: dict[str, float]) -> Iterator[tuple[bytes, bytes]]:
         common = self._common(version) | {"from_version": self._version}
-        for part, parts, weights in _split(changed):
+        for part, parts, weights in _split(changed, self._max_bytes):
             record = ModelDelta(**common, weights=weights, part=part, parts=parts)
             yield f"{self._objective}/delta/{slot}/{part}".encode(), encode_json(record)
 
     def _block(self, block: int, version: int) -> Iterator[tuple[bytes, bytes]]:
         common = self._common(version) | {"block": block}
-        for part, parts, weights in _split(self._model.weights_of(self._members[block])):
+        for part, parts, weights in _split(self._model.weights_of(self._members[block]), self._max_bytes):
             record = ModelBlock(**common, weights=weights, part=part, parts=parts)
             yield f"{self._objective}/block/{block}/{part}".encode(), encode_json(record)
 
@@ -129,42 +143,43 @@ class WeightDistributor:
         self._start(origin=state)
 
 
-def _split(weights: dict[str, float]) -> Iterator[tuple[int, int, dict[str, float]]]:
+def _split(weights: dict[str, float], max_bytes: int) -> Iterator[tuple[int, int, dict[str, float]]]:
     """Yield (part, parts, weights) so that each part fits into a message; no weights are one empty part."""
-    fitting = list(_fitting(weights))
+    fitting = list(_fitting(weights, max_bytes))
     for part, some in enumerate(fitting):
         yield part, len(fitting), some
 
 
-def _fitting(weights: dict[str, float]) -> Iterator[dict[str, float]]:
-    if len(weights) < 2 or _wire_bytes(weights) <= MAX_WEIGHTS_BYTES:
+def _fitting(weights: dict[str, float], max_bytes: int) -> Iterator[dict[str, float]]:
+    if len(weights) < 2 or _wire_bytes_at_most(max_bytes, weights):
         yield weights
         return
     items = list(weights.items())
     middle = len(items) // 2
-    yield from _fitting(dict(items[:middle]))
-    yield from _fitting(dict(items[middle:]))
+    yield from _fitting(dict(items[:middle]), max_bytes)
+    yield from _fitting(dict(items[middle:]), max_bytes)
 
 
-def _wire_bytes(weights: dict[str, float]) -> int:
+def _wire_bytes_at_most(max_bytes: int, weights: dict[str, float]) -> bool:
     # Six bytes a character with JSON's escapes, thirty for a double and punctuation: mostly, that settles it.
     bound = 6 * sum(map(len, weights)) + 30 * len(weights)
-    return bound if bound <= MAX_WEIGHTS_BYTES else len(msgspec.json.encode(weights))
+    return bound <= max_bytes or len(msgspec.json.encode(weights)) <= max_bytes
 
 
 class OpaqueDistributor:
-    """Sends a model whole, as its own signed bytes, in parts."""
+    """Sends a model whole, as its own signed bytes, in parts of at most `max_bytes`."""
 
-    def __init__(self, objective: str, *, lineage: str, model: Estimator) -> None:
+    def __init__(self, objective: str, *, lineage: str, model: Estimator, max_bytes: int = MAX_BODY_BYTES) -> None:
         self._objective = objective
         self._lineage = lineage
         self._model = model
+        self._max_bytes = max_bytes
         self._publications = 0
 
     def publish(self, version: int) -> Records:
         """Return the records of a version: all parts, then the manifest."""
         blob = self._model.to_bytes()
-        bodies = [blob[first : first + MAX_BODY_BYTES] for first in range(0, len(blob), MAX_BODY_BYTES)]
+        bodies = [blob[first : first + self._max_bytes] for first in range(0, len(blob), self._max_bytes)]
         place = f"{self._objective}/opaque/{self._publications % 2}"
         self._publications += 1
         common: dict[str, Any] = {"objective": self._objective, "lineage": self._lineage, "version": version}

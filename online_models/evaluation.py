@@ -87,7 +87,7 @@ class BinnedAUC:
 
     River's streaming ROCAUC has thresholds of equal distance in the probability; at a base rate of
     1 % nearly all scores lie between two of them, and it reads 0.500. Log odds spread them evenly. A
-    bin is 1/128 wide, less than one percent of a score's odds, and scores beyond odds of e^16 to 1 share
+    bin is 1/256 wide, less than half a percent of the odds, and scores beyond odds of e^16 to 1 share
     the outermost bins. Counts are whole numbers: any order of updates, and any way of merging
     partial counts, gives the same result.
 
@@ -101,7 +101,7 @@ class BinnedAUC:
     """
 
     LIMIT = 16
-    BINS_PER_UNIT = 128
+    BINS_PER_UNIT = 256
     BINS = 2 * LIMIT * BINS_PER_UNIT
 
     def __init__(self) -> None:

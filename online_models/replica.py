@@ -52,13 +52,20 @@ class Follower(Protocol):
 class LinearReplica:
     """Weights of a linear model.
 
+    Parameters
+    ----------
+    prior
+        The score before a model has come.
+    blocks
+        The same number as the learner's.
+
     Attributes
     ----------
     incomplete
         Manifests that could not be followed because something before them was missing.
     """
 
-    def __init__(self, *, lineage: str, name: str, prior: float) -> None:
+    def __init__(self, *, lineage: str, name: str, prior: float, blocks: int = BLOCKS) -> None:
         self.lineage = lineage
         self.name = name
         self.version = 0
@@ -67,7 +74,8 @@ class LinearReplica:
         self.incomplete = 0
         self._prior = prior
         self._origin = _MISSING
-        self._gathered = _Gathered(_MISSING)
+        self._blocks = blocks
+        self._gathered = _Gathered(_MISSING, blocks)
 
     def score_one(self, x: dict[str, float], n_reasons: int) -> tuple[float, Reasons]:
         """Return (probability, the features that moved the logit most, largest first)."""
@@ -85,7 +93,7 @@ class LinearReplica:
             self._switch(record)
         else:
             if record.origin != self._gathered.origin or record.version < self._gathered.version:
-                self._gathered = _Gathered(record.origin)
+                self._gathered = _Gathered(record.origin, self._blocks)
             self._gathered.add(record)
 
     def _switch(self, manifest: ModelManifest) -> None:
@@ -101,17 +109,17 @@ class LinearReplica:
         self.intercept = manifest.intercept
         self.version = manifest.version
         self._origin = manifest.origin
-        self._gathered = _Gathered(manifest.origin)
+        self._gathered = _Gathered(manifest.origin, self._blocks)
 
 
 class _Gathered:
     """What came since the last switch, of one origin and with versions that never go back."""
 
-    def __init__(self, origin: int) -> None:
+    def __init__(self, origin: int, blocks: int) -> None:
         self.origin = origin
         self.version = _MISSING
         self.weights: dict[str, float] = {}
-        self._blocks = [_MISSING] * BLOCKS
+        self._blocks = [_MISSING] * blocks
         self._deltas: list[tuple[int, int]] = []
         self._partial: dict[tuple[str, int, int], dict[int, dict[str, float]]] = {}
 

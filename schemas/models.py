@@ -19,9 +19,9 @@ MODELS_VERSION = 1
 BLOCKS = 256
 
 
-def block_of(feature: str) -> int:
+def block_of(feature: str, blocks: int = BLOCKS) -> int:
     """Return the block that a feature's weight belongs to."""
-    return crc32(feature.encode()) % BLOCKS
+    return crc32(feature.encode()) % blocks
 
 
 class ModelDelta(Struct, kw_only=True, tag_field="kind", tag="delta"):

@@ -54,7 +54,7 @@ _ALLOWED = {
 _REFUSED_RIVER = {"api", "checks", "compat", "datasets", "evaluate", "stream"}
 
 
-def dumps(value: object, *, key: bytes, context: str) -> bytes:
+def dumps(value: object, *, key: bytes, context: str, max_bytes: int = MAX_BYTES) -> bytes:
     """Pickle and sign.
 
     Parameters
@@ -67,16 +67,16 @@ def dumps(value: object, *, key: bytes, context: str) -> bytes:
     Raises
     ------
     ValueError
-        The key is too short, or the value is larger than 64 MiB when pickled.
+        The key is too short, or the value is larger than `max_bytes` when pickled.
     """
     _check_key(key)
     body = pickle.dumps(value, protocol=_PROTOCOL)
-    if len(body) > MAX_BYTES:
-        raise ValueError(f"Expected at most {MAX_BYTES} bytes of pickled model, got {len(body)}; bound its size")
+    if len(body) > max_bytes:
+        raise ValueError(f"Expected at most {max_bytes} bytes of pickled model, got {len(body)}; bound its size")
     return MAGIC + _signature(key, context, body) + body
 
 
-def loads(blob: bytes, *, key: bytes, context: str) -> Any:
+def loads(blob: bytes, *, key: bytes, context: str, max_bytes: int = MAX_BYTES) -> Any:
     """Check the signature, then unpickle what is allowed.
 
     Raises
@@ -86,8 +86,8 @@ def loads(blob: bytes, *, key: bytes, context: str) -> Any:
         that is not on the list. Nothing was executed.
     """
     _check_key(key)
-    if len(blob) > MAX_BYTES + _HEADER_BYTES:
-        raise BadRecord(TOO_LARGE, f"model: expected at most {MAX_BYTES} bytes, got {len(blob)}")
+    if len(blob) > max_bytes + _HEADER_BYTES:
+        raise BadRecord(TOO_LARGE, f"model: expected at most {max_bytes} bytes, got {len(blob)}")
     if len(blob) < _HEADER_BYTES or blob[: len(MAGIC)] != MAGIC:
         raise BadRecord(INVALID, f"model: expected a signed pickle of version {MAGIC.decode()}")
     body = blob[_HEADER_BYTES:]

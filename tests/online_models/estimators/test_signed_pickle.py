@@ -142,14 +142,13 @@ def test_signed_garbage_is_a_bad_record(body: bytes) -> None:
         loads(signed(body), key=KEY, context=CONTEXT)
 
 
-def test_size_is_limited_on_both_sides(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_size_is_limited_on_both_sides() -> None:
     blob = dumps("x" * 200, key=KEY, context=CONTEXT)
-    monkeypatch.setattr(signed_pickle, "MAX_BYTES", 100)
 
     with pytest.raises(BadRecord, match="at most 100 bytes"):
-        loads(blob, key=KEY, context=CONTEXT)
+        loads(blob, key=KEY, context=CONTEXT, max_bytes=100)
     with pytest.raises(ValueError, match="at most 100 bytes"):
-        dumps("x" * 200, key=KEY, context=CONTEXT)
+        dumps("x" * 200, key=KEY, context=CONTEXT, max_bytes=100)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,446 @@
+"""A replica is never wrong, and reaches the learner's last version, whatever happened to the topic."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from online_models.distribution import MAX_WEIGHTS_BYTES, OpaqueDistributor, WeightDistributor, make_distributor
+from online_models.estimators import SparseFTRL, build
+from online_models.replica import LinearReplica, OpaqueReplica, ReplicaSet
+from schemas.models import BLOCKS, ModelRecord, OpaquePart, block_of
+
+OBJECTIVE, LINEAGE = "click", "1f0c"
+FEW = 4  # blocks, so that the turn comes round often
+KEY = b"sixteen bytes or more"
+RIVERS = {"name": "logistic_regression", "scale": "standard"}
+
+Records = list[tuple[bytes, bytes]]
+Truth = dict[int, tuple[dict[str, float], float]]  # version: weights, intercept
+
+
+class Log:
+    """The topic: records in order, some of them compacted away."""
+
+    def __init__(self) -> None:
+        self.records: list[tuple[bytes, bytes] | None] = []
+
+    def append(self, records: Records) -> None:
+        self.records += records
+
+    def compact(self, rng: random.Random, *, share: float = 1.0, until: int | None = None) -> None:
+        """Drop records behind which another of the same key comes: all of them, or a share picked at random."""
+        seen = set()
+        until = len(self.records) if until is None else until
+        for i in reversed(range(until)):
+            record = self.records[i]
+            if record is None:
+                continue
+            if record[0] in seen and rng.random() < share:
+                self.records[i] = None
+            seen.add(record[0])
+
+
+class Reader:
+    """A scorer that reads the log at its own pace, from the beginning."""
+
+    def __init__(self) -> None:
+        self.replica = LinearReplica(lineage=LINEAGE, name="ftrl", prior=0.5, blocks=FEW)
+        self.replicas = ReplicaSet({OBJECTIVE: self.replica})
+        self.position = 0
+
+    def read(self, log: Log, count: int | None = None) -> None:
+        end = len(log.records) if count is None else min(self.position + count, len(log.records))
+        for record in log.records[self.position : end]:
+            if record is not None:
+                self.replicas.apply(record[1])
+        self.position = end
+
+
+class Learner:
+    """Learns a fixed stream of examples; keeps what each version's weights were."""
+
+    def __init__(self, seed: int, truth: Truth, *, max_bytes: int = MAX_WEIGHTS_BYTES) -> None:
+        self.seed = seed
+        self.truth = truth
+        self.model = SparseFTRL(alpha=0.5)
+        self.distributor = WeightDistributor(
+            OBJECTIVE, lineage=LINEAGE, model=self.model, blocks=FEW, max_bytes=max_bytes
+        )
+        self.next_offset = 0
+
+    def learn(self, count: int) -> None:
+        for _ in range(count):
+            rng = random.Random(self.seed * 1_000_003 + self.next_offset)
+            x = {f"f{int(60 * rng.random() ** 2)}": rng.choice([1.0, rng.gauss(0, 1)]) for _ in range(4)}
+            self.model.learn_one(x, rng.random() < 0.3)
+            self.next_offset += 1
+
+    def publish(self) -> Records:
+        self.truth[self.next_offset] = (self.model.weights, self.model.intercept)
+        return self.distributor.publish(self.next_offset)
+
+    def checkpoint(self) -> tuple[int, bytes, int]:
+        return self.next_offset, self.model.to_bytes(), self.distributor.state()
+
+    def restarted(self, saved: tuple[int, bytes, int] | None) -> Learner:
+        fresh = Learner(self.seed, self.truth)
+        if saved is not None:
+            fresh.next_offset = saved[0]
+            fresh.model.restore(saved[1])
+            fresh.distributor.restore(saved[2])
+        return fresh
+
+
+def assert_right(reader: Reader, truth: Truth) -> None:
+    """Whatever version the replica says it has, it has exactly that one."""
+    replica = reader.replica
+    if replica.version:
+        assert (replica.weights, replica.intercept) == truth[replica.version]
+    else:
+        assert replica.weights == {}
+
+
+class World:
+    """A learner that crashes, a topic that is compacted, and scorers that come and go; each action is named."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = random.Random(seed)
+        self.truth: Truth = {}
+        self.log = Log()
+        self.learner = Learner(seed, self.truth)
+        self.saved: tuple[int, bytes, int] | None = None
+        self.readers = [Reader()]
+        self.newest = 0
+
+    def learn_and_publish(self) -> None:
+        self.learner.learn(self.rng.randrange(1, 12))
+        self.newest = max(self.newest, self.learner.next_offset)
+        self.log.append(self.learner.publish())
+
+    def crash_while_publishing(self) -> None:
+        before = len(self.log.records)
+        self.learn_and_publish()
+        del self.log.records[self.rng.randrange(before, len(self.log.records)) :]
+        self.restart()
+
+    def restart(self) -> None:
+        self.learner = self.learner.restarted(self.saved)
+
+    def two_learners_at_once(self) -> None:
+        """A learner that was given up goes on for a moment; the records of both are interleaved."""
+        old, self.learner = self.learner, self.learner.restarted(self.saved)
+        streams = []
+        for learner in (old, self.learner):
+            learner.learn(self.rng.randrange(1, 12))
+            self.newest = max(self.newest, learner.next_offset)
+            streams.append(learner.publish())
+        while any(streams):
+            self.log.append([self.rng.choice([one for one in streams if one]).pop(0)])
+
+    def checkpoint(self) -> None:
+        self.saved = self.learner.checkpoint()
+
+    def lose_the_checkpoint(self) -> None:
+        self.saved = None
+
+    def compact(self) -> None:
+        until = self.rng.randrange(len(self.log.records) + 1)
+        self.log.compact(self.rng, share=self.rng.choice([0.3, 1.0]), until=until)
+
+    def lose_records(self) -> None:
+        for i in range(len(self.log.records)):
+            if self.rng.random() < 0.1:
+                self.log.records[i] = None
+
+    def garbage(self) -> None:
+        self.log.append([(b"click/manifest", self.rng.randbytes(20))])
+
+    def new_reader(self) -> None:
+        self.readers.append(Reader())
+
+    def read(self) -> None:
+        for reader in self.readers:
+            for _ in range(self.rng.randrange(20)):
+                reader.read(self.log, 1)
+                assert_right(reader, self.truth)
+
+
+ACTIONS = [
+    *["learn_and_publish", "read"] * 3,
+    *["crash_while_publishing", "restart", "two_learners_at_once", "checkpoint", "compact", "new_reader"],
+    *["lose_the_checkpoint", "lose_records", "garbage"],
+]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.sampled_from(ACTIONS), min_size=5, max_size=60), st.integers(0, 10_000))
+def test_a_replica_never_errs_and_ends_with_the_learners_weights(script: list[str], seed: int) -> None:
+    world = World(seed)
+    for action in script:
+        getattr(world, action)()
+
+    # The learner gets beyond what was ever published; within a turn of the blocks nobody is left behind.
+    world.learner.learn(max(0, world.newest - world.learner.next_offset))
+    for _ in range(FEW + 1):
+        world.learn_and_publish()
+    for reader in [*world.readers, Reader()]:
+        while reader.position < len(world.log.records):
+            reader.read(world.log, 1)
+            assert_right(reader, world.truth)
+        assert reader.replica.version == world.learner.next_offset
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 30))
+def test_a_reader_that_starts_on_a_compacted_log_is_complete_at_once(seed: int, count: int) -> None:
+    truth: Truth = {}
+    rng, log, learner = random.Random(seed), Log(), Learner(seed, truth)
+    for _ in range(count):
+        learner.learn(rng.randrange(1, 9))
+        log.append(learner.publish())
+        if rng.random() < 0.5:
+            log.compact(rng, share=rng.choice([0.5, 1.0]), until=rng.randrange(len(log.records) + 1))
+
+    reader = Reader()
+    reader.read(log)
+
+    assert reader.replica.version == learner.next_offset
+    assert_right(reader, truth)
+
+
+def test_a_running_replica_needs_only_the_deltas() -> None:
+    truth: Truth = {}
+    log, learner, reader = Log(), Learner(1, truth), Reader()
+    for i in range(10):
+        learner.learn(5)
+        records = learner.publish()
+        log.append(records if i == 0 else [record for record in records if b"/block/" not in record[0]])
+        reader.read(log)
+        assert reader.replica.version == learner.next_offset
+        assert_right(reader, truth)
+
+
+def test_a_scorer_that_starts_while_a_restarted_learner_catches_up_gets_no_mixture() -> None:
+    # versions on the topic   5   10 ... 50 | crash |  25'  30'  (25' writes all blocks)
+    #                                   the scorer starts here ^
+    truth: Truth = {}
+    log, learner, running = Log(), Learner(2, truth), Reader()
+    saved = None
+    for _ in range(10):
+        learner.learn(5)
+        log.append(learner.publish())
+        if learner.next_offset == 20:
+            saved = learner.checkpoint()
+    running.read(log)
+    learner = learner.restarted(saved)
+    for _ in range(2):
+        learner.learn(5)
+        log.append(learner.publish())
+    log.compact(random.Random(0))
+    late = Reader()
+    late.read(log)
+    running.read(log)
+
+    assert late.replica.version == 30
+    assert running.replica.version == 50
+    assert_right(late, truth)
+    assert_right(running, truth)
+
+
+def test_another_course_of_learning_takes_over_whole_once_it_is_ahead() -> None:
+    truth: Truth = {}
+    log, reader, first = Log(), Reader(), Learner(3, truth)
+    first.learn(40)
+    log.append(first.publish())
+    reader.read(log)
+    second = Learner(4, truth)  # its checkpoint was lost, and older examples are gone
+    second.next_offset = 20
+    versions = []
+    for _ in range(4):
+        second.learn(9)
+        log.append(second.publish())
+        reader.read(log)
+        versions.append(reader.replica.version)
+
+    assert versions == [40, 40, 47, 56]
+    assert_right(reader, truth)
+
+
+def test_large_publications_are_split_and_count_only_whole() -> None:
+    truth: Truth = {}
+    log, learner = Log(), Learner(5, truth, max_bytes=400)
+    learner.learn(3)
+    log.append(learner.publish())
+    learner.learn(200)
+    records = learner.publish()
+    parts = [key for key, _ in records if b"/delta/" in key]
+    whole, lacking = Reader(), Reader()
+    whole.read(log)
+    lacking.read(log)
+
+    for _, value in records:
+        whole.replicas.apply(value)
+    for key, value in records:
+        if key != parts[1]:
+            lacking.replicas.apply(value)
+
+    assert len(parts) > 3
+    assert max(len(value) for _, value in records) < 400 + 200
+    assert (whole.replica.version, lacking.replica.version) == (203, 3)
+    assert lacking.replica.incomplete == 1
+    assert_right(whole, truth)
+    assert_right(lacking, truth)
+
+
+def test_messages_stay_below_a_brokers_limit_with_the_longest_names() -> None:
+    model = SparseFTRL()
+    for i in range(3000):
+        x = {"\x01é𝄞" * 120 + str(i): 1.0}
+        model.learn_one(x, True)
+        model.learn_one(x, False)
+    distributor = make_distributor(OBJECTIVE, lineage=LINEAGE, estimator=model)
+    distributor.publish(1)
+    for i in range(3000):
+        model.learn_one({"\x01é𝄞" * 120 + str(i): 1.0}, True)
+
+    records = distributor.publish(2)
+
+    assert max(len(value) for _, value in records) < 1_000_000
+    assert sum(b"/delta/" in key for key, _ in records) > 1
+
+
+def test_every_weight_belongs_to_one_block() -> None:
+    assert {block_of(f"f{i}") for i in range(5000)} == set(range(BLOCKS))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"",
+        b"\xff\x00",
+        b"[]",
+        b"{}",
+        b'{"kind":"delta"}',
+        b'{"kind":"block","objective":"click","lineage":"1f0c","origin":1,"version":2,"block":256,"weights":{}}',
+        b'{"kind":"block","objective":"click","lineage":"1f0c","origin":1,"version":2,"block":0,"weights":{"a":null}}',
+        b'{"kind":"block","objective":"click","lineage":"1f0c","origin":1,"version":2,"block":0,"weights":{"a":1e999}}',
+        b"[" * 100_000,
+    ],
+)
+def test_garbage_on_the_topic_is_counted_and_changes_nothing(value: bytes) -> None:
+    truth: Truth = {}
+    log, learner, reader = Log(), Learner(6, truth), Reader()
+    learner.learn(10)
+    log.append(learner.publish())
+    reader.read(log)
+
+    reader.replicas.apply(value)
+
+    assert reader.replicas.unreadable == 1
+    assert_right(reader, truth)
+
+
+def test_tombstones_and_other_lineages_are_passed_over() -> None:
+    reader = Reader()
+    model = SparseFTRL()
+    model.learn_one({"a": 1.0}, True)
+    for objective, lineage in ((OBJECTIVE, "other"), ("purchase", LINEAGE)):
+        for _, value in make_distributor(objective, lineage=lineage, estimator=model).publish(1):
+            reader.replicas.apply(value)
+    foreign = reader.replicas.foreign
+
+    reader.replicas.apply(None)
+
+    assert foreign == 2 * (BLOCKS + 1)
+    assert (reader.replica.version, reader.replicas.unreadable) == (0, 0)
+
+
+def test_a_replica_without_a_model_says_the_prior_and_no_reasons() -> None:
+    linear = LinearReplica(lineage=LINEAGE, name="ftrl", prior=0.03)
+    opaque = OpaqueReplica(lineage=LINEAGE, spare=build(RIVERS, key=KEY), prior=0.03)
+
+    assert linear.score_one({"a": 1.0}, 3) == opaque.score_one({"a": 1.0}, 3) == (0.03, [])
+    assert (linear.version, opaque.version) == (0, 0)
+
+
+def test_a_replica_scores_and_explains_as_the_learner_would() -> None:
+    truth: Truth = {}
+    log, learner, reader = Log(), Learner(7, truth), Reader()
+    learner.learn(300)
+    log.append(learner.publish())
+    reader.read(log)
+
+    for i in range(60):
+        x = {f"f{i}": 1.0, f"f{i // 2}": -2.0, "f3": 0.5, "unknown": 9.0}
+        assert reader.replica.score_one(x, 2) == learner.model.predict_with_contributions(x, 2)
+        assert reader.replica.score_one(x, 0) == (learner.model.predict_proba_one(x)[True], [])
+
+
+class TestOpaque:
+    """Models that travel whole, signed."""
+
+    def learned(self, n: int) -> Any:
+        model = build(RIVERS, key=KEY)
+        rng = random.Random(8)
+        for _ in range(n):
+            x = {"a": rng.random(), "b": rng.random()}
+            model.learn_one(x, x["a"] > 0.5)
+        return model
+
+    def replica(self, key: bytes = KEY) -> ReplicaSet:
+        return ReplicaSet({OBJECTIVE: OpaqueReplica(lineage=LINEAGE, spare=build(RIVERS, key=key), prior=0.5)})
+
+    def test_the_replica_scores_as_the_learner_and_says_why(self) -> None:
+        model, replicas = self.learned(300), self.replica()
+        records = OpaqueDistributor(OBJECTIVE, lineage=LINEAGE, model=model, max_bytes=500).publish(300)
+        for _, value in records:
+            replicas.apply(value)
+        p, reasons = replicas[OBJECTIVE].score_one({"a": 0.9, "b": 0.1}, 2)
+
+        assert len(records) > 3
+        assert replicas[OBJECTIVE].version == 300
+        assert p == model.predict_proba_one({"a": 0.9, "b": 0.1})[True] > 0.6
+        assert replicas[OBJECTIVE].score_one({"a": 0.9, "b": 0.1}, 0) == (p, [])
+        assert reasons[0][0] == "a"
+        assert reasons[0][1] > 0.5
+
+    def test_an_unfinished_publication_leaves_the_one_before(self) -> None:
+        model, log = self.learned(300), Log()
+        distributor = OpaqueDistributor(OBJECTIVE, lineage=LINEAGE, model=model, max_bytes=500)
+        for version in (300, 301, 302):
+            log.append(distributor.publish(version))
+        log.append(distributor.publish(303)[:2])
+        log.compact(random.Random(0))
+        replicas = self.replica()
+        for record in log.records:
+            if record is not None:
+                replicas.apply(record[1])
+
+        assert replicas[OBJECTIVE].version == 302
+
+    def test_versions_do_not_go_back(self) -> None:
+        distributor = make_distributor(OBJECTIVE, lineage=LINEAGE, estimator=self.learned(50))
+        replicas = self.replica()
+        for version in (50, 40, 50):
+            for _, value in distributor.publish(version):
+                replicas.apply(value)
+
+        assert (replicas[OBJECTIVE].version, replicas.unreadable) == (50, 0)
+
+    @pytest.mark.parametrize("forged", ["another key", "a changed byte"])
+    def test_what_is_not_signed_by_us_is_refused(self, forged: str) -> None:
+        replicas = self.replica(b"another key of 16 bytes") if forged == "another key" else self.replica()
+        for _, value in make_distributor(OBJECTIVE, lineage=LINEAGE, estimator=self.learned(50)).publish(50):
+            record = msgspec.json.decode(value, type=ModelRecord)
+            if forged == "a changed byte" and isinstance(record, OpaquePart):
+                record.body = record.body[:-1] + bytes([record.body[-1] ^ 1])
+            replicas.apply(msgspec.json.encode(record))
+
+        assert (replicas[OBJECTIVE].version, replicas.unreadable) == (0, 1)
+        assert replicas[OBJECTIVE].score_one({"a": 1.0}, 1) == (0.5, [])
