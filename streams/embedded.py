@@ -122,6 +122,10 @@ class _Server:
         """Tell whether this very server speaks its protocol."""
         raise NotImplementedError
 
+    def choose_port(self) -> int:
+        """Return the port to try next."""
+        return free_port()
+
     def __enter__(self) -> Self:
         self.start()
         return self
@@ -156,7 +160,7 @@ class _Server:
         if self.running:
             raise EmbeddedServerError(f"The embedded {self.name} is running already")
         for attempt in range(1, _TRIES + 1):
-            self.port = port or free_port()
+            self.port = port or self.choose_port()
             self._launch()
             if self._wait_until_it_answers():
                 return

@@ -1,11 +1,15 @@
-"""Servers that tests share: started when first asked for, ended with the run."""
+"""Servers that tests share: started when first asked for, ended with the run.
+
+Take `broker` for a test that both brokers can carry, `kafka_broker` for several workers, rebalances, transactions and
+offsets by time (the embedded broker cannot do these), `redis_url` for the store. All tests share the servers, so names
+of topics, groups and keys come from `unique`.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
-import subprocess
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,13 +18,11 @@ from typing import NamedTuple
 import pytest
 from kafka_cluster import KafkaCluster, KafkaUnavailable
 
-from streams.embedded import EmbeddedKafka, EmbeddedValkey, die_with_parent, free_port
-
-pytest_plugins: list[str] = []
+from streams.embedded import EmbeddedKafka, EmbeddedValkey
 
 
 class Broker(NamedTuple):
-    """A broker to test on."""
+    """A broker to test on; `kind` is "embedded" or "kafka"."""
 
     kind: str
     bootstrap_servers: str
@@ -28,10 +30,8 @@ class Broker(NamedTuple):
 
 @pytest.fixture(scope="session")
 def embedded_broker() -> Iterator[Broker]:
-    kafka = EmbeddedKafka()
-    kafka.start()
-    yield Broker("embedded", kafka.bootstrap_servers)
-    kafka.stop()
+    with EmbeddedKafka() as kafka:
+        yield Broker("embedded", kafka.bootstrap_servers)
 
 
 @pytest.fixture(scope="session")
@@ -41,76 +41,78 @@ def kafka_broker() -> Iterator[Broker]:
     if given:
         yield Broker("kafka", given)
         return
-    try:
-        with KafkaCluster(1) as cluster:
-            yield Broker("kafka", cluster.bootstrap_servers)
-    except KafkaUnavailable as error:
-        if os.environ.get("STREAMSCORE_REQUIRE_KAFKA"):
-            raise
-        pytest.skip(f"no Apache Kafka: {error}")
+    with _kafka(nodes=1) as cluster:
+        yield Broker("kafka", cluster.bootstrap_servers)
+
+
+@pytest.fixture
+def kafka_cluster() -> Iterator[KafkaCluster]:
+    """Three nodes of this test's own, to be stopped, killed and started again."""
+    with _kafka(nodes=3) as cluster:
+        yield cluster
+
+
+@contextlib.contextmanager
+def _kafka(nodes: int) -> Iterator[KafkaCluster]:
+    with contextlib.ExitStack() as stack:
+        try:
+            cluster = stack.enter_context(KafkaCluster(nodes))
+        except KafkaUnavailable as error:
+            if os.environ.get("STREAMSCORE_REQUIRE_KAFKA") == "1":
+                raise
+            pytest.skip(f"no Apache Kafka: {error}")
+        yield cluster
 
 
 @pytest.fixture(params=["embedded", "kafka"])
 def broker(request: pytest.FixtureRequest) -> Broker:
-    """Both brokers in turn; tests that the embedded one cannot carry take `kafka_broker`."""
-    name = "embedded_broker" if request.param == "embedded" else "kafka_broker"
-    found: Broker = request.getfixturevalue(name)
+    """Both brokers in turn."""
+    found: Broker = request.getfixturevalue(f"{request.param}_broker")
     return found
 
 
 @pytest.fixture(scope="session")
 def valkey_url() -> Iterator[str]:
-    valkey = EmbeddedValkey()
-    valkey.start()
-    yield valkey.url
-    valkey.stop()
+    with EmbeddedValkey() as valkey:
+        yield valkey.url
+
+
+class InstalledRedis(EmbeddedValkey):
+    """The machine's own redis-server, such as Debian's."""
+
+    name = "Redis"
+
+    def binary(self) -> Path:
+        found = shutil.which("redis-server")
+        if found is None:
+            pytest.skip("redis-server is not installed")
+        return Path(found)
 
 
 @pytest.fixture(scope="session")
-def redis_server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Debian's redis-server, where it is installed."""
-    binary = shutil.which("redis-server")
-    if binary is None:
-        pytest.skip("redis-server is not installed")
-    port, folder = free_port(), tmp_path_factory.mktemp("redis")
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [binary, "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--dir", str(folder)],
-            stdout=log,
-            stderr=log,
-            preexec_fn=die_with_parent,
-        )
-    yield f"redis://127.0.0.1:{port}/0"
-    process.terminate()
-    process.wait(10)
+def redis_server_url() -> Iterator[str]:
+    with InstalledRedis() as redis:
+        yield redis.url
 
 
-@pytest.fixture(params=["valkey", "redis"])
+@pytest.fixture(params=["valkey", "redis_server"])
 def redis_url(request: pytest.FixtureRequest) -> str:
     """Valkey, and Redis where it is installed."""
-    url: str = request.getfixturevalue("valkey_url" if request.param == "valkey" else "redis_server_url")
+    url: str = request.getfixturevalue(f"{request.param}_url")
     return url
 
 
 @pytest.fixture
 def unique() -> Callable[[str], str]:
-    """Make names that no other test uses."""
+    """Make names that no other test uses: ``unique("events")`` -> "events-1f0c2d3e"."""
     return lambda name: f"{name}-{uuid.uuid4().hex[:8]}"
 
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of public research data, which is never part of the repository."""
-    folder = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
+    beside_us = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
+    folder = Path(os.environ.get("STREAMSCORE_DATA") or beside_us)
     if not folder.exists():
-        pytest.skip("the research data is not here")
+        pytest.skip("no research data: name its folder in STREAMSCORE_DATA")
     return folder
-
-
-def eventually(holds: Callable[[], bool], *, within_s: float = 10.0) -> None:
-    """Wait until something holds, for a bounded time."""
-    end = time.monotonic() + within_s
-    while not holds():
-        if time.monotonic() > end:
-            raise AssertionError(f"did not come to hold within {within_s} s")
-        time.sleep(0.05)

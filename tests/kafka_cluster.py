@@ -1,24 +1,33 @@
-"""A real Apache Kafka for tests: fetched by Maven, run in KRaft mode on loopback, ended afterwards."""
+"""A real Apache Kafka for tests: fetched by Maven, run in KRaft mode on loopback, ended afterwards.
+
+Its data lies in a folder named after our process. A test run that was killed leaves that folder (the brokers end with
+it); the next run takes it away.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from streams.embedded import die_with_parent, free_port
+from streams.embedded import die_with_parent, free_port, kafka_identity
 
 ROOT = Path(__file__).resolve().parent.parent
-JARS = ROOT / "build" / "kafka"
+POM = ROOT / "tests" / "kafka" / "pom.xml"
+_FOLDER_PREFIX = "streamscore-kafka-"
 _FETCH_SECONDS = 600
 _START_SECONDS = 60
-_STOP_SECONDS = 10
+_STOP_SECONDS = 15
+_TRIES = 3
 _CLUSTER_ID = "c3RyZWFtc2NvcmUtdGVzdA"
+_JVM = ("-Xms64m", "-Xmx512m", "-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn")
 
 
 class KafkaUnavailable(RuntimeError):
@@ -26,97 +35,82 @@ class KafkaUnavailable(RuntimeError):
 
 
 def fetch_jars() -> Path:
-    """Fetch the broker and its run-time dependencies once; later calls find them."""
-    if any(JARS.glob("kafka_2.13-*.jar")):
-        return JARS
-    for tool in ("mvn", "java"):
-        if shutil.which(tool) is None:
+    """Fetch the broker and its run-time dependencies once for each pom; later calls find them."""
+    jars = ROOT / "build" / f"kafka-{hashlib.sha256(POM.read_bytes()).hexdigest()[:12]}"
+    for tool in ("java", "mvn"):
+        if shutil.which(tool) is None and not (tool == "mvn" and jars.exists()):
             raise KafkaUnavailable(f"{tool} is not installed, and KAFKA_BOOTSTRAP_SERVERS is not set")
-    partial = JARS.with_name(f"kafka.{os.getpid()}")
-    command = ["mvn", "-q", "-B", "-f", str(ROOT / "tests" / "kafka" / "pom.xml"), "dependency:copy-dependencies"]
+    if jars.exists():
+        return jars
+    partial = jars.with_name(f"{jars.name}.{os.getpid()}")
+    command = ["mvn", "-q", "-B", "-f", str(POM), "dependency:copy-dependencies"]
     command += ["-DincludeScope=runtime", f"-DoutputDirectory={partial}"]
     try:
-        subprocess.run(command, check=True, capture_output=True, timeout=_FETCH_SECONDS)
-    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+        _run(command, "Maven could not fetch Apache Kafka", _FETCH_SECONDS)
+        with contextlib.suppress(OSError):  # another test run may have been faster
+            partial.rename(jars)
+    finally:
         shutil.rmtree(partial, ignore_errors=True)
-        raise KafkaUnavailable(f"Maven could not fetch Apache Kafka: {(error.stdout or b'')[-500:]!r}") from None
-    shutil.rmtree(JARS, ignore_errors=True)
-    partial.rename(JARS)
-    return JARS
+    return jars
 
 
 class KafkaCluster:
     """`nodes` brokers, each also a controller.
+
+    Parameters
+    ----------
+    nodes
+        How many. Topics of ours are replicated to as many, three at most.
+    settings
+        Broker settings to add or to replace.
 
     Examples
     --------
     ``with KafkaCluster(1) as kafka: connect(kafka.bootstrap_servers)``
     """
 
-    def __init__(self, nodes: int = 1) -> None:
+    def __init__(self, nodes: int = 1, settings: Mapping[str, Any] | None = None) -> None:
         self._jars = fetch_jars()
-        self._folder = Path(tempfile.mkdtemp(prefix="streamscore-kafka-"))
-        self._ports = [(free_port(), free_port()) for _ in range(nodes)]
+        self._settings = dict(settings or {})
+        self._nodes = range(nodes)
+        self._ports: list[tuple[int, int]] = []
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
+        _remove_what_killed_runs_left()
+        self._folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER_PREFIX}{os.getpid()}-"))
 
     @property
     def bootstrap_servers(self) -> str:
         """Where clients connect."""
         return ",".join(f"127.0.0.1:{port}" for port, _ in self._ports)
 
+    def pid(self, number: int) -> int:
+        """Return the process id of a node that was started."""
+        return self._processes[number].pid
+
     def __enter__(self) -> KafkaCluster:
         try:
-            for number in range(len(self._ports)):
-                self._configure(number)
-                self.start_node(number)
-            for number in range(len(self._ports)):
-                self._wait_for(number)
+            for attempt in range(1, _TRIES + 1):
+                try:
+                    self._start_all()
+                    return self
+                except _PortTaken:
+                    if attempt == _TRIES:
+                        raise
+                    self._end_all()
         except BaseException:
             self.__exit__()
             raise
-        return self
+        raise AssertionError("not reached")
 
     def __exit__(self, *_: object) -> None:
-        for number in list(self._processes):
-            self.stop_node(number)
+        self._end_all()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _java(self, main: str, arguments: Sequence[str], *options: str) -> list[str]:
-        return ["java", "-Xms128m", "-Xmx512m", *options, "-cp", f"{self._jars}/*", main, *arguments]
-
-    def _configure(self, number: int) -> None:
-        broker, controller = self._ports[number]
-        voters = ",".join(f"{node + 1}@127.0.0.1:{port}" for node, (_, port) in enumerate(self._ports))
-        replicas = min(3, len(self._ports))
-        settings = {
-            "process.roles": "broker,controller",
-            "node.id": number + 1,
-            "controller.quorum.voters": voters,
-            "listeners": f"PLAINTEXT://127.0.0.1:{broker},CONTROLLER://127.0.0.1:{controller}",
-            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{broker}",
-            "controller.listener.names": "CONTROLLER",
-            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
-            "log.dirs": self._folder / f"data-{number}",
-            "offsets.topic.replication.factor": replicas,
-            "offsets.topic.num.partitions": 4,
-            "transaction.state.log.replication.factor": replicas,
-            "transaction.state.log.min.isr": min(2, replicas),
-            "transaction.state.log.num.partitions": 4,
-            "share.coordinator.state.topic.replication.factor": replicas,
-            "share.coordinator.state.topic.min.isr": 1,
-            "group.initial.rebalance.delay.ms": 0,
-            "auto.create.topics.enable": "false",
-        }
-        path = self._folder / f"node-{number}.properties"
-        path.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
-        command = self._java("kafka.tools.StorageTool", ["format", "-t", _CLUSTER_ID, "-c", str(path)])
-        subprocess.run(command, check=True, capture_output=True, timeout=_START_SECONDS)
-
     def start_node(self, number: int) -> None:
-        """Start a node, the first time or again with its data."""
-        with (self._folder / f"log-{number}").open("ab") as log:
+        """Start a node, the first time or again with its data; `wait_until_up` waits for it."""
+        with self._log(number).open("ab") as log:
             self._processes[number] = subprocess.Popen(
-                self._java("kafka.Kafka", [str(self._folder / f"node-{number}.properties")]),
+                self._java("kafka.Kafka", [str(self._config(number))]),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -135,13 +129,101 @@ class KafkaCluster:
             process.kill()
             process.wait()
 
-    def _wait_for(self, number: int) -> None:
+    def wait_until_up(self, number: int) -> None:
+        """Wait until a node knows all nodes that run, and says so."""
         end = time.monotonic() + _START_SECONDS
         while time.monotonic() < end and self._processes[number].poll() is None:
-            with socket.socket() as probe:
-                probe.settimeout(0.5)
-                if probe.connect_ex(("127.0.0.1", self._ports[number][0])) == 0:
-                    return
-            time.sleep(0.1)
-        said = (self._folder / f"log-{number}").read_text(errors="replace")[-2000:]
-        raise KafkaUnavailable(f"Apache Kafka did not come up:\n{said}")
+            if kafka_identity(self._ports[number][0]) == (_CLUSTER_ID, len(self._processes)):
+                return
+            time.sleep(0.05)
+        said = self._log(number).read_text(errors="replace")[-3000:]
+        fault = _PortTaken if "Address already in use" in said else KafkaUnavailable
+        raise fault(f"Apache Kafka did not come up:\n{said}")
+
+    def _start_all(self) -> None:
+        self._ports = [(free_port(), free_port()) for _ in self._nodes]
+        for number in self._nodes:
+            self._configure(number)
+            self.start_node(number)
+        for number in self._nodes:
+            self.wait_until_up(number)
+
+    def _end_all(self) -> None:
+        for number in list(self._processes):
+            self.stop_node(number, kill=True)  # in order takes seconds, for data that nobody reads again
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder.mkdir()
+
+    def _configure(self, number: int) -> None:
+        lines = (f"{key}={value}\n" for key, value in self._broker_settings(number).items())
+        self._config(number).write_text("".join(lines))
+        arguments = ["format", "-t", _CLUSTER_ID, "-c", str(self._config(number))]
+        command = self._java("kafka.tools.StorageTool", arguments, "-XX:TieredStopAtLevel=1")
+        _run(command, "Apache Kafka could not prepare its storage", _START_SECONDS)
+
+    def _broker_settings(self, number: int) -> dict[str, Any]:
+        broker, controller = self._ports[number]
+        voters = ",".join(f"{node + 1}@127.0.0.1:{port}" for node, (_, port) in enumerate(self._ports))
+        replicas = min(3, len(self._ports))
+        return {
+            "process.roles": "broker,controller",
+            "node.id": number + 1,
+            "controller.quorum.voters": voters,
+            "listeners": f"PLAINTEXT://127.0.0.1:{broker},CONTROLLER://127.0.0.1:{controller}",
+            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{broker}",
+            "controller.listener.names": "CONTROLLER",
+            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "log.dirs": self._folder / f"data-{number}",
+            "default.replication.factor": replicas,
+            "offsets.topic.replication.factor": replicas,
+            "offsets.topic.num.partitions": 4,
+            "transaction.state.log.replication.factor": replicas,
+            "transaction.state.log.min.isr": min(2, replicas),
+            "transaction.state.log.num.partitions": 4,
+            "share.coordinator.state.topic.replication.factor": replicas,
+            "share.coordinator.state.topic.min.isr": 1,
+            "group.initial.rebalance.delay.ms": 0,
+            "broker.session.timeout.ms": 6000,  # after so long a killed node is missed, and may come back
+            "auto.create.topics.enable": "false",
+            "log.cleaner.dedupe.buffer.size": 8 * 2**20,  # 128 MiB by default, a quarter of the heap
+            **self._settings,
+        }
+
+    def _java(self, main: str, arguments: Sequence[str], *options: str) -> list[str]:
+        return ["java", *_JVM, *options, "-cp", f"{self._jars}/*", main, *arguments]
+
+    def _config(self, number: int) -> Path:
+        return self._folder / f"node-{number}.properties"
+
+    def _log(self, number: int) -> Path:
+        return self._folder / f"log-{number}"
+
+
+class _PortTaken(KafkaUnavailable):
+    """Somebody took the port between our look and the broker's."""
+
+
+def _run(command: Sequence[str], fault: str, timeout_s: float) -> None:
+    try:
+        subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        raise KafkaUnavailable(f"{fault} within {timeout_s:.0f} s") from None
+    except subprocess.CalledProcessError as error:
+        raise KafkaUnavailable(f"{fault}:\n{error.stdout[-2000:].decode(errors='replace')}") from None
+
+
+def _remove_what_killed_runs_left() -> None:
+    for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER_PREFIX}*-*"):
+        owner = folder.name.removeprefix(_FOLDER_PREFIX).split("-")[0]
+        if owner.isdigit() and not _lives(int(owner)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
