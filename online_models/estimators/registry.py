@@ -44,6 +44,7 @@ _SCALERS = {
     "maxabs": preprocessing.MaxAbsScaler,
 }
 _TRIAL = [({"a": 1.0, "b": 0.5}, True), ({"a": 0.0, "c=1": 1.0}, False), ({}, True), ({"b": -2.0}, False)]
+_UNSEEN = ({"d=1": 1.0, "e": 1.0, "f": 1.0}, {"d=2": 1.0, "a": 1.0, "g": 1.0})
 
 Path = tuple[str | int, ...]
 
@@ -89,7 +90,7 @@ def build(model: Mapping[str, Any], *, key: bytes | None = None) -> Estimator:
             "Models of River travel pickled and signed: set STREAMSCORE_MODEL_KEY to a secret of at least "
             f"{MIN_KEY_BYTES} characters, the same for every worker",
         )
-    _try_out(RiverModel(str(name), classifier.clone(), key=key))
+    _try_out(*(RiverModel(str(name), classifier.clone(), key=key) for _ in range(2)))
     return RiverModel(str(name), classifier, key=key)
 
 
@@ -175,13 +176,18 @@ def _river_class(path: object, at: Path) -> type:
     return found
 
 
-def _try_out(model: RiverModel) -> None:
+def _try_out(model: RiverModel, other: RiverModel) -> None:
+    """Learn, send and compare; both models are used up."""
     try:
         for x, y in _TRIAL:
             model.predict_proba_one(x)
             model.learn_one(x, y)
-        model.restore(model.to_bytes())
+        other.restore(model.to_bytes())
+        model.predict_proba_one(_UNSEEN[0])
+        answers = [one.predict_proba_one(_UNSEEN[1]) for one in (model, other)]
     except BadRecord as error:
         raise ConfigError(("name",), f"{model.name} cannot be sent to the scorers: {error.detail}") from None
     except Exception as error:  # the declaration is foreign code's input: whatever it raises, this model cannot be used
         raise ConfigError(("params",), f"{model.name} fails on an example: {type(error).__name__}: {error}") from None
+    if answers[0] != answers[1]:
+        raise ConfigError(("name",), f"{model.name} changes when it is asked; its scores could not be repeated")

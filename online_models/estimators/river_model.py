@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from river import compose, facto
+
 from online_models.estimators import signed_pickle
 from schemas.codec import BadRecord
 from schemas.dead_letters import INVALID
@@ -30,6 +32,7 @@ class RiverModel:
     def __init__(self, name: str, classifier: Any, *, key: bytes) -> None:
         self._name = name
         self._classifier = classifier
+        self._learned_names = _names_with_latents(classifier)
         self._key = key
         self._n = 0
         self._positives = 0
@@ -50,7 +53,9 @@ class RiverModel:
         Where the classifier has no answer (nothing learned, one class seen, NaN), it is the rate of
         positives learned, by Laplace's rule.
         """
-        p = self._classifier.predict_proba_one(dict(x)).get(True)
+        known = self._learned_names
+        seen = dict(x) if known is None else {name: value for name, value in x.items() if name in known}
+        p = self._classifier.predict_proba_one(seen).get(True)
         if p is None or not 0.0 <= p <= 1.0:
             p = (self._positives + 1) / (self._n + 2)
         p = min(max(float(p), _EDGE), 1.0 - _EDGE)
@@ -72,5 +77,19 @@ class RiverModel:
         match saved:
             case (classifier, int(n), int(positives)) if type(classifier) is type(self._classifier):
                 self._classifier, self._n, self._positives = classifier, n, positives
+                self._learned_names = _names_with_latents(classifier)
             case _:
                 raise BadRecord(INVALID, f"model: expected a {type(self._classifier).__name__} with its counts")
+
+
+def _names_with_latents(classifier: Any) -> Mapping[str, Any] | None:
+    """Return what a factorization machine knows of features; None of other models.
+
+    River draws random factors for a feature that it is asked about and has never learned: it would
+    answer by chance, remember it, and be another model afterwards.
+    """
+    last = list(classifier.steps.values())[-1] if isinstance(classifier, compose.Pipeline) else classifier
+    if isinstance(last, facto.FMClassifier | facto.FwFMClassifier):
+        latents: Mapping[str, Any] = last.latents
+        return latents
+    return None
