@@ -148,7 +148,7 @@ async def _topic(servers: str) -> str:
 
 
 async def _fill(servers: str, topic: str, records: int) -> None:
-    async with AIOKafkaProducer(bootstrap_servers=servers, linger_ms=5) as producer:
+    async with AIOKafkaProducer(bootstrap_servers=servers, max_batch_size=1 << 20) as producer:
         for start in range(0, records, 500):
             batch = producer.create_batch()
             for _ in range(min(500, records - start)):
