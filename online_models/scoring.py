@@ -338,7 +338,7 @@ class ScoringCore:
         elif due_ms <= self.stream_time_ms:
             score.flags = [*score.flags, "late"]
             out.notes["window_over"] += 1
-        elif any(user.outcome_ts[index] >= score.ts for index in self._outcomes_of[objective.name]):
+        elif self._outcome_seen(objective.name, user, since_ms=score.ts):
             # Out of order: an outcome may be in the features already, and would give the label away.
             out.notes["outcome_first"] += 1
         elif self._open_count >= self._max_open_per_partition:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections import Counter as Counts
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 from online_models.scoring import StepResult
 from schemas.metrics import Progress
@@ -18,6 +22,32 @@ from schemas.scores import Score
 _LATENCY_BUCKETS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, float("inf"))
 _RECENT_LATENCIES = 4096
 _RECENT_SCORES = 20
+
+
+class _Latencies(Collector):
+    """A histogram that takes a batch at once; the client library's own costs 2 us for each value."""
+
+    def __init__(self) -> None:
+        self._edges = np.array(_LATENCY_BUCKETS)
+        self._counts = np.zeros(len(_LATENCY_BUCKETS), dtype=np.int64)
+        self._sum_s = 0.0
+
+    def observe_many(self, latencies_ms: list[float]) -> None:
+        """Count latencies, in milliseconds; clocks that disagree can make them negative."""
+        seconds = np.maximum(np.array(latencies_ms) / 1000, 0.0)
+        self._counts += np.bincount(np.searchsorted(self._edges, seconds), minlength=len(self._edges))
+        self._sum_s += float(seconds.sum())
+
+    def collect(self) -> Iterator[HistogramMetricFamily]:
+        """Return the histogram for an exposition."""
+        family = HistogramMetricFamily(
+            "streamscore_score_latency_seconds",
+            "Time from the Kafka timestamp of an event to the publishing of its score.",
+        )
+        reached = np.cumsum(self._counts)
+        buckets = [(floatToGoString(edge), float(count)) for edge, count in zip(_LATENCY_BUCKETS, reached, strict=True)]
+        family.add_metric([], buckets=buckets, sum_value=self._sum_s)
+        yield family
 
 
 class Telemetry:
@@ -39,12 +69,8 @@ class Telemetry:
             registry=self.registry,
             buckets=_LATENCY_BUCKETS,
         )
-        self.latency = Histogram(
-            "streamscore_score_latency_seconds",
-            "Time from the Kafka timestamp of an event to the publishing of its score.",
-            registry=self.registry,
-            buckets=_LATENCY_BUCKETS,
-        )
+        self.latency = _Latencies()
+        self.registry.register(self.latency)
         self.lag = self._gauge("lag_records", "Records that wait on a partition.", "topic", "partition")
         self.open = self._gauge("open_attributions", "Triggers that wait for their label.", "partition")
         self.stream_time = self._gauge("stream_time_seconds", "Highest event time seen.", "partition")
@@ -74,8 +100,9 @@ class Telemetry:
             self.ignored.labels(rule).inc(count)
         for cause, count in result.notes.items():
             self.notes.labels(cause).inc(count)
-        for example in result.examples:
-            self.examples.labels(example.objective, str(example.label).lower()).inc()
+        labelled = Counts((example.objective, example.label) for example in result.examples)
+        for (objective, label), count in labelled.items():
+            self.examples.labels(objective, str(label).lower()).inc(count)
         self.chunks.observe(seconds)
         self.open.labels(str(accounting.partition)).set(open_count)
         self.stream_time.labels(str(accounting.partition)).set(accounting.stream_time_ms / 1000)
@@ -89,11 +116,14 @@ class Telemetry:
         totals["examples"] += len(result.examples)
 
     def _observe_scores(self, scores: Sequence[Score]) -> None:
+        if not scores:
+            return
         now_ms = time.time() * 1000
-        for score in scores:
-            self.latency.observe(max(0.0, now_ms - score.source_ts) / 1000)
-            self.scores.labels(score.objective).inc()
-        self._latencies.extend(now_ms - score.source_ts for score in scores)
+        latencies_ms = [now_ms - score.source_ts for score in scores]
+        self.latency.observe_many(latencies_ms)
+        self._latencies.extend(latencies_ms)
+        for objective, count in Counts(score.objective for score in scores).items():
+            self.scores.labels(objective).inc(count)
         self._recent.extend(scores[-_RECENT_SCORES:])
 
     def learned_done(self, progress: Progress, *, learned: int, refused: int) -> None:
