@@ -354,6 +354,12 @@ class ScoringCore:
             if bound.immediate:
                 self._release(bound, one, label=False, use="learn", out=out)
 
+    def _outcome_seen(self, objective: str, user: UserState, *, since_ms: int) -> bool:
+        for index in self._outcomes_of[objective]:  # noqa: SIM110 - as in BoundObjective.applies
+            if user.outcome_ts[index] >= since_ms:
+                return True
+        return False
+
     def _release(self, bound: BoundObjective, one: OpenAttribution, *, label: bool, use: Use, out: _Output) -> None:
         """Send a labelled trigger to the learner."""
         out.examples.append(

@@ -96,7 +96,7 @@ class Demo:
 
     async def report(self) -> dict[str, Any]:
         """Wait until the worker is done with what was produced, and account for it."""
-        await self._watch.wait(self.fed, silent_s=60.0)
+        await self._watch.wait(self.fed, silent_s=60.0, on_progress=lambda done, total: self.check())
         return await self._watch.report(self.fed)
 
 
