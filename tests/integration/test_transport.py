@@ -140,6 +140,8 @@ async def test_every_record_comes_once_and_in_order_and_all_is_committed(broker:
 
         assert worker.transport.lag() == dict.fromkeys(topic.partitions, 0)
         assert worker.transport.stalled(time.monotonic(), 1.0) == []
+        assert not worker.app.consumer.unacked  # Faust's own lists, which nothing would ever empty
+        assert not any(worker.app.consumer._acked.values())  # type: ignore[attr-defined]
 
     assert [worker.offsets(tp) for tp in topic.partitions] == [list(range(5000))] * 4
     assert await topic.committed() == [5000] * 4
