@@ -10,8 +10,8 @@ Rules that every accumulator keeps:
   may be carried over when the configuration changes. A changed layout of the value needs another key.
 - Its value is None, int, float, str, or a list or dict of these, so that it packs as msgpack.
 - Its fold copes with events that are late: no exception, no negative count, no value that is not finite.
-- The clock slot holds the highest event time before this event during fold, and including it during
-  extract. Ages are measured from there, so that they are never negative.
+- Ages are measured to ``now_ms``, the highest event time folded so far (kept in the slot `CLOCK`), so that
+  they are never negative.
 """
 
 from __future__ import annotations
@@ -113,17 +113,13 @@ class SlotTable:
     def folds(self, event_type: str) -> dict[str, Fold]:
         """Return the folds that an event of this type runs, by key, in the order they must run.
 
-        An accumulator may read the slots of those declared before it, as they are after this event; the
-        clock comes last, so that every fold can see the time before this event.
+        An accumulator may read the slots of those used before it, as they are after this event.
         """
-        chosen = {
+        return {
             key: accumulator.bind(index)
             for key, (index, accumulator) in self._accumulators.items()
             if accumulator.event_types is None or event_type in accumulator.event_types
         }
-        if CLOCK in chosen:
-            chosen[CLOCK] = chosen.pop(CLOCK)
-        return chosen
 
 
 def _fold_clock(index: int) -> Fold:

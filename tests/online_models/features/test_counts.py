@@ -52,23 +52,34 @@ def test_a_session_window_starts_anew_with_each_session() -> None:
 steps = st.lists(
     st.integers(-2 * WINDOW_MS, 2 * WINDOW_MS) | st.integers(-BUCKET_MS, BUCKET_MS), min_size=1, max_size=40
 )
+marked_steps = st.lists(
+    st.tuples(
+        st.booleans(), st.sampled_from([-2, -1, 0, 0, 1, 2, 5, 11, 12, 13, -11, -13]), st.integers(0, BUCKET_MS - 1)
+    ),
+    min_size=1,
+    max_size=40,
+)
 
 
-@given(steps)
+@given(marked_steps)
 def test_a_windowed_count_equals_the_exact_one_up_to_one_bucket_and_never_exceeds_the_total(
-    steps_ms: list[int],
+    marked: list[tuple[bool, int, int]],
 ) -> None:
     visitor = Visitor({"n": {"count": "click", "window": "1h"}, "total": {"count": "click"}})
-    times: list[int] = []
-    for at_ms in steps_ms:
-        times.append((times[-1] if times else 0) + at_ms)
-        values = visitor.does(a_click(at_ms=times[-1]))
-        now = max(times)
+    clicks: list[int] = []
+    at_ms, now = T0, 0
+    for is_click, buckets, rest_ms in marked:
+        at_ms += buckets * BUCKET_MS + rest_ms
+        now = max(now, at_ms)
+        if is_click:
+            clicks.append(at_ms)
+        values = visitor.does((a_click if is_click else an_impression)(at_ms=at_ms - T0))
 
         def exact(window_ms: int, now: int = now) -> int:
-            return sum(now - window_ms < time <= now for time in times)
+            return sum(now - window_ms < time <= now for time in clicks)
 
-        # A click that came late by more than the window was out of it already.
+        in_buckets = sum(now // BUCKET_MS - BUCKETS < time // BUCKET_MS for time in clicks)
+        assert values["n"] == in_buckets
         assert exact(WINDOW_MS - BUCKET_MS) <= values["n"] <= exact(WINDOW_MS) <= values["total"]
 
 

@@ -79,6 +79,16 @@ def test_a_straggler_of_an_old_session_leaves_no_trace() -> None:
     ) == [(1, 0.0, None, 1), (1, 0.0, None, 1), (2, 1.0, None, 1)]
 
 
+def test_a_session_that_begins_a_little_late_does_not_count_the_time_before_twice() -> None:
+    # s1 at 10 m, then s2 at 9 m (out of order) and at 11 m
+    assert told(
+        SESSION,
+        a_page_view(10 * MINUTE, session_id="s1"),
+        a_page_view(9 * MINUTE, session_id="s2"),
+        a_page_view(11 * MINUTE, session_id="s2"),
+    ) == [(1, 0.0, None, 1), (1, 0.0, 0.0, 2), (2, 60.0, 0.0, 2)]
+
+
 def test_auctions_are_no_visits() -> None:
     assert told(SESSION, an_event(BidRequest, 0)) == [(0, None, None, 0)]
 
