@@ -89,17 +89,20 @@ def _add_value(source: Source, index: int, feature: Feature) -> None:
     value, reading = f"v{index}", feature.reading
     read = reading.expression or f"{source.bind(f'read_{index}', reading.read)}(slots, event, now)"
     source.add(f"{value} = {read}  # {feature.name}")
-    if feature.default is not None and not reading.always:
-        source.add(f"if {value} is None:", f"    {value} = {source.bind(f'default_{index}', feature.default)}")
     rules: list[str] = []
     if feature.clip:
         low, high = source.bind(f"low_{index}", feature.clip[0]), source.bind(f"high_{index}", feature.clip[1])
         rules += [f"{value} = {low} if {value} < {low} else {high} if {value} > {high} else {value}"]
     if feature.adjust:
         rules += [f"{value} = {source.bind(f'adjust_{index}', feature.adjust)}({value})"]
-    if rules and not feature.always:
-        source.add(f"if {value} is not None:")
-    source.add(*rules, indent=1 if feature.always else 2)
+    if reading.always:
+        source.add(*rules)
+        return
+    if feature.default is not None:
+        source.add(f"if {value} is None:", f"    {value} = {source.bind(f'default_{index}', feature.default)}")
+    if rules:
+        source.add("else:" if feature.default is not None else f"if {value} is not None:")
+        source.add(*rules, indent=2)
 
 
 def vectorize_source(features: Sequence[Feature], shown: Sequence[str], crosses: Sequence[Cross]) -> Source:

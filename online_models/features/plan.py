@@ -138,9 +138,9 @@ class Feature:
     Attributes
     ----------
     default
-        Stands for a missing raw value; None: the feature is left out.
-    adjust
-        Clip, bins, lower-casing …: applied to a raw value or default that is not None.
+        Stands for a missing value, clip and adjust not applied; None: the feature is left out.
+    clip, adjust
+        Applied to a raw value that is not None: bounds, then bins, lower-casing and the like.
     transform
         Source of the function ("log1p", "signed_log1p" …) that vectorize applies; "" for none.
     kind

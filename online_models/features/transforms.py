@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from math import log1p, sqrt
 
@@ -43,15 +44,16 @@ def number_feature(options: Options, reading: Reading) -> Feature:
         default = options.number_in(options.raw("default"), "default", unit_ms=unit_ms)
         options.canonical["default"] = default
     clip = _clip(options, unit_ms)
+    if clip and default is not None:
+        default = min(max(default, clip[0]), clip[1])
     transform = options.choice("transform", ("none", "log1p", "sqrt"), default="none")
     edges = _bins(options, unit_ms)
     if edges:
         if transform != "none":
             raise options.error("Expected either bins or a transform; bins are of the raw value", "transform")
+        place = None if default is None else bisect_right(edges, default)
         labels = _bin_labels(edges)
-        return Feature(
-            options.name, reading, "category", default, clip, lambda value: bisect_right(edges, value), labels=labels
-        )
+        return Feature(options.name, reading, "category", place, clip, partial(bisect_right, edges), labels=labels)
     lowest_known = clip[0] if clip else (default or 0.0)
     signed = (reading.signed and not (clip and clip[0] >= 0.0)) or lowest_known < 0.0
     source = "" if transform == "none" else f"signed_{transform}" if signed else transform

@@ -6,14 +6,17 @@ import pkgutil
 import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from builders import a_page_view
 
 import online_models.features
 from online_models.errors import ConfigError
 from online_models.features import compile_features
+from online_models.features.registry import FAMILIES
 from tests.online_models.features.timelines import EVERYTHING
 
 ITEM = {"item": {"field": "item_id"}}
@@ -252,6 +255,28 @@ def test_the_examples_in_the_documentation_run(module: str) -> None:
     result = doctest.testmod(importlib.import_module(f"online_models.features.{module}"))
 
     assert result.failed == 0
+
+
+def test_every_declaration_in_the_reference_compiles() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "features.md").read_text(encoding="utf-8")
+    example = re.search(r"```yaml\n(.*?)```", text, re.DOTALL)
+    assert example is not None
+    compile_features(yaml.safe_load(example[1])["features"])
+
+    rows = re.findall(r"^\| (`\{.*?)\|", text, re.MULTILINE)
+    declarations = [one for row in rows for one in re.findall(r"`(\{[^`]*\})`", row)]
+    for one in declarations:
+        for word, stands_for in (
+            ("TYPES", "click"),
+            ("sum: FIELD", "sum: value"),
+            ("FIELD", "item_id"),
+            (": NAME", ": item_id"),
+        ):
+            one = one.replace(word, stands_for)
+        compile_features({"A": {"field": "country"}, "B": {"field": "region"}, "x": yaml.safe_load(one)})
+
+    keys = {next(iter(yaml.safe_load(one))) for one in declarations}
+    assert keys == set(FAMILIES)
 
 
 def test_everything_declared_at_once_compiles() -> None:

@@ -77,6 +77,7 @@ def test_rules_of_a_time_may_be_written_as_durations() -> None:
         ({}, "DE", {"x=DE": 1.0}),
         ({}, None, {}),
         ({"missing": "unknown"}, None, {"x=unknown": 1.0}),
+        ({"missing": "None", "lower": True, "keep": ["de"], "hash": 9}, None, {"x=None": 1.0}),
         ({"lower": True}, "DE", {"x=de": 1.0}),
         ({"max_length": 3}, "Deutschland", {"x=Deu": 1.0}),
         ({"keep": ["DE", "FR"]}, "DE", {"x=DE": 1.0}),
