@@ -20,8 +20,10 @@ from typing import TypeVar
 import faust
 from faust.types import TP
 
+from online_models.features.durations import parse_duration_ms
 from streams.actors import Actor
 from streams.faust_app import make_faust_app
+from streams.freshness import Freshness
 from streams.housekeeping import Housekeeping
 from streams.learner import LearnerSession, new_replicas, open_learner
 from streams.logs import log_event
@@ -59,6 +61,11 @@ class Worker:
         self.output = KafkaOutput(settings)
         self.replicas = new_replicas(settings)
         self.models = ModelFeed(settings, self.replicas)
+        self.freshness = Freshness(
+            self.replicas,
+            most_behind=2 * settings.learning.publish_examples,
+            patience_s=2 * parse_duration_ms(settings.learning.publish_interval) / 1000,
+        )
         self.sessions: dict[int, Session] = {}
         self.learners: dict[int, LearnerSession] = {}
         self.failure: BaseException | None = None
@@ -100,7 +107,7 @@ class Worker:
         topics = [topic.name for topic in self.settings.topics.all()]
         partitions = {name: await self.output.partitions(name) for name in topics}
         self.partitions = partitions
-        self.publisher = Publisher(self.output, self.settings.topics, partitions)
+        self.publisher = Publisher(self.output, self.settings.topics, partitions, self.freshness)
         await self.models.start()
         self._ready.set()
         await self.app.start()
@@ -158,6 +165,8 @@ class Worker:
         self.sessions[tp.partition] = session
 
         async def work(chunk: RecordChunk) -> None:
+            if len(chunk) >= self.settings.worker.chunk_records:  # more is waiting: this is a backlog
+                await self.freshness.wait()
             for records in session.parts(chunk.records):
                 started = time.perf_counter()
                 result = await session.run_batch(records, self.publisher, self.attempt)

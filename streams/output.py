@@ -17,6 +17,8 @@ from typing import NamedTuple
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
 
+from aiokafka.structs import RecordMetadata
+
 from streams.partitioning import partition_of
 from streams.settings import Settings
 from streams.stores import Unavailable
@@ -33,6 +35,14 @@ class OutRecord(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: list[tuple[str, bytes]] = []  # shared and never changed
+
+
+class _Sent(NamedTuple):
+    """A batch on its way."""
+
+    where: tuple[str, int]
+    records: int
+    acknowledged: asyncio.Future[RecordMetadata]
 
 
 @lru_cache(maxsize=65_536)
@@ -80,8 +90,13 @@ class KafkaOutput:
         except KafkaError as error:
             raise Unavailable(f"topic {topic}: {type(error).__name__}; was `streamscore topics create` run?") from None
 
-    async def publish(self, batches: Mapping[tuple[str, int], Sequence[OutRecord]]) -> None:
+    async def publish(self, batches: Mapping[tuple[str, int], Sequence[OutRecord]]) -> dict[tuple[str, int], int]:
         """Publish records by (topic, partition) and wait for every acknowledgement.
+
+        Returns
+        -------
+        dict
+            The offset behind the last record published, by (topic, partition).
 
         Raises
         ------
@@ -89,34 +104,44 @@ class KafkaOutput:
             The broker is away, or did not answer in time; some of it may have arrived. Repeat it.
         """
         try:
-            pending = []
-            for (topic, partition), records in batches.items():
-                pending += await self._send(topic, partition, records)
-            results = await asyncio.gather(*pending, return_exceptions=True)
+            sent = [one for where, records in batches.items() for one in await self._send(*where, records)]
+            answers = await asyncio.gather(*(one.acknowledged for one in sent), return_exceptions=True)
         except KafkaError as error:
             raise self._away(error) from None
-        for result in results:
-            if isinstance(result, KafkaError):
-                raise self._away(result)
-            if isinstance(result, BaseException):
-                raise result
+        ends: dict[tuple[str, int], int] = {}
+        for one, answer in zip(sent, answers, strict=True):
+            if isinstance(answer, KafkaError):
+                raise self._away(answer)
+            if isinstance(answer, BaseException):
+                raise answer
+            ends[one.where] = answer.offset + one.records
+        return ends
 
-    async def _send(self, topic: str, partition: int, records: Sequence[OutRecord]) -> list[asyncio.Future[object]]:
-        producer = self.producer
-        pending: list[asyncio.Future[object]] = []
-        batch, empty = producer.create_batch(), True
-        for record in records:
+    async def _send(self, topic: str, partition: int, records: Sequence[OutRecord]) -> list[_Sent]:
+        """Hand records over in as few batches as they fit in."""
+        sent: list[_Sent] = []
+        batch = self.producer.create_batch()
+
+        def append(record: OutRecord) -> bool:
             fits = batch.append(timestamp=None, key=record.key, value=record.value, headers=record.headers)
-            if fits is None and not empty:
-                pending.append(await producer.send_batch(batch, topic, partition=partition))
-                batch = producer.create_batch()
-                fits = batch.append(timestamp=None, key=record.key, value=record.value, headers=record.headers)
-            empty = False
-            if fits is None:
+            return fits is not None
+
+        async def hand_over() -> None:
+            count = batch.record_count()
+            future = await self.producer.send_batch(batch, topic, partition=partition)
+            sent.append(_Sent((topic, partition), count, future))
+
+        for record in records:
+            if append(record):
+                continue
+            if batch.record_count():
+                await hand_over()
+                batch = self.producer.create_batch()
+            if not append(record):
                 raise MessageSizeTooLargeError(f"a record of {len(record.value or b'')} bytes does not fit {topic}")
-        if not empty:
-            pending.append(await producer.send_batch(batch, topic, partition=partition))
-        return pending
+        if batch.record_count():
+            await hand_over()
+        return sent
 
     def _away(self, error: KafkaError) -> Exception:
         if isinstance(error, MessageSizeTooLargeError):

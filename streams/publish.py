@@ -14,6 +14,7 @@ from online_models.records import DecodedBatch
 from online_models.scoring import StepResult
 from schemas.codec import encode_json
 from schemas.metrics import Progress
+from streams.freshness import Freshness
 from streams.output import KafkaOutput, OutRecord, partition_for_key
 from streams.settings import Topics
 from streams.stores import PartitionId
@@ -30,14 +31,23 @@ class Publisher:
         Number of partitions of each topic, by name.
     """
 
-    def __init__(self, output: KafkaOutput, topics: Topics, partitions: Mapping[str, int]) -> None:
+    def __init__(
+        self, output: KafkaOutput, topics: Topics, partitions: Mapping[str, int], freshness: Freshness
+    ) -> None:
         self._output = output
+        self._freshness = freshness
         self._topics = topics
         self._partitions = partitions
 
     async def publish(self, batch: DecodedBatch, result: StepResult, *, partition: PartitionId) -> None:
         """Publish what a batch of `partition` led to, and wait until the broker has all of it."""
-        await self._output.publish(self._batches(batch, result, partition.partition))
+        ends = await self._output.publish(self._batches(batch, result, partition.partition))
+        for objective in {example.objective for example in result.examples}:
+            self._freshness.examples_published(objective, ends[self._examples_of(objective)])
+
+    def _examples_of(self, objective: str) -> tuple[str, int]:
+        name = self._topics.examples.name
+        return name, self._keyed(name, objective.encode())
 
     def _batches(self, batch: DecodedBatch, result: StepResult, number: int) -> Batches:
         batches: Batches = {}
@@ -47,9 +57,8 @@ class Publisher:
                 OutRecord(score.user_id.encode(), encode_json(score)) for score in result.scores
             ]
         for example in result.examples:
-            key = example.objective.encode()
-            where = (topics.examples.name, self._keyed(topics.examples.name, key))
-            batches.setdefault(where, []).append(OutRecord(key, encode_json(example)))
+            record = OutRecord(example.objective.encode(), encode_json(example))
+            batches.setdefault(self._examples_of(example.objective), []).append(record)
         if batch.dead_letters:
             batches[self._at(topics.dead.name, number)] = [
                 OutRecord(dead.key, dead.value, headers=dead.headers) for dead in batch.dead_letters

@@ -1,0 +1,66 @@
+"""Keeps scoring from outrunning learning while a backlog is worked off.
+
+At the pace of visitors a model is behind by what came within a second. In a backlog the scorers would
+race through hours of events with one old model, and the scores would be worse than they were live. So
+before a full chunk, and only then, scoring waits until the model has learned all but the last few
+examples that were published. A learner that is away holds nobody up twice: after one wait without any
+progress the scoring goes on with the model it has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from online_models.bound import Replica
+
+# Publishing a version and its way to the scorers take some tens of milliseconds.
+_LOOK_S = 0.002
+
+
+class Freshness:
+    """Compares what the models have learned with what there is to learn.
+
+    Parameters
+    ----------
+    replicas
+        The scorers' models, by objective.
+    most_behind
+        Examples that a model may be behind before scoring waits for it.
+    patience_s
+        How long to wait for a learner that makes no progress.
+    """
+
+    def __init__(self, replicas: Mapping[str, Replica], *, most_behind: int, patience_s: float) -> None:
+        self._replicas = replicas
+        self._most_behind = most_behind
+        self._patience_s = patience_s
+        self._published: dict[str, int] = {}
+        self._given_up: dict[str, int] = {}
+
+    def examples_published(self, objective: str, behind_last: int) -> None:
+        """Note the offset behind the last example of an objective that was published here."""
+        self._published[objective] = max(behind_last, self._published.get(objective, 0))
+
+    def behind(self, objective: str) -> int:
+        """Return how many published examples the scorers' model has not learned."""
+        return max(0, self._published.get(objective, 0) - self._replicas[objective].version)
+
+    async def wait(self) -> None:
+        """Wait until no model is too far behind, or its learner shows no progress."""
+        for objective in list(self._published):
+            await self._wait_for(objective)
+
+    async def _wait_for(self, objective: str) -> None:
+        replica = self._replicas[objective]
+        if self._given_up.get(objective) == replica.version:
+            return
+        loop = asyncio.get_running_loop()
+        version, since = replica.version, loop.time()
+        while self.behind(objective) > self._most_behind:
+            await asyncio.sleep(_LOOK_S)
+            if replica.version != version:
+                version, since = replica.version, loop.time()
+            elif loop.time() - since > self._patience_s:
+                self._given_up[objective] = version
+                return
