@@ -165,7 +165,7 @@ class SparseFTRL(base.Classifier):
 
     def learn_one(self, x: Mapping[Any, float], y: Any, w: float = 1.0) -> None:
         """Learn one example; `w` is its sample weight."""
-        positions: list[Any] = list(map(self._position.get, x))
+        positions: list[Any] = [*map(self._position.get, x)]
         if None in positions:
             x, positions = self._take_on(x)
         weights, z, n = self._w, self._z, self._n
