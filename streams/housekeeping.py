@@ -103,6 +103,8 @@ class Housekeeping:
     async def _watch(self) -> None:
         """Show the lag, and end a worker that is stuck: a supervisor can only restart what has ended."""
         worker = self._worker
+        if worker.app.should_stop and not worker.ended.is_set():
+            worker.fail(worker.app.crash_reason or RuntimeError("Faust has stopped"))
         for tp, lag in worker.transport.lag().items():
             worker.telemetry.lag.labels(tp.topic, str(tp.partition)).set(lag)
         for objective, replica in worker.replicas.items():

@@ -50,6 +50,8 @@ def configure_logging(level: str, format_: str) -> None:
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("streamscore").setLevel(level)
+    # It repeats every connection error some ten times a second; outages are told by streams.retry.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL if level != "DEBUG" else logging.WARNING)
 
 
 def log_event(logger: logging.Logger, level: int, event: str, **fields: object) -> None:

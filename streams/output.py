@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
-
 from aiokafka.structs import RecordMetadata
 
 from streams.partitioning import partition_of
