@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import random
-from typing import Any
-
-import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from online_models.distribution import MAX_WEIGHTS_BYTES, OpaqueDistributor, WeightDistributor, make_distributor
+from online_models.distribution import MAX_WEIGHTS_BYTES, WeightDistributor, make_distributor
 from online_models.estimators import SparseFTRL, build
 from online_models.replica import LinearReplica, OpaqueReplica, ReplicaSet
-from schemas.models import BLOCKS, ModelRecord, OpaquePart, block_of
+from schemas.models import BLOCKS, block_of
 
 OBJECTIVE, LINEAGE = "click", "1f0c"
 FEW = 4  # blocks, so that the turn comes round often
@@ -380,67 +377,3 @@ def test_a_replica_scores_and_explains_as_the_learner_would() -> None:
         x = {f"f{i}": 1.0, f"f{i // 2}": -2.0, "f3": 0.5, "unknown": 9.0}
         assert reader.replica.score_one(x, 2) == learner.model.predict_with_contributions(x, 2)
         assert reader.replica.score_one(x, 0) == (learner.model.predict_proba_one(x)[True], [])
-
-
-class TestOpaque:
-    """Models that travel whole, signed."""
-
-    def learned(self, n: int) -> Any:
-        model = build(RIVERS, key=KEY)
-        rng = random.Random(8)
-        for _ in range(n):
-            x = {"a": rng.random(), "b": rng.random()}
-            model.learn_one(x, x["a"] > 0.5)
-        return model
-
-    def replica(self, key: bytes = KEY) -> ReplicaSet:
-        return ReplicaSet({OBJECTIVE: OpaqueReplica(lineage=LINEAGE, spare=build(RIVERS, key=key), prior=0.5)})
-
-    def test_the_replica_scores_as_the_learner_and_says_why(self) -> None:
-        model, replicas = self.learned(300), self.replica()
-        records = OpaqueDistributor(OBJECTIVE, lineage=LINEAGE, model=model, max_bytes=500).publish(300)
-        for _, value in records:
-            replicas.apply(value)
-        p, reasons = replicas[OBJECTIVE].score_one({"a": 0.9, "b": 0.1}, 2)
-
-        assert len(records) > 3
-        assert replicas[OBJECTIVE].version == 300
-        assert p == model.predict_proba_one({"a": 0.9, "b": 0.1})[True] > 0.6
-        assert replicas[OBJECTIVE].score_one({"a": 0.9, "b": 0.1}, 0) == (p, [])
-        assert reasons[0][0] == "a"
-        assert reasons[0][1] > 0.5
-
-    def test_an_unfinished_publication_leaves_the_one_before(self) -> None:
-        model, log = self.learned(300), Log()
-        distributor = OpaqueDistributor(OBJECTIVE, lineage=LINEAGE, model=model, max_bytes=500)
-        for version in (300, 301, 302):
-            log.append(distributor.publish(version))
-        log.append(distributor.publish(303)[:2])
-        log.compact(random.Random(0))
-        replicas = self.replica()
-        for record in log.records:
-            if record is not None:
-                replicas.apply(record[1])
-
-        assert replicas[OBJECTIVE].version == 302
-
-    def test_versions_do_not_go_back(self) -> None:
-        distributor = make_distributor(OBJECTIVE, lineage=LINEAGE, estimator=self.learned(50))
-        replicas = self.replica()
-        for version in (50, 40, 50):
-            for _, value in distributor.publish(version):
-                replicas.apply(value)
-
-        assert (replicas[OBJECTIVE].version, replicas.unreadable) == (50, 0)
-
-    @pytest.mark.parametrize("forged", ["another key", "a changed byte"])
-    def test_what_is_not_signed_by_us_is_refused(self, forged: str) -> None:
-        replicas = self.replica(b"another key of 16 bytes") if forged == "another key" else self.replica()
-        for _, value in make_distributor(OBJECTIVE, lineage=LINEAGE, estimator=self.learned(50)).publish(50):
-            record = msgspec.json.decode(value, type=ModelRecord)
-            if forged == "a changed byte" and isinstance(record, OpaquePart):
-                record.body = record.body[:-1] + bytes([record.body[-1] ^ 1])
-            replicas.apply(msgspec.json.encode(record))
-
-        assert (replicas[OBJECTIVE].version, replicas.unreadable) == (0, 1)
-        assert replicas[OBJECTIVE].score_one({"a": 1.0}, 1) == (0.5, [])
