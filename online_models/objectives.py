@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 from msgspec import Struct
 
 from online_models.errors import ConfigError
+from online_models.features import FeatureSet
 from online_models.features.durations import parse_duration_ms
 from schemas.events import EVENT_TYPES
 
@@ -30,7 +31,7 @@ class Condition(Struct, frozen=True):
     Attributes
     ----------
     feature
-        Name of a declared feature, tested as extracted (after clip, transform and bins).
+        Name of a declared base feature, tested as extracted: clipped, not transformed.
     minimum, maximum
         Inclusive bounds of a number; None: unbounded.
     one_of
@@ -124,7 +125,7 @@ _KEYS = frozenset(
 )
 
 
-def parse_objectives(declaration: object, *, features: Sequence[str]) -> list[Objective]:
+def parse_objectives(declaration: object, *, features: FeatureSet) -> list[Objective]:
     """Read the `objectives:` section.
 
     Parameters
@@ -132,7 +133,7 @@ def parse_objectives(declaration: object, *, features: Sequence[str]) -> list[Ob
     declaration
         Mapping of name to objective, as read from YAML.
     features
-        Names of the declared features.
+        The declared features.
 
     Raises
     ------
@@ -156,7 +157,7 @@ class _Reader:
         self.name = name
         self.body: Mapping[str, Any] = body
 
-    def objective(self, features: Sequence[str]) -> Objective:
+    def objective(self, features: FeatureSet) -> Objective:
         return Objective(
             name=self.name,
             trigger=self.event_types("trigger"),
@@ -167,8 +168,8 @@ class _Reader:
             labels=self.choice("labels", get_args(Labels), default="at_window_end"),
             credit=self.choice("credit", get_args(Credit), default="all"),
             when=self.conditions(features),
-            features=self.names("features", features) if "features" in self.body else None,
-            without=self.names("without", features) if "without" in self.body else (),
+            features=self.names("features", features.names) if "features" in self.body else None,
+            without=self.names("without", features.names) if "without" in self.body else (),
             model=self.model(),
             prior=self.prior(),
         )
@@ -218,17 +219,23 @@ class _Reader:
                 raise self.wrong(f"No feature is called {name!r}", key)
         return chosen
 
-    def conditions(self, features: Sequence[str]) -> tuple[Condition, ...]:
+    def conditions(self, features: FeatureSet) -> tuple[Condition, ...]:
         declared = self.body.get("when", {})
         if not isinstance(declared, Mapping):
             raise self.wrong("Expected a mapping of feature to test, such as `visit_views: {min: 2}`", "when")
         return tuple(self.condition(str(name), test, features) for name, test in declared.items())
 
-    def condition(self, name: str, test: object, features: Sequence[str]) -> Condition:
-        if name not in features:
-            raise self.wrong(f"No feature is called {name!r}", "when", name)
+    def condition(self, name: str, test: object, features: FeatureSet) -> Condition:
+        try:
+            kind = features.condition_kind(name)
+        except ConfigError as error:
+            raise self.wrong(error.message, "when", name) from None
         if not isinstance(test, Mapping) or not test or set(test) - {"min", "max", "in"}:
             raise self.wrong("Expected `{min: …}`, `{max: …}`, both, or `{in: […]}`", "when", name)
+        if ("in" in test) == (kind == "number"):
+            raise self.wrong(
+                f"{name!r} is a {kind}; expected `min` or `max` for numbers, `in` for categories", "when", name
+            )
         accepted = test.get("in", [])
         if not isinstance(accepted, list):
             raise self.wrong("Expected a list", "when", name, "in")

@@ -371,7 +371,7 @@ class _Reader:
         key = self.model_key()
         for body in bodies or [None]:
             try:
-                [one] = parse_objectives(body, features=features.names)
+                [one] = parse_objectives(body, features=features)
             except ConfigError as error:
                 self.errors.append(error.under("objectives"))
                 continue

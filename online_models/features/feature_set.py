@@ -73,6 +73,23 @@ class FeatureSet:
             raise ConfigError((name,), f"{name!r} is {why}; expected one of: {', '.join(self._positions)}")
         return self._positions[name]
 
+    def condition_kind(self, name: str) -> str:
+        """Return what a condition on a base feature can compare: "number" or "category".
+
+        Raises
+        ------
+        ConfigError
+            It is a cross, a point on a circle, or cut into bins, of which only numbers are kept.
+        """
+        feature = self._features[self.position(name)]
+        if feature.kind == "cycle" or feature.labels is not None:
+            raise ConfigError(
+                (name,),
+                f"{name!r} keeps no value to compare (bins, crosses and circles do not); "
+                "declare it a second time without bins, and name that one under `without`",
+            )
+        return feature.kind
+
     def vectorizer(self, names: Sequence[str]) -> Callable[[Sequence[Value]], dict[str, float]]:
         """Return the function that vectorizes only the named features and crosses.
 
