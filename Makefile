@@ -1,42 +1,79 @@
-# make demo | test | lint | clean. Needs Python 3.11 to 3.13 and nothing else.
+# make demo | test | lint: needs Python 3.11, 3.12 or 3.13, and nothing else. Everything goes into .venv, once.
 .DEFAULT_GOAL := help
+SHELL := /bin/sh
 VENV := .venv
 BIN := $(VENV)/bin
-PYTHON := $(shell for p in python3.12 python3.13 python3.11 python3; do \
-	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && { echo $$p; break; }; done)
+LOCK := build/lock
+LOWEST := build/lowest
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 ARGS ?=
+# Name another Python with: make PYTHON=/path/to/python3.12 …
+PYTHON ?=
+# Prints the Python to use, or says what is missing. A name may be there and not work (a version manager's shim).
+FIND_PYTHON = found=; for python in $(or $(PYTHON),python3.12 python3.13 python3.11 python3 python); do \
+	  if "$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; \
+	  then found="$$python"; break; fi; done; \
+	if test -z "$$found"; then \
+	  echo "Python 3.11, 3.12 or 3.13 is needed; found: $$($(or $(PYTHON),python3) --version 2>&1 | tail -n 1)" >&2; \
+	  echo "Install one of them, or name it: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)" >&2; exit 1; fi
 
+.PHONY: help
 help:  ## Show this
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*##/\1	/' | expand -t 14
 
+# Again only when what is to be installed has changed; so everything below works without a network afterwards.
 $(VENV)/.done: pyproject.toml constraints.txt
-	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed; none was found" >&2; exit 1; }
-	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[embedded,dev]'
-	touch $@
+	@$(FIND_PYTHON); \
+	if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
+	  echo "Setting up $(VENV) with $$("$$found" --version); once, a minute or two …" >&2; \
+	  "$$found" -m venv --clear $(VENV) || { echo "On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }; fi
+	@$(BIN)/python $(PIP_INSTALL) --constraint constraints.txt --editable '.[embedded,dev]'
+	@touch $@
 
-demo: $(VENV)/.done  ## Run everything on this machine; ARGS="--seconds 30 --json"
+.PHONY: setup
+setup: $(VENV)/.done  ## Install everything into .venv
+
+.PHONY: demo
+demo: $(VENV)/.done  ## Run the main job here; ARGS="--seconds 30 --json"
 	@$(BIN)/streamscore demo $(ARGS)
 
-test: $(VENV)/.done  ## Run all tests; those on Apache Kafka need Java and Maven, and skip without
+.PHONY: test
+test: $(VENV)/.done  ## Run all tests; those on Apache Kafka need Java 17 and Maven; ARGS="-k offsets"
 	$(BIN)/python -m pytest $(ARGS)
 
-lint: $(VENV)/.done  ## Check style, types of the core and the direction of imports
+.PHONY: lint
+lint: $(VENV)/.done  ## Check style, types and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+.PHONY: format
+format: $(VENV)/.done  ## Put the code into shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: schemas
 schemas: $(VENV)/.done  ## Write the JSON Schemas and the AsyncAPI document anew
 	$(BIN)/python -m schemas.documents
 
-lock:  ## Write constraints.txt from a fresh environment
-	rm -rf build/lock && $(PYTHON) -m venv build/lock
-	build/lock/bin/python -m pip install --quiet --disable-pip-version-check -e '.[embedded,dev]'
-	build/lock/bin/python -m pip freeze --exclude-editable --exclude streamscore > constraints.txt
-	rm -rf build/lock
+.PHONY: lock
+lock:  ## Write constraints.txt anew: the newest versions that pyproject.toml allows
+	@rm -rf $(LOCK); $(FIND_PYTHON); "$$found" -m venv $(LOCK)
+	$(LOCK)/bin/python $(PIP_INSTALL) --editable '.[embedded,dev]'
+	@{ echo '# What was tested. Written by `make lock`; the same on Python 3.11, 3.12 and 3.13.'; \
+	  $(LOCK)/bin/python -m pip freeze --disable-pip-version-check --exclude-editable; } > $(LOCK)/constraints.txt
+	mv $(LOCK)/constraints.txt constraints.txt
+	@rm -rf $(LOCK)
 
-clean:  ## Remove the environment and what was built
-	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+# Installs the oldest versions that pyproject.toml allows, and runs all but the slow tests with them.
+.PHONY: test-lowest
+test-lowest:  ## Try the lower bounds of pyproject.toml
+	@rm -rf $(LOWEST); $(FIND_PYTHON); "$$found" -m venv $(LOWEST)
+	@$(LOWEST)/bin/python tests/lowest_versions.py pyproject.toml > $(LOWEST)/constraints.txt
+	$(LOWEST)/bin/python $(PIP_INSTALL) --constraint $(LOWEST)/constraints.txt --editable '.[embedded,dev]'
+	$(LOWEST)/bin/python -m pytest --ignore tests/integration --ignore tests/test_kafka_cluster.py $(ARGS)
 
-.PHONY: help demo test lint schemas lock clean
+.PHONY: clean
+clean:  ## Remove the environment and everything that was built or fetched
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
