@@ -6,7 +6,9 @@ An objective names the events that are scored (trigger), the events that make a 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from math import log
 from typing import Any, Literal, get_args
 
 from msgspec import Struct
@@ -107,6 +109,7 @@ class Objective(Struct, frozen=True, kw_only=True):
         return [name for name in chosen if name not in self.without]
 
 
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 _KEYS = frozenset(
     (
         "trigger",
@@ -154,6 +157,8 @@ class _Reader:
         unknown = sorted(set(map(str, body)) - _KEYS)
         if unknown:
             raise ConfigError((name, unknown[0]), f"Unknown key; expected one of: {', '.join(sorted(_KEYS))}")
+        if not _NAME.fullmatch(name):  # names are part of keys, where / and : separate
+            raise ConfigError((name,), "Expected a name of up to 64 letters, digits, underscores and dashes")
         self.name = name
         self.body: Mapping[str, Any] = body
 
@@ -248,6 +253,8 @@ class _Reader:
         model = self.body.get("model", {"name": "ftrl"})
         if not isinstance(model, Mapping) or not isinstance(model.get("name"), str):
             raise self.wrong("Expected a mapping with a `name`, such as `{name: ftrl, alpha: 0.05}`", "model")
+        if model["name"] == "ftrl":  # begin where the scorers begin, instead of learning the base rate first
+            return {"intercept_init": log(self.prior() / (1.0 - self.prior())), **model}
         return model
 
     def prior(self) -> float:
