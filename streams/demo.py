@@ -28,7 +28,8 @@ _STOP_SECONDS = 12.0
 # Simulated time runs faster than ours, so that windows of hours close while one watches; it starts
 # far enough back never to catch up with the present, which the worker would refuse.
 DEMO_START_MS = 1_735_689_600_000  # 2025-01-01T00:00:00Z
-DEMO_VISITORS = 3_000
+# Few enough that they come back while one watches: a day of theirs passes in some twenty seconds.
+DEMO_VISITORS = 1_000
 
 
 class DemoFailed(RuntimeError):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from streams.demo import Demo
 
 _REFRESH_S = 0.5
+_SHOP_RATE = 1500.0
 
 
 def demo(
@@ -31,7 +32,7 @@ def demo(
     ] = None,
     config: ConfigOption = None,
     rate: Annotated[
-        float | None, typer.Option(help="Events per second; 1,000 for the shop, as fast as it can for a file.")
+        float | None, typer.Option(help="Events per second; 1,500 for the shop, as fast as it can for a file.")
     ] = None,
     seconds: Annotated[float | None, typer.Option(min=1, help="End after this long; otherwise Ctrl-C ends it.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the simulated shop.")] = 1,
@@ -79,7 +80,7 @@ async def _demo(
             with contextlib.ExitStack() as stack:
                 source = _events(stack, file, mapping, seed)
                 label = f"events of {file}" if file else "SIMULATED web shop, its time runs faster than ours"
-                pace = rate or (None if file else 1000.0)
+                pace = rate or (None if file else _SHOP_RATE)
                 await _watch_it(running, source, label, pace, seconds, stop, None if json else console)
             report = None if interrupted.is_set() else await running.report()
     except (DemoFailed, EmbeddedServerError) as error:
