@@ -167,7 +167,7 @@ def show(report: dict[str, Any]) -> None:
     for reason, count in report["dead_by_reason"].items():
         console.print(f"    dead, {reason}: {count}")
     for name, quality in report["objectives"].items():
-        auc = "–" if quality["auc"] is None else f"{quality['auc']:.3f}"
+        auc = "-" if quality["auc"] is None else f"{quality['auc']:.3f}"
         console.print(
             f"{name}: {quality['n']} judged, {quality['positives']} positive; AUC {auc} (no model: 0.500), "
             f"log loss {quality['log_loss']:.4f} (base rate: {quality['base_log_loss']:.4f})"

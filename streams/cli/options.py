@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from streams.cli.errors import UserError
+from streams.configs import shipped_config, shipped_configs
 from streams.settings import Settings, load_settings
 
 DEFAULT_FILE = "scoring.yaml"
@@ -35,10 +35,10 @@ def config_path(name: str | None) -> Path:
     path = Path(name)
     if path.exists():
         return path
-    shipped = Path(str(files("streams"))) / "configs" / f"{name}.yaml"
+    shipped = shipped_config(name)
     if shipped.exists():
         return shipped
-    known = ", ".join(sorted(one.stem for one in shipped.parent.glob("*.yaml")))
+    known = ", ".join(shipped_configs())
     raise UserError(f"There is no configuration {name!r}: neither a file nor one of {known}")
 
 

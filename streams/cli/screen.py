@@ -60,7 +60,7 @@ class Screen:
             f"[bold]{events:,.0f}[/] events/s",
             f"[bold]{scores:,.0f}[/] scores/s",
             f"lag [bold]{status['lag']:,}[/]",
-            "latency –" if latency is None else f"latency p50 {latency['p50']:,.0f} ms, p99 {latency['p99']:,.0f} ms",
+            "latency -" if latency is None else f"latency p50 {latency['p50']:,.0f} ms, p99 {latency['p99']:,.0f} ms",
         )
         table.add_row(
             f"{totals['events']:,} events",
@@ -76,7 +76,7 @@ def _quality(status: dict[str, Any]) -> Table:
     for name, model in status["models"].items():
         found = status["objectives"].get(name)
         if not found or not found["n"]:
-            table.add_row(name, f"{model['name']} v{model['version']}", "0", *["–"] * 5)
+            table.add_row(name, f"{model['name']} v{model['version']}", "0", *["-"] * 5)
             continue
         table.add_row(
             name,
@@ -85,7 +85,7 @@ def _quality(status: dict[str, Any]) -> Table:
             f"{found['positives'] / found['n']:.1%}",
             f"{found['log_loss']:.4f}",
             f"{found['base_log_loss']:.4f}",
-            "–" if found["auc"] is None else f"[bold]{found['auc']:.3f}[/]",
+            "-" if found["auc"] is None else f"[bold]{found['auc']:.3f}[/]",
             "0.500",
         )
     return table

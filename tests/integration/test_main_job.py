@@ -1,0 +1,275 @@
+"""The main job as a user runs it: the commands, real processes, a real broker and store."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from aiokafka import AIOKafkaProducer
+
+from streams.admin import create_topics
+from streams.configs import shipped_config
+from streams.dead import read_dead
+from streams.embedded import free_port
+from streams.feed import PRODUCER_OPTIONS, FeedResult, feed
+from streams.settings import Settings, load_settings
+from streams.simulate import Shop, disturbed
+from streams.simulate.trouble import POISON
+from streams.sources import RawRecord
+from streams.watch import Watch
+
+READY_S = 40
+EVENTS = 6_000
+
+
+class Site:
+    """Topics and a store of its own on shared servers, and the workers that run on them."""
+
+    def __init__(self, folder: Path, config: str, bootstrap_servers: str, redis_url: str, name: str) -> None:
+        declared = yaml.safe_load(shipped_config(config).read_text())
+        declared["app"] = name
+        declared["topics"] = {
+            topic: f"{name}.{topic}" for topic in ("events", "scores", "examples", "models", "metrics", "dead")
+        }
+        self.folder = folder
+        self.config = folder / "scoring.yaml"
+        self.config.write_text(yaml.safe_dump(declared, sort_keys=False))
+        self.environment = {
+            **os.environ,
+            "STREAMSCORE_CONFIG": str(self.config),
+            "STREAMSCORE_KAFKA_BOOTSTRAP_SERVERS": bootstrap_servers,
+            "STREAMSCORE_KAFKA_SESSION_TIMEOUT": "6s",
+            "STREAMSCORE_KAFKA_HEARTBEAT": "1s",
+            "STREAMSCORE_REDIS_URL": redis_url,
+            "STREAMSCORE_WORKER_IDLE_TICK": "1h",
+        }
+        self.environment.pop("STREAMSCORE_REQUIRE_KAFKA", None)
+        self.settings: Settings = load_settings(self.config, _ours(self.environment))
+        self.workers: list[subprocess.Popen[bytes]] = []
+        self.port = 0
+
+    def start_worker(self) -> subprocess.Popen[bytes]:
+        """Start a worker and wait until it is ready."""
+        self.port = free_port()
+        with (self.folder / f"worker-{len(self.workers)}.log").open("wb") as log:
+            worker = subprocess.Popen(
+                [sys.executable, "-m", "streams.cli.main", "worker"],
+                env={**self.environment, "STREAMSCORE_WORKER_HTTP_PORT": str(self.port)},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        self.workers.append(worker)
+        end = time.monotonic() + READY_S
+        while self.get("/readyz")[0] != 200:
+            assert worker.poll() is None, self.logs()
+            assert time.monotonic() < end, self.logs()
+            time.sleep(0.1)
+        return worker
+
+    def get(self, path: str) -> tuple[int, str]:
+        """Ask the latest worker's web server; status 0 while it does not answer."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+        except OSError:
+            return 0, ""
+
+    def logs(self) -> str:
+        return "\n".join(path.read_text()[-4000:] for path in sorted(self.folder.glob("worker-*.log")))
+
+    def command(self, *words: str, within_s: float = 120) -> subprocess.CompletedProcess[str]:
+        """Run a command of ours to its end."""
+        return subprocess.run(
+            [sys.executable, "-m", "streams.cli.main", *words],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=within_s,
+            check=False,
+        )
+
+    async def feed(self, items: Any) -> FeedResult:
+        options = {**self.settings.kafka.client_kwargs(), **PRODUCER_OPTIONS}
+        async with AIOKafkaProducer(**options) as producer:
+            return await feed(items, producer, self.settings.topics.events.name)
+
+    def end(self) -> None:
+        for worker in self.workers:
+            if worker.poll() is None:
+                worker.kill()
+            worker.wait()
+
+
+def _ours(environment: dict[str, str]) -> dict[str, str]:
+    return {key: value for key, value in environment.items() if key != "STREAMSCORE_REQUIRE_KAFKA"}
+
+
+@pytest.fixture
+def site(request: pytest.FixtureRequest, tmp_path: Path, broker: Any, valkey_url: str, unique: Any) -> Iterator[Site]:
+    config = getattr(request, "param", "shop")
+    made = Site(tmp_path, config, broker.bootstrap_servers, valkey_url, unique("site"))
+    asyncio.run(create_topics(made.settings))
+    yield made
+    made.end()
+
+
+def shop_events(count: int) -> Iterator[Any]:
+    return itertools.islice(Shop(seed=5, visitors=120).events(), count)
+
+
+async def fed_and_accounted(site: Site, items: Any, meanwhile: Callable[[], None] = lambda: None) -> dict[str, Any]:
+    watch = Watch(site.settings)
+    await watch.start()
+    fed = await site.feed(items)
+    meanwhile()
+    await watch.wait(fed, silent_s=45)
+    return await watch.report(fed)
+
+
+async def test_every_event_is_scored_passed_over_or_refused_whatever_comes(site: Site) -> None:
+    site.start_worker()
+    poison = list(disturbed(shop_events(EVENTS), seed=3, duplicates=0.02, late=0.02, poison=0.01))
+
+    report = await fed_and_accounted(site, poison)
+
+    refused = sum(isinstance(item, RawRecord) for item in poison)
+    assert report["unaccounted"] == 0
+    assert report["events"] == len(poison)
+    assert report["duplicate_scores"] == 0
+    assert report["dead"] + report["ignored_by_rule"].get("tombstone", 0) == refused > 0
+    assert report["ignored_by_rule"]["duplicate"] > 0
+    assert report["objectives"]["click"]["n"] > 1000
+    assert report["objectives"]["click"]["auc"] > 0.5
+    dead = [one async for one in read_dead(site.settings)]
+    assert {one.value for one in dead} <= {item.value for item in poison if isinstance(item, RawRecord)}
+    assert all(one.source_place for one in dead)
+
+
+async def test_a_killed_worker_loses_nothing_and_repeats_only_what_readers_can_tell(site: Site) -> None:
+    first = site.start_worker()
+
+    def kill_and_start_again() -> None:
+        first.kill()
+        first.wait()
+        site.start_worker()
+
+    report = await fed_and_accounted(site, shop_events(4 * EVENTS), kill_and_start_again)
+
+    assert report["unaccounted"] == 0
+    assert report["scored"] + report["ignored"] == 4 * EVENTS
+    # One batch of each partition may stand there twice.
+    assert report["duplicate_scores"] <= 4 * site.settings.worker.chunk_records * len(site.settings.objectives)
+
+
+async def test_a_worker_that_is_told_to_end_does_so_in_order_and_the_next_one_goes_on(site: Site) -> None:
+    first = site.start_worker()
+    await fed_and_accounted(site, shop_events(EVENTS))
+    learned = json.loads(site.get("/status")[1])["totals"]["learned"]
+
+    first.send_signal(signal.SIGTERM)
+    status = first.wait(15)
+    site.start_worker()
+    report = await fed_and_accounted(site, itertools.islice(shop_events(2 * EVENTS), EVENTS, None))
+
+    assert status == 0, site.logs()
+    assert learned > 0
+    assert report["unaccounted"] == 0
+    assert report["ignored_by_rule"].get("duplicate", 0) == 0
+    versions = {name: model["version"] for name, model in json.loads(site.get("/status")[1])["models"].items()}
+    assert versions["click"] > learned / 2, "the second worker went on from the first one's model"
+
+
+async def test_a_worker_tells_how_it_is(site: Site) -> None:
+    worker = site.start_worker()
+    await fed_and_accounted(site, shop_events(1000))
+
+    health, metrics, status = site.get("/healthz"), site.get("/metrics"), json.loads(site.get("/status")[1])
+
+    assert health[0] == 200
+    assert 'streamscore_events_total{outcome="scored"}' in metrics[1]
+    assert "streamscore_score_latency_seconds_bucket" in metrics[1]
+    assert status["totals"]["events"] == 1000
+    assert status["recent_scores"][0]["objective"] in ("click", "purchase", "continue")
+    worker.send_signal(signal.SIGINT)
+    assert worker.wait(15) == 0
+    assert site.get("/healthz")[0] == 0
+
+
+async def test_dead_letters_are_listed_and_fed_back(site: Site) -> None:
+    site.start_worker()
+    report = await fed_and_accounted(site, [RawRecord(b"u1", value) for value in POISON])
+
+    listed = site.command("dead", "list", "--limit", "100")
+    counted = site.command("dead", "redrive")
+    redriven = site.command("dead", "redrive", "--reason", "not_json", "--yes")
+
+    assert report["dead"] > 0
+    assert "not_json" in listed.stdout, listed.stderr
+    assert "would be fed back" in counted.stderr
+    assert "fed back" in redriven.stderr
+    assert redriven.returncode == 0
+
+
+def test_feed_waits_and_ends_with_one_json_object(site: Site, tmp_path: Path) -> None:
+    from schemas.codec import encode_json
+
+    path = tmp_path / "shop.jsonl"
+    path.write_bytes(b"\n".join(encode_json(event) for event in shop_events(2000)) + b"\nno json\n")
+    site.start_worker()
+
+    done = site.command("feed", str(path), "--wait", "--json")
+
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert (report["events"], report["unaccounted"], report["bad_rows"]) == (2000, 0, 1)
+    assert set(report["latency_ms"]) == {"p50", "p99"}
+    tailed = site.command("tail", "scores", "--from-start", "-n", "3")
+    assert len(tailed.stdout.splitlines()) == 3
+
+
+def test_feed_without_a_worker_gives_up_and_says_so(site: Site, tmp_path: Path) -> None:
+    from schemas.codec import encode_json
+
+    path = tmp_path / "shop.jsonl"
+    path.write_bytes(b"\n".join(encode_json(event) for event in shop_events(10)))
+
+    done = site.command("feed", str(path), "--wait", "--json", "--silent", "2")
+
+    assert done.returncode == 1
+    assert "Is one running?" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("site", ["globo"], indirect=True)
+def test_globo_through_the_live_path_is_accounted_for_and_predicted(site: Site, real_data: Path) -> None:
+    site.start_worker()
+
+    done = site.command(
+        "feed", str(real_data / "globo_clicks_first300k.csv.gz"), "-m", "globo", "--wait", "--json", within_s=280
+    )
+
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    quality = report["objectives"]["continue"]
+    assert (report["events"], report["unaccounted"], report["dead"]) == (300_000, 0, 0)
+    assert quality["n"] > 175_000
+    # Above 0.80 the label would have leaked into the features.
+    assert 0.675 <= quality["auc"] < 0.80
+    assert quality["log_loss"] < quality["base_log_loss"]
