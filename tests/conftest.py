@@ -112,7 +112,7 @@ def unique() -> Callable[[str], str]:
 def real_data() -> Path:
     """The folder of public research data, which is never part of the repository."""
     beside_us = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
-    folder = Path(os.environ.get("STREAMSCORE_DATA") or beside_us)
+    folder = Path(os.environ.get("RESEARCH_DATA") or beside_us)
     if not folder.exists():
-        pytest.skip("no research data: name its folder in STREAMSCORE_DATA")
+        pytest.skip("no research data: name its folder in RESEARCH_DATA")
     return folder

@@ -62,7 +62,7 @@ class KafkaCluster:
     nodes
         How many. Topics of ours are replicated to as many, three at most.
     settings
-        Broker settings to add or to replace.
+        Broker settings to add or to replace; ``{broker}`` and ``{controller}`` in them become the node's ports.
 
     Examples
     --------
@@ -186,7 +186,7 @@ class KafkaCluster:
             "broker.session.timeout.ms": 6000,  # after so long a killed node is missed, and may come back
             "auto.create.topics.enable": "false",
             "log.cleaner.dedupe.buffer.size": 8 * 2**20,  # 128 MiB by default, a quarter of the heap
-            **self._settings,
+            **{key: str(value).format(broker=broker, controller=controller) for key, value in self._settings.items()},
         }
 
     def _java(self, main: str, arguments: Sequence[str], *options: str) -> list[str]:
