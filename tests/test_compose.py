@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-import os
 import re
+import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -117,6 +117,11 @@ def test_the_image_is_built_from_files_that_are_there_and_let_in() -> None:
     assert [name for name in copied if f"!{name}" not in let_in] == []
 
 
-@pytest.mark.skipif(not os.environ.get("DOCKER_HOST"), reason="no Docker engine is named in DOCKER_HOST")
-def test_the_engine_agrees() -> None:
+def has_compose() -> bool:
+    docker = shutil.which("docker")
+    return docker is not None and subprocess.run([docker, "compose", "version"], capture_output=True).returncode == 0
+
+
+@pytest.mark.skipif(not has_compose(), reason="docker compose is not installed")
+def test_docker_compose_reads_it() -> None:
     subprocess.run(["docker", "compose", "-f", str(FILE), "config", "--quiet"], check=True, timeout=60)
