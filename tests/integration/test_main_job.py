@@ -17,13 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis.asyncio as redis
 import yaml
 from aiokafka import AIOKafkaProducer
 
+from schemas.codec import decode_user_state, encode_json
 from streams.admin import create_topics
 from streams.configs import shipped_config
 from streams.dead import read_dead
-from streams.embedded import free_port
+from streams.embedded import EmbeddedValkey, free_port
 from streams.feed import PRODUCER_OPTIONS, FeedResult, feed
 from streams.settings import Settings, load_settings
 from streams.simulate import Shop, disturbed
@@ -212,6 +214,70 @@ async def test_a_worker_tells_how_it_is(site: Site) -> None:
     assert site.get("/healthz")[0] == 0
 
 
+async def test_an_emptied_store_is_rebuilt_from_the_log_without_publishing_twice(
+    tmp_path: Path, embedded_broker: Any, unique: Any
+) -> None:
+    with EmbeddedValkey() as valkey:
+        site = Site(tmp_path, "shop", embedded_broker.bootstrap_servers, valkey.url, unique("site"))
+        await create_topics(site.settings)
+        try:
+            first = site.start_worker()
+            before = await fed_and_accounted(site, shop_events(EVENTS))
+            states = await user_states(site)
+            first.send_signal(signal.SIGTERM)
+            first.wait(15)
+            async with redis.Redis.from_url(valkey.url) as client:
+                await client.flushdb()
+            site.start_worker()
+            after = await fed_and_accounted(site, itertools.islice(shop_events(EVENTS + 200), EVENTS, None))
+            rebuilt = await user_states(site)
+        finally:
+            site.end()
+
+    assert (before["unaccounted"], after["unaccounted"]) == (0, 0)
+    assert after["duplicate_scores"] == 0
+    unchanged = [key for key, state in states.items() if features_of(rebuilt[key]) == features_of(state)]
+    assert set(rebuilt) >= set(states)
+    # Only those who came again among the last 200 events have changed.
+    assert len(states) - len(unchanged) <= 30
+
+
+async def user_states(site: Site) -> dict[bytes, bytes]:
+    async with redis.Redis.from_url(site.settings.redis.url) as client:
+        keys = [key async for key in client.scan_iter(match=f"{site.settings.app}:*:u:*", count=1000)]
+        return dict(zip(keys, await client.mget(keys), strict=True))
+
+
+def features_of(blob: bytes) -> tuple[Any, ...]:
+    state = decode_user_state(blob)
+    return state.slots, state.recent_ids, state.last_ts
+
+
+async def test_partitions_move_between_workers_and_state_follows(
+    tmp_path: Path, kafka_broker: Any, valkey_url: str, unique: Any
+) -> None:
+    site = Site(tmp_path, "shop", kafka_broker.bootstrap_servers, valkey_url, unique("site"))
+    await create_topics(site.settings)
+    moves: list[int] = []
+
+    def join_then_leave() -> None:
+        second = site.start_worker()
+        moves.append(len(json.loads(site.get("/status")[1])["partitions"]))
+        first.send_signal(signal.SIGTERM)
+        assert first.wait(20) == 0
+        assert second.poll() is None
+
+    try:
+        first = site.start_worker()
+        report = await fed_and_accounted(site, shop_events(8 * EVENTS), join_then_leave)
+    finally:
+        site.end()
+
+    assert report["unaccounted"] == 0
+    assert report["scored"] + report["ignored"] == 8 * EVENTS
+    assert 0 < moves[0] < 4, "the second worker got some of the partitions, and the first kept others"
+
+
 async def test_dead_letters_are_listed_and_fed_back(site: Site) -> None:
     site.start_worker()
     report = await fed_and_accounted(site, [RawRecord(b"u1", value) for value in POISON])
@@ -228,8 +294,6 @@ async def test_dead_letters_are_listed_and_fed_back(site: Site) -> None:
 
 
 def test_feed_waits_and_ends_with_one_json_object(site: Site, tmp_path: Path) -> None:
-    from schemas.codec import encode_json
-
     path = tmp_path / "shop.jsonl"
     path.write_bytes(b"\n".join(encode_json(event) for event in shop_events(2000)) + b"\nno json\n")
     site.start_worker()
@@ -245,8 +309,6 @@ def test_feed_waits_and_ends_with_one_json_object(site: Site, tmp_path: Path) ->
 
 
 def test_feed_without_a_worker_gives_up_and_says_so(site: Site, tmp_path: Path) -> None:
-    from schemas.codec import encode_json
-
     path = tmp_path / "shop.jsonl"
     path.write_bytes(b"\n".join(encode_json(event) for event in shop_events(10)))
 
