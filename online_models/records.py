@@ -35,11 +35,11 @@ class DecodedEvent(NamedTuple):
 
 
 class DecodedBatch(NamedTuple):
-    """A chunk of one partition, decoded: ``count == len(events) + len(dead_letters) + tombstones``."""
+    """A chunk of one partition, decoded: ``records == len(events) + len(dead_letters) + tombstones``."""
 
     first_offset: int
     next_offset: int
-    count: int
+    records: int
     events: list[DecodedEvent]
     dead_letters: list[DeadLetter]
     tombstones: int

@@ -176,7 +176,7 @@ class ScoringCore:
             partition=self.partition,
             first_offset=batch.first_offset,
             next_offset=batch.next_offset,
-            events=batch.count,
+            events=batch.records,
             scored=out.scored,
             dead=len(batch.dead_letters),
             ignored=dict(out.ignored),

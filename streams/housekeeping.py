@@ -109,6 +109,9 @@ class Housekeeping:
             worker.telemetry.lag.labels(tp.topic, str(tp.partition)).set(lag)
         for objective, replica in worker.replicas.items():
             worker.telemetry.version.labels(objective).set(replica.version)
+            worker.telemetry.behind.labels(objective).set(worker.freshness.behind(objective))
+            worker.telemetry.incomplete.labels(objective).set(replica.incomplete)
+        worker.telemetry.unreadable.set(worker.replicas.unreadable)
         stuck = worker.transport.stalled(time.monotonic(), self._stall_s)
         if stuck:
             where = ", ".join(f"{tp.topic}[{tp.partition}]" for tp in stuck)

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from online_models.distribution import make_distributor
 from online_models.estimators import SparseFTRL, build
@@ -118,8 +119,11 @@ class LearnerSession:
                 started = time.perf_counter()
                 blob = self._cores[name].checkpoint()
                 self._tokens[name] = await self._attempt(
-                    lambda name=name, blob=blob: self._store.save_blob(  # type: ignore[misc]
-                        checkpoint_name(self._settings, name), blob, expected_token=self._tokens[name]
+                    partial(
+                        self._store.save_blob,
+                        checkpoint_name(self._settings, name),
+                        blob,
+                        expected_token=self._tokens[name],
                     ),
                     "save checkpoint",
                 )
@@ -145,15 +149,14 @@ async def open_learner(
     attempt: Attempt,
 ) -> LearnerSession:
     """Take up the learning of a partition of `examples` where its checkpoints say."""
-    cores, tokens = {}, {}
+    cores: dict[str, LearningCore] = {}
+    tokens: dict[str, str | None] = {}
     for objective in objectives_of(partition, partitions, settings.objectives):
         core = new_core(objective, settings)
-        found = await attempt(
-            lambda objective=objective: store.load_blob(checkpoint_name(settings, objective.name)), "load checkpoint"
-        )
+        found = await attempt(partial(store.load_blob, checkpoint_name(settings, objective.name)), "load checkpoint")
         if found is not None:
             blob, tokens[objective.name] = found
-            if not core.restore(blob):
+            if not _restored(core, blob, settings):
                 log_event(
                     logger,
                     logging.WARNING,
@@ -166,6 +169,17 @@ async def open_learner(
     return LearnerSession(
         cores, tokens, settings=settings, store=store, publisher=publisher, telemetry=telemetry, attempt=attempt
     )
+
+
+def _restored(core: LearningCore, blob: bytes, settings: Settings) -> bool:
+    try:
+        return core.restore(blob)
+    except BadRecord as bad:
+        key = f"{settings.app}:blob:{checkpoint_name(settings, core.objective)}"
+        raise RuntimeError(
+            f"The checkpoint of objective {core.objective!r} cannot be read ({bad.detail}). Set the STREAMSCORE_MODEL_KEY "
+            f"and the River version it was written with, or delete the key {key} to learn anew from the examples kept"
+        ) from None
 
 
 def new_core(objective: Objective, settings: Settings) -> LearningCore:

@@ -13,7 +13,7 @@ The pure step is done once. When the store or the broker is away, only that I/O 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from online_models.bound import Replica
 from online_models.records import DecodedBatch, Record, decode_batch
@@ -28,7 +28,13 @@ from schemas.user_state import UserState
 from streams.settings import Settings
 from streams.stores import PartitionId, StateStore
 
-Attempt = Callable[[Callable[[], Awaitable[object]], str], Awaitable[object]]
+T = TypeVar("T")
+
+
+class Attempt(Protocol):
+    """Runs one I/O step, and repeats it, and only it, while it raises Unavailable."""
+
+    async def __call__(self, step: Callable[[], Awaitable[T]], name: str) -> T: ...
 
 
 class Output(Protocol):
@@ -86,8 +92,6 @@ class Session:
         ----------
         records
             Consecutive records of the partition; those below `next_offset` are passed over.
-        attempt
-            Runs one I/O step and repeats it while it raises Unavailable.
 
         Returns
         -------
@@ -121,7 +125,7 @@ class Session:
         missing = [user_id for user_id in user_ids if user_id not in users]
         if missing and self.stored_offset is not None:
             blobs = await attempt(lambda: self.store.load_users(self.partition, missing), "load")
-            for user_id, blob in zip(missing, blobs, strict=True):  # type: ignore[call-overload]
+            for user_id, blob in zip(missing, blobs, strict=True):
                 if blob is not None:
                     users[user_id] = self.core.adopt(decode_user_state(blob))
         for user_id in user_ids:  # those in use move to the end; eviction takes from the front
@@ -159,15 +163,15 @@ async def open_session(
         features=settings.features,
         objectives=settings.objectives,
         replicas=replicas,
-        meta=decode_partition_meta(record.meta) if record else None,  # type: ignore[attr-defined]
-        timers=record.timers if record else None,  # type: ignore[attr-defined]
+        meta=decode_partition_meta(record.meta) if record else None,
+        timers=record.timers if record else None,
         n_reasons=settings.worker.n_reasons,
     )
     return Session(
         partition,
         core,
         store,
-        stored_offset=record.next_offset if record else None,  # type: ignore[attr-defined]
+        stored_offset=record.next_offset if record else None,
         cache_users=settings.worker.cache_users,
         max_event_bytes=settings.worker.max_event_bytes,
     )

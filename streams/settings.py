@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 import ssl
-from hashlib import blake2b
 from collections.abc import Iterator, Mapping
+from hashlib import blake2b
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -33,7 +33,7 @@ class _Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Settings that stand under one key of scoring.yaml; unknown keys are refused."""
 
 
-class KafkaSettings(_Section):
+class KafkaSettings(_Section, frozen=True):
     """How to reach Kafka. ``sasl_username`` and ``sasl_password`` are read from the environment."""
 
     bootstrap_servers: str = "127.0.0.1:9092"
@@ -86,7 +86,7 @@ class KafkaSettings(_Section):
         return kwargs
 
 
-class RedisSettings(_Section):
+class RedisSettings(_Section, frozen=True):
     """How to reach Redis or Valkey; ``rediss://`` for TLS. Username and password come from the environment."""
 
     url: str = "redis://127.0.0.1:6379/0"
@@ -116,7 +116,7 @@ class RedisSettings(_Section):
 Positive = Annotated[int, Meta(ge=1)]
 
 
-class TopicSettings(_Section):
+class TopicSettings(_Section, frozen=True):
     """A topic's name and what it is created with."""
 
     name: Annotated[str, Meta(pattern=r"^[a-zA-Z0-9._-]{1,249}$")]
@@ -133,7 +133,7 @@ def _topic(name: str, partitions: int = 4) -> Any:
     return msgspec.field(default_factory=lambda: TopicSettings(name=name, partitions=partitions))
 
 
-class Topics(_Section):
+class Topics(_Section, frozen=True):
     """The topics of the design. Scores and dead letters go to the partition of their event."""
 
     events: TopicSettings = _topic("events")
@@ -153,7 +153,7 @@ class Topics(_Section):
         return [self.events, self.scores, self.examples, self.models, self.metrics, self.dead]
 
 
-class LearningSettings(_Section):
+class LearningSettings(_Section, frozen=True):
     """When models are sent to the scorers, and when the learner's own state is kept."""
 
     publish_examples: Positive = 1000
@@ -164,7 +164,7 @@ class LearningSettings(_Section):
         _check_durations(self, "publish_interval", "checkpoint_interval")
 
 
-class WorkerSettings(_Section):
+class WorkerSettings(_Section, frozen=True):
     """The worker process."""
 
     chunk_records: Positive = 500

@@ -75,6 +75,11 @@ class Telemetry:
         self.open = self._gauge("open_attributions", "Triggers that wait for their label.", "partition")
         self.stream_time = self._gauge("stream_time_seconds", "Highest event time seen.", "partition")
         self.version = self._gauge("model_version", "Version of the scorer's model.", "objective")
+        self.behind = self._gauge(
+            "model_behind_examples", "Examples published here that it has not learned.", "objective"
+        )
+        self.unreadable = self._gauge("unreadable_model_records", "Records of the models topic that are none.")
+        self.incomplete = self._gauge("incomplete_models", "Model versions passed over for missing parts.", "objective")
         self.quality = self._gauge("progressive", "Progressive validation of the learner.", "objective", "metric")
         self.assigned = self._gauge("assigned_partitions", "Partitions that this worker owns.", "topic")
         self._totals = {"events": 0, "scored": 0, "ignored": 0, "dead": 0, "scores": 0, "examples": 0, "learned": 0}

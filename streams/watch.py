@@ -67,8 +67,8 @@ class Watch:
                     moved = time.monotonic()
                 elif time.monotonic() - moved > silent_s:
                     raise WorkerSilent(
-                        f"{book.total - book.covered} of {book.total} events wait, and for {silent_s:.0f} s no worker of "
-                        f"{self._settings.app!r} has moved on. Is one running? Start it with `streamscore worker -c …`"
+                        f"{book.total - book.covered} of {book.total} events wait, and for {silent_s:.0f} s no worker "
+                        f"of {self._settings.app!r} has moved on. Is one running? Start it: `streamscore worker -c …`"
                     )
 
     def _note(self, book: AccountingBook, record: ConsumerRecord, ranges: Ranges) -> None:
@@ -83,8 +83,9 @@ class Watch:
             metric = decode_metric(record.value or b"")
         except BadRecord:
             return None
-        ours = isinstance(metric, Accounting) and metric.topic == self._settings.topics.events.name
-        return metric if ours else None
+        if not isinstance(metric, Accounting) or metric.topic != self._settings.topics.events.name:
+            return None
+        return metric
 
     def _reader(self, *topics: str) -> Any:
         return reader(self._settings.kafka, topics, start=self._start)

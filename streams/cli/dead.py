@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -14,6 +14,9 @@ from rich.table import Table
 from schemas.dead_letters import REASONS
 from streams.cli.errors import UserError
 from streams.cli.options import ConfigOption, settings_of
+
+if TYPE_CHECKING:
+    from streams.dead import DeadRecord
 
 app = typer.Typer(help="Look at dead letters, and feed them back once their cause is mended.", no_args_is_help=True)
 ReasonOption = Annotated[
@@ -59,10 +62,10 @@ def redrive(
     console.print(f"{asyncio.run(feed_back(settings_of(config), chosen))} fed back")
 
 
-async def _collect(config, reason, limit):  # type: ignore[no-untyped-def]
+async def _collect(config: str | None, reason: str | None, limit: int) -> tuple[list[DeadRecord], Counter[str]]:
     from streams.dead import read_dead
 
-    newest = []
+    newest: list[DeadRecord] = []
     by_reason: Counter[str] = Counter()
     async for dead in read_dead(settings_of(config), reason=reason):
         by_reason[dead.reason] += 1

@@ -73,7 +73,7 @@ async def _demo(
     stop, interrupted = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, lambda: (stop.set(), interrupted.set()))
+        loop.add_signal_handler(number, _set_all, stop, interrupted)
     console.print("Starting an embedded broker, an embedded store and a worker …", highlight=False)
     try:
         async with running_demo(config) as running:
@@ -93,6 +93,11 @@ async def _demo(
         from streams.cli.feeding import show
 
         show(report)
+
+
+def _set_all(*events: asyncio.Event) -> None:
+    for event in events:
+        event.set()
 
 
 def _events(stack: contextlib.ExitStack, file: str | None, mapping: str | None, seed: int) -> Any:
