@@ -177,8 +177,9 @@ def _restored(core: LearningCore, blob: bytes, settings: Settings) -> bool:
     except BadRecord as bad:
         key = f"{settings.app}:blob:{checkpoint_name(settings, core.objective)}"
         raise RuntimeError(
-            f"The checkpoint of objective {core.objective!r} cannot be read ({bad.detail}). Set the STREAMSCORE_MODEL_KEY "
-            f"and the River version it was written with, or delete the key {key} to learn anew from the examples kept"
+            f"The checkpoint of objective {core.objective!r} cannot be read ({bad.detail}). Set the "
+            "STREAMSCORE_MODEL_KEY and the River version that it was written with, or delete the key "
+            f"{key} to learn anew from the examples that are kept"
         ) from None
 
 
