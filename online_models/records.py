@@ -26,12 +26,9 @@ class Record(Protocol):
     def value(self) -> bytes | None: ...
 
 
-class DecodedEvent(NamedTuple):
-    """A valid event with the offset and the Kafka timestamp (epoch ms) of its record."""
-
-    offset: int
-    source_ts: int
-    event: VisitorEvent | Tick
+# A valid event behind the offset and the Kafka timestamp (epoch ms) of its record. A plain tuple: making a
+# named one costs as much as decoding half of the event.
+DecodedEvent = tuple[int, int, VisitorEvent | Tick]
 
 
 class DecodedBatch(NamedTuple):
@@ -75,5 +72,5 @@ def decode_batch(
                 )
             )
         else:
-            events.append(DecodedEvent(record.offset, record.timestamp, event))
+            events.append((record.offset, record.timestamp, event))
     return DecodedBatch(records[0].offset, records[-1].offset + 1, len(records), events, dead_letters, tombstones)

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
 from aiokafka.structs import RecordMetadata
+from msgspec import Struct
 
 from streams.partitioning import partition_of
 from streams.settings import Settings
@@ -28,12 +29,12 @@ _BATCH_BYTES = 1_000_000  # the broker refuses batches above 1 MiB by default
 _REQUEST_BYTES = 1_048_576
 
 
-class OutRecord(NamedTuple):
+class OutRecord(Struct, frozen=True):
     """A record on its way out."""
 
     key: bytes | None
     value: bytes | None
-    headers: list[tuple[str, bytes]] = []  # shared and never changed
+    headers: list[tuple[str, bytes]] = []
 
 
 class _Sent(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 
@@ -26,6 +27,11 @@ def run(settings: Settings) -> int:
     int
         Exit status: 0 after SIGINT or SIGTERM, 1 if it ended on its own.
     """
+    # A batch makes thousands of objects that live for milliseconds beside hundreds of thousands that live for
+    # days, none of them in cycles: collecting often finds nothing and costs a tenth of the time.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
     configure_logging(settings.worker.log_level, settings.worker.log_format)
     return uvloop.run(_run(settings))
 

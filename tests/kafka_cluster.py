@@ -63,14 +63,19 @@ class KafkaCluster:
         How many. Topics of ours are replicated to as many, three at most.
     settings
         Broker settings to add or to replace; ``{broker}`` and ``{controller}`` in them become the node's ports.
+    format_arguments
+        For Kafka's storage tool, such as the passwords that the cluster begins with.
 
     Examples
     --------
     ``with KafkaCluster(1) as kafka: connect(kafka.bootstrap_servers)``
     """
 
-    def __init__(self, nodes: int = 1, settings: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, nodes: int = 1, settings: Mapping[str, Any] | None = None, *, format_arguments: Sequence[str] = ()
+    ) -> None:
         self._jars = fetch_jars()
+        self._format_arguments = format_arguments
         self._settings = dict(settings or {})
         self._nodes = range(nodes)
         self._ports: list[tuple[int, int]] = []
@@ -157,7 +162,7 @@ class KafkaCluster:
     def _configure(self, number: int) -> None:
         lines = (f"{key}={value}\n" for key, value in self._broker_settings(number).items())
         self._config(number).write_text("".join(lines))
-        arguments = ["format", "-t", _CLUSTER_ID, "-c", str(self._config(number))]
+        arguments = ["format", "-t", _CLUSTER_ID, "-c", str(self._config(number)), *self._format_arguments]
         command = self._java("kafka.tools.StorageTool", arguments, "-XX:TieredStopAtLevel=1")
         _run(command, "Apache Kafka could not prepare its storage", _START_SECONDS)
 
