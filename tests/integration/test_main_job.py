@@ -5,122 +5,24 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-import os
 import signal
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis.asyncio as redis
-import yaml
-from aiokafka import AIOKafkaProducer
+from site_under_test import Site, fed_and_accounted, shop_events
 
 from schemas.codec import decode_user_state, encode_json
 from streams.admin import create_topics
-from streams.configs import shipped_config
 from streams.dead import read_dead
-from streams.embedded import EmbeddedValkey, free_port
-from streams.feed import PRODUCER_OPTIONS, FeedResult, feed
-from streams.settings import Settings, load_settings
-from streams.simulate import Shop, disturbed
+from streams.embedded import EmbeddedValkey
+from streams.simulate import disturbed
 from streams.simulate.trouble import POISON
 from streams.sources import RawRecord
-from streams.watch import Watch
 
-READY_S = 40
 EVENTS = 6_000
-
-
-class Site:
-    """Topics and a store of its own on shared servers, and the workers that run on them."""
-
-    def __init__(self, folder: Path, config: str, bootstrap_servers: str, redis_url: str, name: str) -> None:
-        declared = yaml.safe_load(shipped_config(config).read_text())
-        declared["app"] = name
-        declared["topics"] = {
-            topic: f"{name}.{topic}" for topic in ("events", "scores", "examples", "models", "metrics", "dead")
-        }
-        self.folder = folder
-        self.config = folder / "scoring.yaml"
-        self.config.write_text(yaml.safe_dump(declared, sort_keys=False))
-        self.environment = {
-            **os.environ,
-            "STREAMSCORE_CONFIG": str(self.config),
-            "STREAMSCORE_KAFKA_BOOTSTRAP_SERVERS": bootstrap_servers,
-            "STREAMSCORE_KAFKA_SESSION_TIMEOUT": "6s",
-            "STREAMSCORE_KAFKA_HEARTBEAT": "1s",
-            "STREAMSCORE_REDIS_URL": redis_url,
-            "STREAMSCORE_WORKER_IDLE_TICK": "1h",
-        }
-        self.environment.pop("STREAMSCORE_REQUIRE_KAFKA", None)
-        self.settings: Settings = load_settings(self.config, _ours(self.environment))
-        self.workers: list[subprocess.Popen[bytes]] = []
-        self.port = 0
-
-    def start_worker(self) -> subprocess.Popen[bytes]:
-        """Start a worker and wait until it is ready."""
-        self.port = free_port()
-        with (self.folder / f"worker-{len(self.workers)}.log").open("wb") as log:
-            worker = subprocess.Popen(
-                [sys.executable, "-m", "streams.cli.main", "worker"],
-                env={**self.environment, "STREAMSCORE_WORKER_HTTP_PORT": str(self.port)},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-        self.workers.append(worker)
-        end = time.monotonic() + READY_S
-        while self.get("/readyz")[0] != 200:
-            assert worker.poll() is None, self.logs()
-            assert time.monotonic() < end, self.logs()
-            time.sleep(0.1)
-        return worker
-
-    def get(self, path: str) -> tuple[int, str]:
-        """Ask the latest worker's web server; status 0 while it does not answer."""
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, error.read().decode()
-        except OSError:
-            return 0, ""
-
-    def logs(self) -> str:
-        return "\n".join(path.read_text()[-4000:] for path in sorted(self.folder.glob("worker-*.log")))
-
-    def command(self, *words: str, within_s: float = 120) -> subprocess.CompletedProcess[str]:
-        """Run a command of ours to its end."""
-        return subprocess.run(
-            [sys.executable, "-m", "streams.cli.main", *words],
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=within_s,
-            check=False,
-        )
-
-    async def feed(self, items: Any) -> FeedResult:
-        options = {**self.settings.kafka.client_kwargs(), **PRODUCER_OPTIONS}
-        async with AIOKafkaProducer(**options) as producer:
-            return await feed(items, producer, self.settings.topics.events.name)
-
-    def end(self) -> None:
-        for worker in self.workers:
-            if worker.poll() is None:
-                worker.kill()
-            worker.wait()
-
-
-def _ours(environment: dict[str, str]) -> dict[str, str]:
-    return {key: value for key, value in environment.items() if key != "STREAMSCORE_REQUIRE_KAFKA"}
 
 
 @pytest.fixture
@@ -130,19 +32,6 @@ def site(request: pytest.FixtureRequest, tmp_path: Path, broker: Any, valkey_url
     asyncio.run(create_topics(made.settings))
     yield made
     made.end()
-
-
-def shop_events(count: int) -> Iterator[Any]:
-    return itertools.islice(Shop(seed=5, visitors=120).events(), count)
-
-
-async def fed_and_accounted(site: Site, items: Any, meanwhile: Callable[[], None] = lambda: None) -> dict[str, Any]:
-    watch = Watch(site.settings)
-    await watch.start()
-    fed = await site.feed(items)
-    meanwhile()
-    await watch.wait(fed, silent_s=45)
-    return await watch.report(fed)
 
 
 async def test_every_event_is_scored_passed_over_or_refused_whatever_comes(site: Site) -> None:
