@@ -7,7 +7,6 @@ of topics, groups and keys come from `unique`.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import uuid
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from kafka_cluster import KafkaCluster, KafkaUnavailable
+from kafka_cluster import KafkaCluster, kafka_or_skip
 
 from streams.embedded import EmbeddedKafka, EmbeddedValkey
 
@@ -41,26 +40,14 @@ def kafka_broker() -> Iterator[Broker]:
     if given:
         yield Broker("kafka", given)
         return
-    with _kafka(nodes=1) as cluster:
+    with kafka_or_skip() as cluster:
         yield Broker("kafka", cluster.bootstrap_servers)
 
 
 @pytest.fixture
 def kafka_cluster() -> Iterator[KafkaCluster]:
     """Three nodes of this test's own, to be stopped, killed and started again."""
-    with _kafka(nodes=3) as cluster:
-        yield cluster
-
-
-@contextlib.contextmanager
-def _kafka(nodes: int) -> Iterator[KafkaCluster]:
-    with contextlib.ExitStack() as stack:
-        try:
-            cluster = stack.enter_context(KafkaCluster(nodes))
-        except KafkaUnavailable as error:
-            if os.environ.get("STREAMSCORE_REQUIRE_KAFKA") == "1":
-                raise
-            pytest.skip(f"no Apache Kafka: {error}")
+    with kafka_or_skip(nodes=3) as cluster:
         yield cluster
 
 

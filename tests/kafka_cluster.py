@@ -13,9 +13,11 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from streams.embedded import die_with_parent, free_port, kafka_identity
 
@@ -202,6 +204,21 @@ class KafkaCluster:
 
     def _log(self, number: int) -> Path:
         return self._folder / f"log-{number}"
+
+
+@contextlib.contextmanager
+def kafka_or_skip(
+    nodes: int = 1, settings: Mapping[str, Any] | None = None, *, format_arguments: Sequence[str] = ()
+) -> Iterator[KafkaCluster]:
+    """Run a cluster for the length of a block; where none can be had, skip the test, or fail if that is demanded."""
+    with contextlib.ExitStack() as stack:
+        try:
+            cluster = stack.enter_context(KafkaCluster(nodes, settings, format_arguments=format_arguments))
+        except KafkaUnavailable as error:
+            if os.environ.get("STREAMSCORE_REQUIRE_KAFKA") == "1":
+                raise
+            pytest.skip(f"no Apache Kafka: {error}")
+        yield cluster
 
 
 class _PortTaken(KafkaUnavailable):

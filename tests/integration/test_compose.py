@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import sys
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from compose import ROOT, broker_settings, environment_of, read_compose
-from kafka_cluster import KafkaCluster, KafkaUnavailable
+from kafka_cluster import kafka_or_skip
 from polling import eventually
+from processes import start_streamscore, status_of
 
-from streams.embedded import EmbeddedValkey, die_with_parent, free_port
+from streams.embedded import EmbeddedValkey, free_port
 
 COMPOSE = read_compose()
 SERVICES = COMPOSE["services"]
@@ -35,13 +31,8 @@ def kafka() -> Iterator[str]:
     }
     settings = {**broker_settings(environment_of(SERVICES["kafka"])), **ours}
     del settings["log.dirs"]
-    try:
-        with KafkaCluster(1, settings) as cluster:
-            yield cluster.bootstrap_servers
-    except KafkaUnavailable as error:
-        if os.environ.get("STREAMSCORE_REQUIRE_KAFKA") == "1":
-            raise
-        pytest.skip(f"no Apache Kafka: {error}")
+    with kafka_or_skip(settings=settings) as cluster:
+        yield cluster.bootstrap_servers
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +41,7 @@ def valkey() -> Iterator[str]:
 
     class AsInTheFile(EmbeddedValkey):
         def arguments(self) -> list[str]:
-            return [*SERVICES["valkey"]["command"][1:], *super().arguments(), "--appendonly", "no"]
+            return [*SERVICES["valkey"]["command"][1:], *super().arguments()]
 
     with AsInTheFile() as server:
         yield server.url
@@ -68,28 +59,9 @@ def run(kafka: str, valkey: str, tmp_path: Path) -> Callable[..., subprocess.Pop
             "STREAMSCORE_REDIS_URL": valkey,
             **ours,
         }
-        inherited = {key: value for key, value in os.environ.items() if not key.startswith("STREAMSCORE_")}
-        return subprocess.Popen(
-            [str(Path(sys.executable).with_name("streamscore")), *SERVICES[name]["command"]],
-            env={**inherited, **variables},
-            cwd=tmp_path,  # Faust makes a folder where it runs; in the container that is /tmp
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            preexec_fn=die_with_parent,
-        )
+        return start_streamscore(SERVICES[name]["command"], variables, tmp_path)
 
     return start
-
-
-def answer_of(port: str, path: str) -> tuple[int, Any] | None:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=2) as answer:
-            return answer.status, answer.read()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read()
-    except OSError:
-        return None
 
 
 def test_the_topics_are_made_and_a_worker_becomes_ready_and_ends_when_told(
@@ -103,18 +75,12 @@ def test_the_topics_are_made_and_a_worker_becomes_ready_and_ends_when_told(
     port = str(free_port())
     worker = run("worker", STREAMSCORE_WORKER_HTTP_PORT=port, STREAMSCORE_WORKER_HTTP_HOST="127.0.0.1")
     try:
-        eventually(lambda: worker.poll() is not None or is_ready(port), within_s=60)
-        healthy = answer_of(port, "/healthz")
+        eventually(lambda: worker.poll() is not None or status_of(port, "/readyz") == 200, within_s=60)
+        healthy = status_of(port, "/healthz")
     finally:
         worker.send_signal(signal.SIGTERM)
         said, _ = worker.communicate(timeout=30)
 
     assert worker.returncode == 0, said.decode()
-    assert healthy is not None
-    assert healthy[0] == 200
+    assert healthy == 200
     assert all(json.loads(line) for line in said.splitlines())
-
-
-def is_ready(port: str) -> bool:
-    found = answer_of(port, "/readyz")
-    return found is not None and found[0] == 200

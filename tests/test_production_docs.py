@@ -1,0 +1,43 @@
+"""docs/production.md names things that exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from streams.configs import shipped_config
+from streams.settings import load_settings
+from streams.telemetry import Telemetry
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+PRODUCTION = (DOCS / "production.md").read_text()
+
+
+def test_every_metric_to_watch_is_exposed() -> None:
+    named = set(re.findall(r"streamscore_[a-z_]+", PRODUCTION))
+    exposed = Telemetry().exposition().decode()
+    families = {line.split()[2] for line in exposed.splitlines() if line.startswith("# TYPE")}
+
+    assert named
+    assert named - families == set()
+
+
+def test_every_variable_is_a_setting_that_can_be_given() -> None:
+    lines = re.findall(r"^(STREAMSCORE_\w+)=(\S+)", PRODUCTION, re.MULTILINE)
+    of_files = {name for name, _ in lines if name.endswith("FILE")}
+    given = {name: value for name, value in lines if name not in of_files}
+
+    settings = load_settings(shipped_config("shop"), given)
+
+    assert settings.kafka.security_protocol == "SASL_SSL"
+    assert settings.redis.url.startswith("rediss://")
+
+
+def test_the_permissions_are_of_the_topics_and_the_group_of_the_configuration() -> None:
+    settings = load_settings(shipped_config("shop"), {})
+
+    assert set(re.findall(r"^\| topic `([\w.]+)`", PRODUCTION, re.MULTILINE)) == {
+        topic.name for topic in settings.topics.all()
+    }
+    assert re.findall(r"^\| group `(\w+)`", PRODUCTION, re.MULTILINE) == [settings.app]
+    assert f"~{settings.app}:*" in PRODUCTION
