@@ -93,13 +93,13 @@ class Timers:
         self._due_of[user_id] = due_ms
         heapq.heappush(self._heap, (due_ms, user_id))
 
-    def pop_due(self, now_ms: int) -> Iterator[str]:
-        """Yield the users whose timer is due, earliest first; the caller sets each one's next."""
+    def pop_due(self, now_ms: int) -> Iterator[tuple[int, str]]:
+        """Yield (time, user) of the timers that are due, earliest first; the caller sets each user's next."""
         heap, due_of = self._heap, self._due_of
         while heap and heap[0][0] <= now_ms:
             due_ms, user_id = heapq.heappop(heap)
             if due_of.get(user_id) == due_ms:  # otherwise the timer was moved, and stands elsewhere in the heap
-                yield user_id
+                yield due_ms, user_id
 
     def due_until(self, now_ms: int) -> list[str]:
         """Return the users whose timer is due at `now_ms`, without touching the timers."""

@@ -189,7 +189,7 @@ class ScoringCore:
     def _advance(self, now_ms: int, out: _Output) -> None:
         """Move stream time on and close every window that ended before it, earliest first."""
         self.stream_time_ms = now_ms
-        for user_id in self._timers.pop_due(now_ms):
+        for due_ms, user_id in self._timers.pop_due(now_ms):
             user = out.users.get(user_id)
             if user is None:  # its key has outlived its time to live in the store
                 self._timers.set(user_id, None)
@@ -197,7 +197,7 @@ class ScoringCore:
                 continue
             still_open = []
             for one in user.open:
-                if self._due_ms(one) > now_ms:
+                if self._due_ms(one) > due_ms:
                     still_open.append(one)
                 else:
                     self._close(one, out)

@@ -74,7 +74,7 @@ def test_a_timer_is_moved_forward_only_by_an_earlier_one() -> None:
     timers.earlier("u2", 50)
 
     assert timers.due_until(100) == ["u2", "u1"]
-    assert list(timers.pop_due(99)) == ["u2"]
+    assert list(timers.pop_due(99)) == [(50, "u2")]
 
 
 def test_changed_timers_are_told_once() -> None:
@@ -100,8 +100,8 @@ def test_timers_equal_a_plain_dictionary(moves: list[tuple[str, int | None]], no
 
     assert sorted(set(timers.due_until(now_ms))) == sorted(user_id for _, user_id in expected)
     popped = []
-    for user_id in timers.pop_due(now_ms):
-        popped.append(user_id)
+    for due_ms, user_id in timers.pop_due(now_ms):
+        popped.append((due_ms, user_id))
         timers.set(user_id, None)
-    assert popped == [user_id for _, user_id in expected]
+    assert popped == expected
     assert len(timers) == len(oracle) - len(expected)
