@@ -107,6 +107,9 @@ class Housekeeping:
             worker.fail(worker.app.crash_reason or RuntimeError("Faust has stopped"))
         for tp, lag in worker.transport.lag().items():
             worker.telemetry.lag.labels(tp.topic, str(tp.partition)).set(lag)
+        topics = worker.settings.topics
+        worker.telemetry.assigned.labels(topics.events.name).set(len(worker.sessions))
+        worker.telemetry.assigned.labels(topics.examples.name).set(len(worker.learners))
         for objective, replica in worker.replicas.items():
             worker.telemetry.version.labels(objective).set(replica.version)
             worker.telemetry.behind.labels(objective).set(worker.freshness.behind(objective))

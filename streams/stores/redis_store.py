@@ -17,6 +17,7 @@ from __future__ import annotations
 import ssl
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from hashlib import blake2b
 from typing import Any, TypeVar
 
 from redis import exceptions as redis_errors
@@ -195,7 +196,8 @@ class RedisStateStore:
 
     async def save_blob(self, name: str, blob: bytes, *, expected_token: str | None) -> str:
         version = str(int(expected_token or 0) + 1)
-        arguments = [expected_token or "", blob, version, f"{self._writer}:{version}", self._ttl_ms]
+        content = blake2b(blob, digest_size=8).hexdigest()  # a repeat is the same bytes from the same writer
+        arguments = [expected_token or "", blob, version, f"{self._writer}:{content}", self._ttl_ms]
         keys = [f"{self._prefix}:blob:{name}"]
         written, found = await self._io(lambda: self._blob_script(keys=keys, args=arguments))
         if not written:

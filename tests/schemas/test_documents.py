@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import orjson
+import pytest
+from builders import T0, a_click, a_page_view, a_purchase, a_scroll, an_add_to_cart, an_impression
+from jsonschema import Draft202012Validator
+
+from schemas.codec import BadRecord, decode_event, encode_json
+from schemas.documents import ASYNCAPI, DEAD, FOLDER, MESSAGES, asyncapi, documents, json_schema
+from schemas.events import EVENT_TYPES, EventBase, Tick
+from schemas.examples import Example
+from schemas.metrics import Accounting, Progress
+from schemas.models import ModelManifest
+from schemas.scores import Score
+
+REQUIRED: dict[str, Any] = {
+    "item_id": "i1",
+    "depth": 0.5,
+    "bid_id": "b1",
+    "win_price": 1.5,
+    "granted": True,
+    "name": "video_play",
+}
+
+
+def one_of_each() -> list[EventBase]:
+    made = []
+    for kind in EventBase.__subclasses__():
+        needed = {field.name for field in msgspec.structs.fields(kind) if field.required}
+        fields = {name: value for name, value in REQUIRED.items() if name in needed}
+        made.append(kind(event_id="e1", user_id="u1", ts=T0, **fields))
+    return made
+
+
+def test_the_written_documents_say_what_the_types_say() -> None:
+    written = {path.name: path.read_bytes() for path in FOLDER.glob("*.json")}
+
+    assert written == documents(), "run `make schemas`"
+
+
+@pytest.mark.parametrize("name", sorted(MESSAGES))
+def test_schemas_are_schemas(name: str) -> None:
+    Draft202012Validator.check_schema(json_schema(name))
+
+
+def test_every_event_type_is_accepted_by_schema_and_codec_alike() -> None:
+    validator = Draft202012Validator(json_schema("events"))
+
+    events = [*one_of_each(), Tick(ts=T0)]
+
+    assert {event.type for event in events} == {*EVENT_TYPES, "tick"}
+    for event in events:
+        encoded = encode_json(event)
+        validator.validate(orjson.loads(encoded))
+        assert decode_event(encoded, record_ts_ms=T0) == event
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"type": "page_view", "event_id": "e", "user_id": "u"},
+        {"type": "page_view", "event_id": "", "user_id": "u", "ts": T0},
+        {"type": "page_view", "event_id": "e", "user_id": "u" * 129, "ts": T0},
+        {"type": "click", "event_id": "e", "user_id": "u", "ts": T0},
+        {"type": "scroll", "event_id": "e", "user_id": "u", "ts": T0, "depth": 1.5},
+        {"type": "page_view", "event_id": "e", "user_id": "u", "ts": T0, "price": -1},
+        {"type": "page_view", "event_id": "e", "user_id": "u", "ts": T0, "schema_version": 99},
+        {"type": "page_view", "event_id": "e", "user_id": "u", "ts": T0, "properties": {"a": [1]}},
+        {"type": "no_such_type", "event_id": "e", "user_id": "u", "ts": T0},
+    ],
+)
+def test_what_the_codec_refuses_the_schema_refuses(wrong: dict[str, Any]) -> None:
+    assert not Draft202012Validator(json_schema("events")).is_valid(wrong)
+    with pytest.raises(BadRecord):
+        decode_event(orjson.dumps(wrong), record_ts_ms=T0)
+
+
+def test_unknown_fields_are_no_fault() -> None:
+    grown = {"type": "page_view", "event_id": "e", "user_id": "u", "ts": T0, "new_field": {"deep": [1]}}
+
+    assert Draft202012Validator(json_schema("events")).is_valid(grown)
+    assert decode_event(orjson.dumps(grown), record_ts_ms=T0).ts == T0
+
+
+def test_what_the_worker_writes_fits_its_schemas() -> None:
+    score = Score(
+        score_id="events-0-1:click", event_id="e", user_id="u", ts=T0, objective="click", score=0.5, model="ftrl",
+        model_version=3, reasons=[("a", 0.5)], topic="events", partition=0, offset=1, source_ts=T0, flags=["cold"],
+    )  # fmt: skip
+    example = Example(
+        objective="click", score_id="events-0-1:click", ts=T0, label=True, features={"a": 1.0}, score=0.5,
+        model_version=3, topic="events", partition=0, offset=2, seq=0, released_ts=T0,
+    )  # fmt: skip
+    accounting = Accounting(
+        topic="events", partition=0, first_offset=0, next_offset=3, events=3, scored=1, dead=1,
+        ignored={"tick": 1}, scores=1, examples=0, stream_time_ms=T0,
+    )  # fmt: skip
+    progress = Progress(
+        objective="click", version=3, n=1, positives=0, learned=1, refused=0, log_loss=0.5,
+        base_log_loss=0.6, auc=None, mean_score=0.5,
+    )  # fmt: skip
+    manifest = ModelManifest(
+        **{  # type: ignore[arg-type]
+            field.name: {"objective": "click", "lineage": "l", "model": "ftrl", "version": 3}.get(field.name, 0)
+            for field in msgspec.structs.fields(ModelManifest)
+            if field.required
+        }
+    )
+    for name, message in [
+        ("scores", score), ("examples", example), ("metrics", accounting), ("metrics", progress), ("models", manifest),
+    ]:  # fmt: skip
+        Draft202012Validator(json_schema(name)).validate(orjson.loads(encode_json(message)))
+
+
+def test_the_asyncapi_document_names_every_topic_and_its_references_lead_somewhere() -> None:
+    document = asyncapi()
+
+    assert document["asyncapi"] == "3.0.0"
+    assert {channel["address"] for channel in document["channels"].values()} == {*MESSAGES, DEAD}
+    references = list(_references(document))
+    assert len(references) > 15
+    for reference in references:
+        file, _, pointer = reference.partition("#")
+        if file:
+            assert (FOLDER / file).exists()
+            continue
+        found: Any = document
+        for part in pointer.strip("/").split("/"):
+            found = found[part]
+    assert {operation["action"] for operation in document["operations"].values()} == {"send", "receive"}
+    assert (FOLDER / ASYNCAPI).exists()
+
+
+def _references(node: Any) -> Any:
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if key == "$ref":
+                yield value
+            else:
+                yield from _references(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _references(value)
+
+
+def test_builders_make_what_schemas_accept() -> None:
+    validator = Draft202012Validator(json_schema("events"))
+
+    for event in (a_page_view(), an_impression(), a_click(), an_add_to_cart(), a_purchase(), a_scroll()):
+        validator.validate(orjson.loads(encode_json(event)))
