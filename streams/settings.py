@@ -328,6 +328,10 @@ class _Reader:
                     )
                 )
         values |= dict(self.overrides(name, kind))
+        texts = {field.name for field in msgspec.structs.fields(kind) if field.type is str}
+        for key in texts & set(values):
+            if isinstance(values[key], int | float):  # `5` where `5s` was meant: let the duration's own error say so
+                values[key] = str(values[key])
         try:
             return msgspec.convert(values, kind, strict=False)
         except msgspec.ValidationError as error:

@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from streams.configs import shipped_config, shipped_configs
+from streams.settings import InvalidSettings, load_settings, parse_settings
+
+FINE = """\
+app: site
+features:
+  item: {field: item_id}
+  binned: {count: click, bins: [1, 2]}
+  clicks: {count: click}
+objectives:
+  click:
+    trigger: impression
+    outcome: click
+    match: item
+    window: 30m
+"""
+
+
+def problems(text: str, **environment: str) -> list[str]:
+    with pytest.raises(InvalidSettings) as caught:
+        parse_settings(text, environment)
+    return caught.value.problems
+
+
+def test_shipped_configurations_are_fine() -> None:
+    assert shipped_configs() == ["globo", "shop"]
+    for name in shipped_configs():
+        assert load_settings(shipped_config(name), {}).objectives
+
+
+def test_a_fine_configuration_has_good_defaults() -> None:
+    settings = parse_settings(FINE, {})
+
+    assert (settings.app, settings.topics.events.name, settings.topics.dead.name) == ("site", "events", "events.dead")
+    assert settings.learning.publish_examples == 1000
+    assert settings.objectives[0].window_ms == 30 * 60_000
+
+
+@pytest.mark.parametrize(
+    ("change", "line", "says"),
+    [
+        (("window: 30m", "window: soon"), 11, "Expected a duration"),
+        (("window: 30m", "window: 30m\n    windw: 3"), 12, "Unknown key"),
+        (("trigger: impression", "trigger: impresion"), 8, "Unknown event type 'impresion'"),
+        (("match: item", "match: basket"), 10, "Expected one of item, session, user"),
+        (("    outcome: click\n", ""), 7, "`outcome` is missing"),
+        (("window: 30m", "window: 30m\n    when: {binned: {min: 1}}"), 12, "keeps no value to compare"),
+        (("window: 30m", "window: 30m\n    when: {nothing: {min: 1}}"), 12, "not declared"),
+        (("window: 30m", "window: 30m\n    when: {item: {min: 1}}"), 12, "is a category"),
+        (("window: 30m", "window: 30m\n    without: [itm]"), 12, "No feature is called 'itm'"),
+        (("window: 30m", "window: 30m\n    prior: 1.5"), 12, "Expected a probability"),
+        (("window: 30m", "window: 30m\n    model: {name: ftrl, alhpa: 1}"), 12, "alhpa"),
+        (("window: 30m", "window: 30m\n    model: {name: river.tree.NoTree}"), 12, "NoTree"),
+        (("window: 30m", "window: 30m\n    model: {name: naive_bayes}"), 12, "STREAMSCORE_MODEL_KEY"),
+        (("item: {field: item_id}", "item: {field: itemid}"), 3, "features.item"),
+        (("app: site", "app: site\nkafka: {bootstrap: x}"), 2, "Unknown key"),
+        (("app: site", "app: site\nworker: {chunk_records: 0}"), 2, "chunk_records"),
+        (("app: site", "app: site\nworker: {stall_timeout: 5}"), 2, "Expected a duration"),
+        (("app: site", "app: site\nkafka: {sasl_password: abc}"), 2, "STREAMSCORE_KAFKA_SASL_PASSWORD"),
+        (("app: site", "app: site\nredis: {url: 'redis://:secret@host/0'}"), 2, "STREAMSCORE_REDIS_PASSWORD"),
+        (("app: site", "app: site\nkafka: {security_protocol: SASL_SSL}"), 2, "STREAMSCORE_KAFKA_SASL_USERNAME"),
+        (("app: site", "app: site\ntopics: {scores: events}"), 2, "a name of its own"),
+        (("app: site", "app: site\napp: twice"), 2, "stands here twice"),
+        (("app: site", "ap: site"), 1, "Unknown key"),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_line(change: tuple[str, str], line: int, says: str) -> None:
+    [problem] = problems(FINE.replace(*change, 1))
+
+    assert problem.startswith((f"scoring.yaml:{line}: ", "scoring.yaml: app"))
+    assert says in problem
+
+
+def test_all_problems_are_told_at_once() -> None:
+    wrong = FINE.replace("window: 30m", "window: soon").replace("app: site", "app: site\nworker: {http_port: -1}")
+
+    assert len(problems(wrong + "  second:\n    trigger: nothing\n")) == 3
+
+
+@pytest.mark.parametrize("text", ["", "- a list", "a: [", "\tx: 1", "just words"])
+def test_what_is_no_configuration_at_all_is_told_so(text: str) -> None:
+    [problem] = problems(text)
+
+    assert problem.startswith("scoring.yaml: ")
+
+
+def test_a_missing_file_is_told_so(tmp_path: Path) -> None:
+    with pytest.raises(InvalidSettings, match="cannot be read"):
+        load_settings(tmp_path / "none.yaml", {})
+
+
+def test_the_environment_overrides_the_file_and_a_misspelt_variable_stops_the_start() -> None:
+    settings = parse_settings(
+        FINE, {"STREAMSCORE_KAFKA_BOOTSTRAP_SERVERS": "k:1,k:2", "STREAMSCORE_WORKER_CHUNK_RECORDS": "7", "HOME": "/"}
+    )
+
+    assert settings.kafka.client_kwargs()["bootstrap_servers"] == "k:1,k:2"
+    assert settings.worker.chunk_records == 7
+    [problem] = problems(FINE, STREAMSCORE_KAFKA_BOOTSTRAP_SERVER="k:1")
+    assert "STREAMSCORE_KAFKA_BOOTSTRAP_SERVER is not known" in problem
+
+
+def test_secrets_come_from_the_environment_and_are_masked_when_shown() -> None:
+    settings = parse_settings(
+        FINE,
+        {
+            "STREAMSCORE_KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT",
+            "STREAMSCORE_KAFKA_SASL_USERNAME": "worker",
+            "STREAMSCORE_KAFKA_SASL_PASSWORD": "kafka-secret",
+            "STREAMSCORE_REDIS_PASSWORD": "redis-secret",
+            "STREAMSCORE_MODEL_KEY": "model-secret",
+        },
+    )
+
+    assert settings.kafka.client_kwargs()["sasl_plain_password"] == "kafka-secret"
+    assert settings.model_key == b"model-secret"
+    shown = str(settings.masked())
+    assert "secret" not in shown
+    assert "********" in shown
+
+
+def test_a_topic_is_a_name_or_a_mapping() -> None:
+    settings = parse_settings(FINE + "topics:\n  events: clicks\n  scores: {partitions: 12}\n", {})
+
+    assert (settings.topics.events.name, settings.topics.events.partitions) == ("clicks", 4)
+    assert (settings.topics.scores.name, settings.topics.scores.partitions) == ("scores", 12)
+
+
+def test_another_model_or_other_features_are_another_lineage() -> None:
+    one = parse_settings(FINE, {})
+    same = parse_settings(FINE.replace("window: 30m", "window: 40m"), {})
+    other = parse_settings(FINE + "    model: {name: ftrl, alpha: 0.2}\n", {})
+
+    assert one.lineage(one.objectives[0]) == same.lineage(same.objectives[0])
+    assert one.lineage(one.objectives[0]) != other.lineage(other.objectives[0])
