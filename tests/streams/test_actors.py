@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from streams.actors import Actor
+from streams.retry import retrying
+from streams.stores import Fenced, Unavailable
+
+
+class FakeChunk:
+    partition = 0
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.acknowledged = False
+
+    def acknowledge(self) -> bool:
+        self.acknowledged = True
+        return True
+
+
+class Outcome:
+    """What an actor told its worker."""
+
+    def __init__(self) -> None:
+        self.fenced = 0
+        self.failures: list[BaseException] = []
+
+    def actor(self, work: object) -> Actor[FakeChunk]:
+        return Actor("events-0", work, on_fenced=self.on_fenced, on_failure=self.failures.append)  # type: ignore[arg-type]
+
+    def on_fenced(self) -> None:
+        self.fenced += 1
+
+
+async def settled() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def test_chunks_are_worked_through_in_order_and_acknowledged_after_their_work() -> None:
+    seen: list[tuple[int, bool]] = []
+
+    async def work(chunk: FakeChunk) -> None:
+        await asyncio.sleep(0)
+        seen.append((chunk.number, chunk.acknowledged))
+
+    actor = Outcome().actor(work)
+    chunks = [FakeChunk(number) for number in range(4)]
+    for chunk in chunks:
+        actor.put(chunk)
+    await asyncio.sleep(0.02)
+    await actor.stop()
+
+    assert seen == [(0, False), (1, False), (2, False), (3, False)]
+    assert all(chunk.acknowledged for chunk in chunks)
+
+
+async def test_a_fault_of_our_own_acknowledges_nothing_and_ends_the_worker() -> None:
+    async def work(chunk: FakeChunk) -> None:
+        raise ValueError("a bug")
+
+    outcome = Outcome()
+    actor = outcome.actor(work)
+    chunks = [FakeChunk(0), FakeChunk(1)]
+    for chunk in chunks:
+        actor.put(chunk)
+    await settled()
+
+    assert [str(one) for one in outcome.failures] == ["a bug"]
+    assert not any(chunk.acknowledged for chunk in chunks)
+    await actor.stop()
+
+
+async def test_a_fenced_partition_is_given_up_and_not_acknowledged() -> None:
+    async def work(chunk: FakeChunk) -> None:
+        raise Fenced("events-0", expected=1, found=2)
+
+    outcome = Outcome()
+    actor = outcome.actor(work)
+    chunk = FakeChunk(0)
+    actor.put(chunk)
+    await settled()
+
+    assert (outcome.fenced, outcome.failures, chunk.acknowledged) == (1, [], False)
+    await actor.stop()
+
+
+async def test_stopping_lets_the_chunk_at_hand_end_and_drops_the_rest() -> None:
+    release = asyncio.Event()
+
+    async def work(chunk: FakeChunk) -> None:
+        await release.wait()
+
+    actor = Outcome().actor(work)
+    chunks = [FakeChunk(0), FakeChunk(1)]
+    for chunk in chunks:
+        actor.put(chunk)
+    await settled()
+    stopping = asyncio.create_task(actor.stop())
+    await settled()
+    still_working = not stopping.done()
+    release.set()
+    await asyncio.wait_for(stopping, 1)
+
+    assert still_working
+    assert [chunk.acknowledged for chunk in chunks] == [True, False]
+
+
+async def test_an_idle_actor_stops_at_once() -> None:
+    async def work(chunk: FakeChunk) -> None: ...
+
+    await asyncio.wait_for(Outcome().actor(work).stop(), 1)
+
+
+async def test_only_what_is_away_is_tried_again_and_each_outage_is_told_once() -> None:
+    tries, outages = 0, 0
+
+    async def step() -> str:
+        nonlocal tries
+        tries += 1
+        if tries < 3:
+            raise Unavailable("away")
+        return "done"
+
+    def on_outage() -> None:
+        nonlocal outages
+        outages += 1
+
+    assert await retrying(step, name="step", on_outage=on_outage) == "done"
+    assert (tries, outages) == (3, 1)
+
+
+async def test_another_error_is_not_tried_again() -> None:
+    tries = 0
+
+    async def step() -> None:
+        nonlocal tries
+        tries += 1
+        raise KeyError("a bug")
+
+    with pytest.raises(KeyError):
+        await retrying(step, name="step")
+    assert tries == 1
+
+
+async def test_waiting_for_what_is_away_can_be_cancelled() -> None:
+    async def step() -> None:
+        raise Unavailable("away")
+
+    waiting = asyncio.create_task(retrying(step, name="step"))
+    await settled()
+    waiting.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await waiting

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sklearn.metrics import log_loss, roc_auc_score
+
+from schemas.examples import Example
+from schemas.metrics import Accounting
+from schemas.scores import Score
+from streams.reconcile import Reconciliation
+
+
+def a_score(offset: int, score: float = 0.5, *, partition: int = 0) -> Score:
+    return Score(
+        score_id=f"events-{partition}-{offset}:click",
+        event_id=f"e{offset}",
+        user_id="u1",
+        ts=0,
+        objective="click",
+        score=score,
+        model="ftrl",
+        model_version=1,
+        reasons=[],
+        topic="events",
+        partition=partition,
+        offset=offset,
+        source_ts=1000,
+    )
+
+
+def an_example(offset: int, label: bool, *, use: Any = "both", seq: int = 0) -> Example:
+    return Example(
+        objective="click",
+        score_id=f"events-0-{offset}:click",
+        ts=0,
+        label=label,
+        features={},
+        score=0.9,
+        model_version=1,
+        topic="events",
+        partition=0,
+        offset=9,
+        seq=seq,
+        released_ts=0,
+        use=use,
+    )
+
+
+def a_chunk(first: int, behind: int, *, scored: int = 0, dead: int = 0, **ignored: int) -> Accounting:
+    return Accounting(
+        topic="events",
+        partition=0,
+        first_offset=first,
+        next_offset=behind,
+        events=behind - first,
+        scored=scored,
+        dead=dead,
+        ignored=ignored,
+        scores=scored,
+        examples=0,
+        stream_time_ms=0,
+    )
+
+
+def test_every_event_is_found_where_it_went() -> None:
+    found = Reconciliation("events", {0: (5, 10)})
+    found.accounting.add(a_chunk(5, 10, scored=2, dead=1, tick=2))
+    found.add_score(a_score(5), 1010)
+    found.add_score(a_score(6), 1030)
+    found.add_dead(0, 7, "not_json")
+
+    report = found.report(events=5, seconds=2.0)
+
+    assert (report["scored"], report["ignored"], report["dead"], report["unaccounted"]) == (2, 2, 1, 0)
+    assert report["events_per_s"] == 2.5
+    assert report["latency_ms"]["p50"] == 20.0
+    assert found.accounting.covered == found.accounting.total == 5
+
+
+@pytest.mark.parametrize("lost", ["score", "dead letter", "accounting"])
+def test_what_is_lost_shows(lost: str) -> None:
+    found = Reconciliation("events", {0: (0, 3)})
+    if lost != "accounting":
+        found.accounting.add(a_chunk(0, 3, scored=1, dead=1, tick=1))
+    if lost != "score":
+        found.add_score(a_score(0), 1000)
+    if lost != "dead letter":
+        found.add_dead(0, 1, "not_json")
+
+    assert found.report(events=3, seconds=1.0)["unaccounted"] == 1
+
+
+def test_what_a_crash_has_repeated_counts_once() -> None:
+    found = Reconciliation("events", {0: (0, 6)})
+    found.accounting.add(a_chunk(0, 2, scored=2))
+    found.accounting.add(a_chunk(2, 4, scored=2))  # published, and its state never stored
+    found.accounting.add(a_chunk(2, 6, scored=4))
+    for offset in (0, 1, 2, 3, 2, 3, 4, 5):
+        found.add_score(a_score(offset), 1000)
+
+    report = found.report(events=6, seconds=1.0)
+
+    assert (report["scored"], report["duplicate_scores"], report["unaccounted"]) == (6, 2, 0)
+    assert found.accounting.sums()[0]["scored"] == 6
+
+
+def test_others_events_are_left_out() -> None:
+    found = Reconciliation("events", {0: (5, 10)})
+    found.add_score(a_score(4), 1000)
+    found.add_score(a_score(10), 1000)
+    found.add_score(a_score(6, partition=1), 1000)
+    found.accounting.add(a_chunk(0, 5, scored=5))
+
+    assert found.scores_found == 0
+    assert found.accounting.covered == 0
+
+
+def test_quality_is_that_of_the_published_scores() -> None:
+    found = Reconciliation("events", {0: (0, 10)})
+    scores, labels = [0.1, 0.4, 0.35, 0.8, 0.8], [False, False, True, True, False]
+    for offset, score in enumerate(scores):
+        found.add_score(a_score(offset, score), 1000)
+    for offset, label in enumerate(labels):
+        found.add_example(an_example(offset, label, seq=offset))
+    found.add_example(an_example(0, True, seq=0))  # repeated by a crash
+    found.add_example(an_example(1, False, use="learn", seq=7))  # a fake negative is not judged
+    found.add_example(an_example(8, True, seq=8))  # of a score that was never found
+
+    quality = found.report(events=5, seconds=1.0)["objectives"]["click"]
+
+    assert (quality["n"], quality["positives"]) == (5, 2)
+    assert quality["auc"] == pytest.approx(roc_auc_score(labels, scores))
+    assert quality["log_loss"] == pytest.approx(log_loss(labels, scores))
+    assert found.unknown_scores == 1
