@@ -10,6 +10,7 @@ from typing import NamedTuple
 REASON_HEADER = "streamscore-reason"
 DETAIL_HEADER = "streamscore-detail"
 SOURCE_HEADER = "streamscore-source"  # locator: topic[partition]@offset
+OMITTED_HEADER = "streamscore-omitted-bytes"  # the topic did not take the value; it still stands at the source
 TIME_HEADER = "streamscore-source-ts"  # Kafka timestamp of the source record, epoch ms
 
 # Why a record is refused; the words are stable, dashboards and `dead redrive` select by them.

@@ -27,6 +27,8 @@ def topic_configs(topic: TopicSettings, settings: Settings) -> dict[str, str]:
         configs["cleanup.policy"] = "compact"
         # Scorers that start read the whole topic; a small segment lets compaction keep it short.
         configs["segment.bytes"] = str(64 * 1024 * 1024)
+    if topic.name == settings.topics.dead.name:
+        configs["max.message.bytes"] = str(32 * 1024 * 1024)  # whatever an events topic may have taken
     if topic.retention is not None:
         configs["retention.ms"] = str(parse_duration_ms(topic.retention))
     return configs

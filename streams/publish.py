@@ -9,17 +9,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from aiokafka.errors import MessageSizeTooLargeError
+
 from online_models.learning import Publication
 from online_models.records import DecodedBatch
 from online_models.scoring import StepResult
 from schemas.codec import encode_json
+from schemas.dead_letters import OMITTED_HEADER
 from schemas.metrics import Progress
 from streams.freshness import Freshness
 from streams.output import KafkaOutput, OutRecord, partition_for_key
 from streams.settings import Topics
 from streams.stores import PartitionId
 
+# Well below the megabyte that every broker takes.
+_KEPT_BYTES = 500_000
+
 Batches = dict[tuple[str, int], list[OutRecord]]
+
+
+def _without_value(record: OutRecord) -> OutRecord:
+    """Keep what says where a dead letter came from; the record itself still stands there."""
+    if len(record.value or b"") < _KEPT_BYTES:
+        return record
+    return OutRecord(record.key, b"", [*record.headers, (OMITTED_HEADER, str(len(record.value or b"")).encode())])
 
 
 class Publisher:
@@ -41,7 +54,15 @@ class Publisher:
 
     async def publish(self, batch: DecodedBatch, result: StepResult, *, partition: PartitionId) -> None:
         """Publish what a batch of `partition` led to, and wait until the broker has all of it."""
-        ends = await self._output.publish(self._batches(batch, result, partition.partition))
+        batches = self._batches(batch, result, partition.partition)
+        try:
+            ends = await self._output.publish(batches)
+        except MessageSizeTooLargeError:  # the dead letters' topic takes less than that of the events
+            where = self._at(self._topics.dead.name, partition.partition)
+            if where not in batches:
+                raise
+            batches[where] = [_without_value(record) for record in batches[where]]
+            ends = await self._output.publish(batches)
         for objective in {example.objective for example in result.examples}:
             self._freshness.examples_published(objective, ends[self._examples_of(objective)])
 

@@ -78,7 +78,7 @@ def test_a_worker_that_is_stuck_with_records_waiting_ends_with_an_error(make_sit
         os.kill(valkey.pid, signal.SIGSTOP)
         asyncio.run(site.feed(shop_events(2000)))
 
-        status = worker.wait(40)
+        status = worker.wait(90)
     finally:
         os.kill(valkey.pid, signal.SIGCONT)
         valkey.stop()

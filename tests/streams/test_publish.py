@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+from aiokafka.errors import MessageSizeTooLargeError
+from builders import EventLog, an_impression
+from core_bench import Bench
+
+from online_models.records import decode_batch
+from schemas.dead_letters import OMITTED_HEADER, REASON_HEADER
+from streams.freshness import Freshness
+from streams.output import OutRecord
+from streams.publish import Publisher
+from streams.settings import Topics
+from streams.stores import PartitionId
+
+PARTITIONS = {"events": 4, "scores": 4, "examples": 1, "models": 1, "metrics": 1, "events.dead": 1}
+
+
+class FakeOutput:
+    """Keeps what is published; refuses values above a size."""
+
+    def __init__(self, limit: int = 10**9) -> None:
+        self.limit = limit
+        self.published: list[dict[tuple[str, int], Sequence[OutRecord]]] = []
+
+    async def publish(self, batches: Mapping[tuple[str, int], Sequence[OutRecord]]) -> dict[tuple[str, int], int]:
+        if any(len(one.value or b"") > self.limit for records in batches.values() for one in records):
+            raise MessageSizeTooLargeError("too large")
+        self.published.append(dict(batches))
+        return {where: len(records) for where, records in batches.items()}
+
+
+async def published(output: FakeOutput, log: EventLog) -> dict[tuple[str, int], Sequence[OutRecord]]:
+    bench = Bench()
+    batch = decode_batch(log.records, topic="events", partition=2)
+    result = bench.core.step(batch, bench.users)
+    freshness = Freshness(bench.replicas, most_behind=10, patience_s=1)
+    publisher: Any = Publisher(output, Topics(), PARTITIONS, freshness)  # type: ignore[arg-type]
+    await publisher.publish(batch, result, partition=PartitionId("events", 2))
+    return output.published[-1]
+
+
+async def test_everything_a_batch_leads_to_goes_to_its_topic_and_to_the_events_partition() -> None:
+    log = EventLog().add(an_impression("i1")).add_raw(b"no json", key=b"k").tick(3_600_000)
+
+    found = await published(FakeOutput(), log)
+
+    assert set(found) == {("scores", 2), ("examples", 0), ("events.dead", 0), ("metrics", 0)}
+    assert [one.key for one in found["scores", 2]] == [b"u1"]
+    assert [one.key for one in found["examples", 0]] == [b"click"]
+    assert [(one.key, one.value) for one in found["events.dead", 0]] == [(b"k", b"no json")]
+
+
+async def test_a_dead_letter_that_its_topic_does_not_take_is_kept_without_its_value() -> None:
+    log = EventLog().add_raw(b"x" * 2_000_000, key=b"k").add_raw(b"short")
+
+    found = await published(FakeOutput(limit=1_000_000), log)
+
+    large, short = found["events.dead", 0]
+    assert (large.key, large.value, short.value) == (b"k", b"", b"short")
+    assert dict(large.headers)[OMITTED_HEADER] == b"2000000"
+    assert dict(large.headers)[REASON_HEADER] == b"too_large"
+
+
+async def test_what_is_too_large_elsewhere_is_our_own_fault() -> None:
+    with pytest.raises(MessageSizeTooLargeError):
+        await published(FakeOutput(limit=10), EventLog().add(an_impression("i1")))
