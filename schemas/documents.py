@@ -7,12 +7,14 @@ against them. ``python -m schemas.documents`` writes them anew.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import orjson
+from msgspec import Struct
 
 from schemas import dead_letters as why
+from schemas import samples
 from schemas.events import SCHEMA_VERSION, Event
 from schemas.examples import Example
 from schemas.metrics import Metric
@@ -23,22 +25,46 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 FOLDER = Path(__file__).parent / "json"
 ASYNCAPI = "asyncapi.json"
 
-# File name -> (type, what the messages are, key of the records).
-MESSAGES: dict[str, tuple[Any, str, str]] = {
-    "events": (Event, "The clickstream: what visitors do. Producers write it.", "user_id"),
-    "scores": (Score, "A prediction for each trigger and objective.", "user_id"),
-    "examples": (Example, "Labelled triggers, on their way to the learner.", "objective"),
-    "models": (ModelRecord, "Changed weights and manifests; compacted.", "objective/kind/…"),
-    "metrics": (Metric, "Where events went, and how good the scores were.", "topic-partition, or objective"),
+# AsyncAPI 3.0 takes payloads to be of its own dialect (draft 07) unless their format is named.
+PAYLOAD_FORMAT = "application/schema+json;version=draft-2020-12"
+KAFKA_BINDING = "0.5.0"
+
+
+class Topic(NamedTuple):
+    """What the documents say of a topic that carries JSON."""
+
+    kind: Any
+    about: str
+    key: str
+    samples: tuple[Struct, ...]
+
+
+MESSAGES: dict[str, Topic] = {
+    "events": Topic(
+        Event,
+        "The clickstream: what visitors do. Producers write it; the worker adds ticks.",
+        "user_id; a tick has none",
+        samples.EVENTS,
+    ),
+    "scores": Topic(Score, "A prediction for each trigger and objective.", "user_id", samples.SCORES),
+    "examples": Topic(Example, "Labelled triggers, on their way to the learner.", "objective", samples.EXAMPLES),
+    "models": Topic(ModelRecord, "Changed weights and manifests; compacted.", "objective/kind/…", samples.MODELS),
+    "metrics": Topic(
+        Metric, "Where events went, and how good the scores were.", "topic-partition, or objective", samples.METRICS
+    ),
 }
 DEAD = "events.dead"
+# What a worker does, which is the application that the document describes.
+RECEIVES = ("events", "examples", "models")
+SENDS = ("events", "scores", "examples", "models", "metrics", DEAD)
 
 
 def json_schema(name: str) -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of a topic's messages."""
-    kind, about, _ = MESSAGES[name]
-    schema = msgspec.json.schema(kind)
-    return {"$schema": DIALECT, "title": name, "description": about, **schema}
+    topic = MESSAGES[name]
+    schema = msgspec.json.schema(topic.kind)
+    examples = [_plain(sample) for sample in topic.samples]
+    return {"$schema": DIALECT, "title": name, "description": topic.about, **schema, "examples": examples}
 
 
 def asyncapi() -> dict[str, Any]:
@@ -48,11 +74,15 @@ def asyncapi() -> dict[str, Any]:
         "info": {
             "title": "streamscore",
             "version": str(SCHEMA_VERSION),
-            "description": "Topics of streamscore. Names are the defaults; a configuration may give others.",
+            "description": "Topics of streamscore, as a worker sees them. Names are the defaults; "
+            "a configuration may give others.",
         },
         "defaultContentType": "application/json",
         "channels": {_id(name): _channel(name) for name in [*MESSAGES, DEAD]},
-        "operations": _operations(),
+        "operations": {
+            **{f"receive_{_id(name)}": _operation("receive", name) for name in RECEIVES},
+            **{f"send_{_id(name)}": _operation("send", name) for name in SENDS},
+        },
         "components": {
             "messages": {**{_id(name): _message(name) for name in MESSAGES}, _id(DEAD): _dead_message()},
         },
@@ -63,25 +93,44 @@ def _id(name: str) -> str:
     return name.replace(".", "_")
 
 
+def _plain(message: Struct) -> dict[str, Any]:
+    """Return a message as a reader of its JSON finds it."""
+    found: dict[str, Any] = orjson.loads(msgspec.json.encode(message))
+    return found
+
+
 def _channel(name: str) -> dict[str, Any]:
-    about = MESSAGES[name][1] if name in MESSAGES else "Records that were refused, byte for byte."
-    bindings = {"kafka": {"topicConfiguration": {"cleanup.policy": ["compact"]}}} if name == "models" else {}
+    about = MESSAGES[name].about if name in MESSAGES else "Records that were refused, byte for byte."
+    compacted = {"topicConfiguration": {"cleanup.policy": ["compact"]}} if name == "models" else {}
     return {
         "address": name,
         "description": about,
         "messages": {_id(name): {"$ref": f"#/components/messages/{_id(name)}"}},
-        **({"bindings": bindings} if bindings else {}),
+        "bindings": {"kafka": {**compacted, "bindingVersion": KAFKA_BINDING}},
     }
+
+
+def _operation(action: str, name: str) -> dict[str, Any]:
+    return {"action": action, "channel": {"$ref": f"#/channels/{_id(name)}"}}
 
 
 def _message(name: str) -> dict[str, Any]:
-    _, about, key = MESSAGES[name]
+    topic = MESSAGES[name]
     return {
         "name": name,
-        "summary": about,
-        "payload": {"$ref": f"./{name}.json"},
-        "bindings": {"kafka": {"key": {"type": "string", "description": key}}},
+        "summary": topic.about,
+        "payload": {"schemaFormat": PAYLOAD_FORMAT, "schema": {"$ref": f"./{name}.json"}},
+        "bindings": _key(topic.key),
+        "examples": [{"name": _kind(sample), "payload": _plain(sample)} for sample in topic.samples],
     }
+
+
+def _key(about: str) -> dict[str, Any]:
+    return {"kafka": {"key": {"type": "string", "description": about}, "bindingVersion": KAFKA_BINDING}}
+
+
+def _kind(message: Struct) -> str:
+    return str(message.__struct_config__.tag or type(message).__name__.lower())
 
 
 def _dead_message() -> dict[str, Any]:
@@ -91,22 +140,21 @@ def _dead_message() -> dict[str, Any]:
         why.SOURCE_HEADER: {"type": "string", "description": "topic[partition]@offset of the refused record."},
         why.TIME_HEADER: {"type": "string", "description": "Its Kafka timestamp, epoch ms."},
     }
+    sample = samples.DEAD
     return {
         "name": DEAD,
         "summary": "A refused record: its key and value untouched, the reason in headers.",
         "contentType": "application/octet-stream",
         "headers": {"type": "object", "properties": headers, "required": list(headers)},
         "payload": {"description": "The original bytes, whatever they are."},
-    }
-
-
-def _operations() -> dict[str, Any]:
-    receives = {"events": "receive", "examples": "receive", "models": "receive"}
-    sends = {"scores": "send", "examples": "send", "models": "send", "metrics": "send", DEAD: "send"}
-    return {
-        f"{action}_{_id(name)}": {"action": action, "channel": {"$ref": f"#/channels/{_id(name)}"}}
-        for direction in (receives, sends)
-        for name, action in direction.items()
+        "bindings": _key("As it was; may be missing."),
+        "examples": [
+            {
+                "name": "a_time_in_words",
+                "headers": {name: value.decode() for name, value in sample.headers},
+                "payload": (sample.value or b"").decode(),
+            }
+        ],
     }
 
 

@@ -11,19 +11,12 @@ from streams.settings import KafkaSettings, Settings
 from streams.transport import OnRevoked, StartOffsets, Transport, TransportOptions, use_record_chunks
 
 
-class App(faust.App):
-    """Faust's app, without the folders that it makes for tables."""
-
-    def _create_directories(self) -> None:
-        """Make none: all state is in the store."""
-
-
 def make_faust_app(
     settings: Settings, *, start_offsets: StartOffsets, on_revoked: OnRevoked
 ) -> tuple[faust.App, Transport]:
     """Build the app; its agents are attached by the caller."""
     kafka = settings.kafka
-    app = App(
+    app = faust.App(
         settings.app,
         broker=[f"kafka://{address.strip()}" for address in kafka.bootstrap_servers.split(",")],
         broker_credentials=_credentials(kafka),

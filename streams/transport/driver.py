@@ -109,4 +109,6 @@ def use_record_chunks(
     transport.start_offsets = start_offsets
     transport.on_revoked = on_revoked
     app.transport = transport
+    # Faust makes a folder for tables wherever it is started; tables are refused here.
+    app._create_directories = lambda: None  # type: ignore[method-assign]
     return transport

@@ -8,14 +8,39 @@ import pytest
 from builders import T0, a_click, a_page_view, a_purchase, a_scroll, an_add_to_cart, an_impression
 from jsonschema import Draft202012Validator
 
-from schemas.codec import BadRecord, decode_event, encode_json
-from schemas.documents import ASYNCAPI, DEAD, FOLDER, MESSAGES, asyncapi, documents, json_schema
-from schemas.events import EVENT_TYPES, EventBase, Tick
+from schemas import dead_letters, samples
+from schemas.codec import (
+    BadRecord,
+    decode_event,
+    decode_example,
+    decode_metric,
+    decode_model_record,
+    decode_score,
+    encode_json,
+)
+from schemas.documents import (
+    ASYNCAPI,
+    DEAD,
+    FOLDER,
+    MESSAGES,
+    RECEIVES,
+    SENDS,
+    asyncapi,
+    documents,
+    json_schema,
+)
+from schemas.events import EVENT_TYPES, SCHEMA_VERSION, EventBase, Tick
 from schemas.examples import Example
 from schemas.metrics import Accounting, Progress
 from schemas.models import ModelManifest
 from schemas.scores import Score
 
+DECODERS = {
+    "scores": decode_score,
+    "examples": decode_example,
+    "models": decode_model_record,
+    "metrics": decode_metric,
+}
 REQUIRED: dict[str, Any] = {
     "item_id": "i1",
     "depth": 0.5,
@@ -85,6 +110,50 @@ def test_unknown_fields_are_no_fault() -> None:
     assert decode_event(orjson.dumps(grown), record_ts_ms=T0).ts == T0
 
 
+def test_an_event_of_a_newer_version_is_refused_and_the_detail_says_which_are_read() -> None:
+    newer = {"type": "page_view", "event_id": "e", "user_id": "u", "ts": T0, "schema_version": SCHEMA_VERSION + 1}
+
+    with pytest.raises(BadRecord) as refused:
+        decode_event(orjson.dumps(newer), record_ts_ms=T0)
+
+    assert refused.value.reason == dead_letters.INVALID
+    assert refused.value.detail == f"Expected `int` <= {SCHEMA_VERSION} - at `$.schema_version`"
+
+
+def test_every_event_type_has_a_sample_that_decodes() -> None:
+    assert {event.type for event in samples.EVENTS} == {*EVENT_TYPES, "tick"}
+    for event in samples.EVENTS:
+        assert decode_event(encode_json(event), record_ts_ms=event.ts) == event
+
+
+@pytest.mark.parametrize("name", sorted(DECODERS))
+def test_every_kind_of_message_has_a_sample_that_decodes(name: str) -> None:
+    kinds = set(getattr(MESSAGES[name].kind, "__args__", [MESSAGES[name].kind]))
+
+    assert {type(sample) for sample in MESSAGES[name].samples} == kinds
+    for sample in MESSAGES[name].samples:
+        assert DECODERS[name](encode_json(sample)) == sample
+
+
+@pytest.mark.parametrize("name", sorted(MESSAGES))
+def test_the_examples_of_a_schema_are_valid_by_it(name: str) -> None:
+    schema = json_schema(name)
+
+    assert len(schema["examples"]) == len(MESSAGES[name].samples)
+    for example in schema["examples"]:
+        Draft202012Validator(schema).validate(example)
+
+
+def test_the_sample_of_a_dead_letter_is_refused_for_the_reason_in_its_headers() -> None:
+    headers = {name: value.decode() for name, value in samples.DEAD.headers}
+
+    with pytest.raises(BadRecord) as refused:
+        decode_event(samples.DEAD.value or b"", record_ts_ms=int(headers[dead_letters.TIME_HEADER]))
+
+    assert refused.value.reason == headers[dead_letters.REASON_HEADER]
+    assert refused.value.detail == headers[dead_letters.DETAIL_HEADER]
+
+
 def test_what_the_worker_writes_fits_its_schemas() -> None:
     score = Score(
         score_id="events-0-1:click", event_id="e", user_id="u", ts=T0, objective="click", score=0.5, model="ftrl",
@@ -130,8 +199,32 @@ def test_the_asyncapi_document_names_every_topic_and_its_references_lead_somewhe
         found: Any = document
         for part in pointer.strip("/").split("/"):
             found = found[part]
-    assert {operation["action"] for operation in document["operations"].values()} == {"send", "receive"}
     assert (FOLDER / ASYNCAPI).exists()
+
+
+def test_the_asyncapi_document_has_an_operation_for_each_direction_of_each_topic() -> None:
+    document = asyncapi()
+
+    found = {
+        (operation["action"], document["channels"][operation["channel"]["$ref"].split("/")[-1]]["address"])
+        for operation in document["operations"].values()
+    }
+
+    assert found == {("receive", name) for name in RECEIVES} | {("send", name) for name in SENDS}
+
+
+def test_every_message_of_the_asyncapi_document_has_a_key_and_examples_that_fit_its_payload() -> None:
+    for message in asyncapi()["components"]["messages"].values():
+        assert message["bindings"]["kafka"]["key"]["type"] == "string"
+        assert message["examples"]
+        if message["name"] == DEAD:
+            for example in message["examples"]:
+                Draft202012Validator(message["headers"]).validate(example["headers"])
+            continue
+        file = FOLDER / message["payload"]["schema"]["$ref"]
+        validator = Draft202012Validator(orjson.loads(file.read_bytes()))
+        for example in message["examples"]:
+            validator.validate(example["payload"])
 
 
 def _references(node: Any) -> Any:
