@@ -1,0 +1,83 @@
+"""A message of each kind, for the documents: what a reader of a topic may expect to see."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct
+
+from schemas import events as ev
+from schemas.dead_letters import INVALID, DeadLetter, dead_letter, locator
+from schemas.examples import Example
+from schemas.metrics import Accounting, Progress
+from schemas.models import ModelBlock, ModelDelta, ModelManifest, OpaquePart
+from schemas.scores import Score
+
+_TS = 1_790_000_000_000
+_WHO: dict[str, Any] = {"user_id": "v-81", "session_id": "s-3"}
+_SCORE_ID = "events-3-1047:click"
+_MODEL: dict[str, Any] = {"objective": "click", "lineage": "5d1f0c9a7e42"}
+
+EVENTS: tuple[Struct, ...] = (
+    ev.PageView(event_id="e-01", ts=_TS, url="https://shop.example/shoes", category="shoes", device="mobile", **_WHO),
+    ev.Scroll(event_id="e-02", ts=_TS + 4_000, depth=0.6, **_WHO),
+    ev.Search(event_id="e-03", ts=_TS + 9_000, query="running shoes", **_WHO),
+    ev.Impression(
+        event_id="e-04", ts=_TS + 10_000, item_id="sku-7", category="shoes", price=59.9, position=2, propensity=0.25,
+        properties={"layout": "b"}, **_WHO,
+    ),
+    ev.Click(event_id="e-05", ts=_TS + 14_000, item_id="sku-7", category="shoes", price=59.9, **_WHO),
+    ev.AddToCart(event_id="e-06", ts=_TS + 40_000, item_id="sku-7", quantity=2, price=59.9, **_WHO),
+    ev.RemoveFromCart(event_id="e-07", ts=_TS + 50_000, item_id="sku-7", quantity=1, **_WHO),
+    ev.Purchase(event_id="e-08", ts=_TS + 90_000, order_id="o-12", value=59.9, **_WHO),
+    ev.RankRequest(event_id="e-09", ts=_TS + 95_000, candidates=["sku-7", "sku-9"], source="recommender", **_WHO),
+    ev.BidRequest(event_id="e-10", ts=_TS + 96_000, user_id="v-81", floor=0.4, slot_width=300, slot_height=250),
+    ev.BidWin(event_id="e-11", ts=_TS + 96_200, user_id="v-81", bid_id="b-5", win_price=0.9),
+    ev.BidLoss(event_id="e-12", ts=_TS + 96_200, user_id="v-81", bid_id="b-6"),
+    ev.Consent(event_id="e-13", ts=_TS + 97_000, granted=True, **_WHO),
+    ev.Custom(event_id="e-14", ts=_TS + 98_000, name="video_play", properties={"seconds": 12.5, "muted": True}, **_WHO),
+    ev.Tick(ts=_TS + 120_000),
+)  # fmt: skip
+
+SCORES: tuple[Struct, ...] = (
+    Score(
+        score_id=_SCORE_ID, event_id="e-04", ts=_TS + 10_000, objective="click", score=0.0731, model="ftrl",
+        model_version=52_000, reasons=[("category=shoes", 0.41), ("position=2", -0.12)], topic="events", partition=3,
+        offset=1047, source_ts=_TS + 10_020, item_id="sku-7", propensity=0.25, **_WHO,
+    ),
+)  # fmt: skip
+
+EXAMPLES: tuple[Struct, ...] = (
+    Example(
+        objective="click", score_id=_SCORE_ID, ts=_TS + 10_000, label=True,
+        features={"category=shoes": 1.0, "position=2": 1.0, "visit_events": 3.0}, score=0.0731, model_version=52_000,
+        topic="events", partition=3, offset=1102, seq=0, released_ts=_TS + 1_815_000,
+    ),
+)  # fmt: skip
+
+MODELS: tuple[Struct, ...] = (
+    ModelDelta(**_MODEL, origin=1_000, from_version=51_000, version=52_000, weights={"category=shoes": 0.41}),
+    ModelBlock(**_MODEL, origin=1_000, version=52_000, block=90, weights={"position=2": -0.12}),
+    OpaquePart(**_MODEL, version=52_000, part=0, body=b"signed bytes"),
+    ModelManifest(**_MODEL, model="ftrl", version=52_000, origin=1_000, intercept=-2.9, features=1_204),
+)
+
+METRICS: tuple[Struct, ...] = (
+    Accounting(
+        topic="events", partition=3, first_offset=1_000, next_offset=1_104, events=104, scored=60, dead=1,
+        ignored={"no_trigger": 43}, scores=97, examples=12, stream_time_ms=_TS + 120_000,
+    ),
+    Progress(
+        objective="click", version=52_000, n=51_400, positives=2_610, learned=51_988, refused=12, log_loss=0.187,
+        base_log_loss=0.201, auc=0.704, mean_score=0.0502,
+    ),
+)  # fmt: skip
+
+DEAD: DeadLetter = dead_letter(
+    key=b"v-81",
+    value=b'{"type":"click","event_id":"e-15","user_id":"v-81","ts":"yesterday","item_id":"sku-7"}',
+    reason=INVALID,
+    detail="Invalid RFC3339 encoded datetime - at `$.ts`",
+    source=locator("events", 3, 1103),
+    source_ts_ms=_TS + 99_000,
+)
