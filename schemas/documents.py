@@ -140,12 +140,17 @@ def _dead_message() -> dict[str, Any]:
         why.SOURCE_HEADER: {"type": "string", "description": "topic[partition]@offset of the refused record."},
         why.TIME_HEADER: {"type": "string", "description": "Its Kafka timestamp, epoch ms."},
     }
+    omitted = {"type": "string", "description": "The value's size, where the topic did not take it; it is empty then."}
     sample = samples.DEAD
     return {
         "name": DEAD,
         "summary": "A refused record: its key and value untouched, the reason in headers.",
         "contentType": "application/octet-stream",
-        "headers": {"type": "object", "properties": headers, "required": list(headers)},
+        "headers": {
+            "type": "object",
+            "properties": {**headers, why.OMITTED_HEADER: omitted},
+            "required": list(headers),
+        },
         "payload": {"description": "The original bytes, whatever they are."},
         "bindings": _key("As it was; may be missing."),
         "examples": [

@@ -73,6 +73,7 @@ class Worker:
         self._actors: dict[TP, Actor[RecordChunk]] = {}
         self._ready = asyncio.Event()
         self._reopening: set[asyncio.Task[None]] = set()
+        self._stale_epochs: dict[TP, int] = {}
         self.partitions: Mapping[str, int] = {}
         self.app, self.transport = make_faust_app(
             settings, start_offsets=self._start_offsets, on_revoked=self._on_revoked
@@ -88,7 +89,7 @@ class Worker:
         async def hand_over(stream: faust.StreamT[RecordChunk]) -> None:
             async for chunk in stream:
                 actor = self._actors.get(chunk.tp)
-                if actor is not None:
+                if actor is not None and chunk.epoch > self._stale_epochs.get(chunk.tp, -1):
                     actor.put(chunk)
 
         self.app.agent(self.app.topic(topic, schema=record_schema()), name=f"streamscore.{topic}")(hand_over)
@@ -209,7 +210,10 @@ class Worker:
     async def _reopen(self, tp: TP) -> None:
         self._forget(tp)
         await asyncio.sleep(1.0)  # a group that is being rebalanced settles meanwhile
-        if tp in self.transport.status():
+        status = self.transport.status().get(tp)
+        if status is not None:
+            # Until the rewind, chunks from where we stood may still come: they would leave a gap.
+            self._stale_epochs[tp] = status.epoch
             offsets = await self._start_offsets(frozenset({tp}))
             await self.transport.rewind(tp, offsets[tp])
 
