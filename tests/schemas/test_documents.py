@@ -120,6 +120,13 @@ def test_an_event_of_a_newer_version_is_refused_and_the_detail_says_which_are_re
     assert refused.value.detail == f"Expected `int` <= {SCHEMA_VERSION} - at `$.schema_version`"
 
 
+@pytest.mark.parametrize("name", sorted(MESSAGES))
+def test_a_message_without_a_version_is_of_version_1(name: str) -> None:
+    # Also where the current version is higher: what is on the topics without one was written by version 1.
+    for sample in MESSAGES[name].samples:
+        assert {field.name: field.default for field in msgspec.structs.fields(sample)}["schema_version"] == 1
+
+
 def test_every_event_type_has_a_sample_that_decodes() -> None:
     assert {event.type for event in samples.EVENTS} == {*EVENT_TYPES, "tick"}
     for event in samples.EVENTS:
