@@ -52,8 +52,8 @@ async def reader(
         fetch_max_wait_ms=_FETCH_WAIT_MS,
         max_partition_fetch_bytes=4 * 1024 * 1024,
     )
-    await consumer.start()
     try:
+        await consumer.start()
         partitions = await _all_partitions(consumer, topics)
         consumer.assign(partitions)
         if from_end:
