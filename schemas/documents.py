@@ -6,6 +6,7 @@ against them. ``python -m schemas.documents`` writes them anew.
 
 from __future__ import annotations
 
+from inspect import cleandoc
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -62,9 +63,19 @@ SENDS = ("events", "scores", "examples", "models", "metrics", DEAD)
 def json_schema(name: str) -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of a topic's messages."""
     topic = MESSAGES[name]
-    schema = msgspec.json.schema(topic.kind)
+    schema = _without_indentation(msgspec.json.schema(topic.kind))
     examples = [_plain(sample) for sample in topic.samples]
     return {"$schema": DIALECT, "title": name, "description": topic.about, **schema, "examples": examples}
+
+
+def _without_indentation(node: Any) -> Any:
+    """Return a schema whose descriptions, which are docstrings, are the same on every Python (3.13 unindents them)."""
+    if isinstance(node, dict):
+        return {
+            key: cleandoc(value) if key == "description" and isinstance(value, str) else _without_indentation(value)
+            for key, value in node.items()
+        }
+    return [_without_indentation(one) for one in node] if isinstance(node, list) else node
 
 
 def asyncapi() -> dict[str, Any]:
