@@ -58,7 +58,11 @@ class StateStore(Protocol):
         """Raise Unavailable or StoreMisconfigured unless the store answers."""
 
     async def load_partition(self, partition: PartitionId) -> PartitionRecord | None:
-        """Return what is held of a partition, None if nothing."""
+        """Return what is held of a partition.
+
+        None: nothing, and no user either. What a lost record has left behind is removed first, so that
+        whoever rebuilds the partition does not meet users who know of events to come.
+        """
 
     async def load_users(self, partition: PartitionId, user_ids: Sequence[str]) -> list[bytes | None]:
         """Return the states of users, in the order asked; None where nothing is held."""
@@ -75,14 +79,15 @@ class StateStore(Protocol):
     ) -> None:
         """Write a batch's effects in one atomic step, if the partition still stands at `expected_offset`.
 
-        Repeating a save whose answer was lost is safe.
+        Repeating a save whose answer was lost is safe: the same content from the same store object is
+        recognized until its outcome is known.
 
         Parameters
         ----------
         expected_offset
             The next offset that the store must hold; None: nothing.
         users, timers
-            What has changed; None removes.
+            What has changed; None removes. Not to be mutated before the save is done.
 
         Raises
         ------
@@ -96,10 +101,16 @@ class StateStore(Protocol):
         """Return (bytes, token) of a checkpoint, None if there is none."""
 
     async def save_blob(self, name: str, blob: bytes, *, expected_token: str | None) -> str:
-        """Replace a checkpoint if its token is still the expected one; return the new token. Raises Fenced."""
+        """Replace a checkpoint if its token is still the expected one; return the new token.
+
+        `expected_token` None: there is none. Raises Fenced; repeating it after Unavailable is safe.
+        """
 
     async def drop_partition(self, partition: PartitionId) -> int:
-        """Forget a partition; return how many keys or users went."""
+        """Forget a partition that nobody works on; return how many users went.
+
+        If it raises Unavailable, repeat it; left alone, the next `load_partition` completes it.
+        """
 
     async def close(self) -> None:
         """Let go of the connections."""

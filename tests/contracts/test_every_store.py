@@ -3,49 +3,41 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
-from redis.asyncio import Redis
-from redis.cluster import key_slot
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from redis_servers import valkey_cluster
 
-from streams.embedded import EmbeddedValkey
 from streams.settings import RedisSettings
-from streams.stores import (
-    DictStateStore,
-    Fenced,
-    PartitionId,
-    PartitionRecord,
-    RedisStateStore,
-    StoreMisconfigured,
-    Unavailable,
-)
+from streams.stores import DictStateStore, Fenced, PartitionId, PartitionRecord, RedisStateStore
 from streams.stores.redis_store import connect
 
 HERE, THERE = PartitionId("events", 3), PartitionId("events", 4)
 TTL_MS = 3_600_000
 
 
-def a_redis_store(url: str, prefix: str, **settings: Any) -> RedisStateStore:
-    return RedisStateStore(connect(RedisSettings(url=url, timeout="2s", **settings)), prefix=prefix, ttl_ms=TTL_MS)
+def a_redis_store(url: str, prefix: str, **options: Any) -> RedisStateStore:
+    return RedisStateStore(connect(RedisSettings(url=url, timeout="2s", **options)), prefix=prefix, ttl_ms=TTL_MS)
 
 
-@pytest.fixture(params=["memory", "valkey", "redis"])
+@pytest.fixture(scope="module")
+def cluster_url() -> Iterator[str]:
+    with valkey_cluster() as url:
+        yield url
+
+
+@pytest.fixture(params=["memory", "valkey", "redis_server", "cluster"])
 async def store(request: pytest.FixtureRequest, unique: Callable[[str], str]) -> AsyncIterator[Any]:
     if request.param == "memory":
         yield DictStateStore()
         return
-    url = request.getfixturevalue("valkey_url" if request.param == "valkey" else "redis_server_url")
-    async with contextlib.aclosing(_closing(a_redis_store(url, unique("store")))) as made:
-        async for one in made:
-            yield one
-
-
-async def _closing(store: RedisStateStore) -> AsyncIterator[RedisStateStore]:
-    yield store
-    await store.close()
+    url = request.getfixturevalue(f"{request.param}_url")
+    made = a_redis_store(url, unique("store"), cluster=request.param == "cluster")
+    yield made
+    await made.close()
 
 
 async def saved(store: Any, expected: int | None, following: int, **changes: Any) -> None:
@@ -66,6 +58,7 @@ async def test_an_unknown_partition_holds_nothing(store: Any) -> None:
     assert await store.load_users(HERE, ["u1", "u2"]) == [None, None]
     assert await store.load_users(HERE, []) == []
     assert await store.load_blob("learner") is None
+    assert await store.drop_partition(HERE) == 0
 
 
 async def test_what_is_saved_is_loaded_and_none_removes(store: Any) -> None:
@@ -73,11 +66,27 @@ async def test_what_is_saved_is_loaded_and_none_removes(store: Any) -> None:
     await saved(store, 10, 20, meta=b"later", users={"u2": None, "u3": b"three"}, timers={"u1": None, "u3": 700})
 
     assert await store.load_partition(HERE) == PartitionRecord(20, b"later", {"u2": 600, "u3": 700})
-    assert await store.load_users(HERE, ["u3", "u1", "u2"]) == [b"three", b"one", None]
+    assert await store.load_users(HERE, ["u3", "u1", "u2", "u3"]) == [b"three", b"one", None, b"three"]
     assert await store.load_partition(THERE) is None
 
 
-@pytest.mark.parametrize("expected", [None, 9, 11])
+async def test_empty_bytes_are_a_state_and_not_a_removal(store: Any) -> None:
+    await saved(store, None, 1, meta=b"", users={"u1": b"", "u2": b"x"})
+    await saved(store, 1, 2, meta=b"", users={"u2": b"", "u1": None, "u3": b"\x00\r\n$"})
+
+    assert await store.load_partition(HERE) == PartitionRecord(2, b"", {})
+    assert await store.load_users(HERE, ["u1", "u2", "u3"]) == [None, b"", b"\x00\r\n$"]
+
+
+async def test_what_was_loaded_is_not_changed_by_later_saves(store: Any) -> None:
+    await saved(store, None, 1, timers={"u1": 500})
+    record = await store.load_partition(HERE)
+    await saved(store, 1, 2, timers={"u1": 900})
+
+    assert record == PartitionRecord(1, b"meta", {"u1": 500})
+
+
+@pytest.mark.parametrize("expected", [None, 0, 9, 11])
 async def test_a_write_that_expects_another_offset_is_fenced_and_changes_nothing(
     store: Any, expected: int | None
 ) -> None:
@@ -91,150 +100,119 @@ async def test_a_write_that_expects_another_offset_is_fenced_and_changes_nothing
     assert await store.load_users(HERE, ["u1"]) == [b"one"]
 
 
+async def test_a_write_to_a_partition_that_was_lost_is_fenced(store: Any) -> None:
+    with pytest.raises(Fenced) as caught:
+        await saved(store, 10, 20)
+
+    assert (caught.value.expected, caught.value.found) == (10, None)
+    assert await store.load_partition(HERE) is None
+
+
+async def test_of_several_writers_at_one_offset_one_succeeds(store: Any) -> None:
+    await saved(store, None, 10)
+
+    outcomes = await asyncio.gather(
+        *(saved(store, 10, 20, meta=b"%d" % n, users={"u1": b"%d" % n}) for n in range(5)), return_exceptions=True
+    )
+
+    winners = [n for n, outcome in enumerate(outcomes) if outcome is None]
+    assert len(winners) == 1
+    assert all(isinstance(outcome, Fenced) for n, outcome in enumerate(outcomes) if n not in winners)
+    assert await store.load_users(HERE, ["u1"]) == [b"%d" % winners[0]]
+
+
 async def test_user_ids_may_be_any_text(store: Any) -> None:
-    ids = ["", "a b", "{events-4}", "ü☃\n\x00", "u:1", "x" * 128]
+    ids = ["", "a b", "{events-4}", "}{", "ü☃\n\x00", "u:1", "*", "[a]", "\U0001f6d2" * 128]
 
     await saved(store, None, 1, users={one: b"state of " + one.encode() for one in ids}, timers=dict.fromkeys(ids, 5))
 
     assert await store.load_users(HERE, ids) == [b"state of " + one.encode() for one in ids]
-    record = await store.load_partition(HERE)
-    assert record.timers == dict.fromkeys(ids, 5)
+    assert await store.load_partition(HERE) == PartitionRecord(1, b"meta", dict.fromkeys(ids, 5))
 
 
 async def test_a_large_batch_is_one_write(store: Any) -> None:
     users = {f"u{number}": b"x" * 300 for number in range(12_000)}
 
-    await saved(store, None, 12_000, users=users, timers=dict.fromkeys(users, 7))
-
-    assert await store.load_users(HERE, list(users)) == list(users.values())
+    await saved(store, None, 12_000, users=users, timers=dict.fromkeys(users, 1_800_000_000_000))
+    loaded = await store.load_users(HERE, list(users))
     record = await store.load_partition(HERE)
-    assert len(record.timers) == 12_000
+    await saved(store, 12_000, 12_001, users=dict.fromkeys(users), timers=dict.fromkeys(users))
+
+    assert loaded == list(users.values())
+    assert record.timers == dict.fromkeys(users, 1_800_000_000_000)
+    assert await store.load_partition(HERE) == PartitionRecord(12_001, b"meta", {})
 
 
 async def test_dropping_a_partition_leaves_the_others(store: Any) -> None:
-    await saved(store, None, 5, users={"u1": b"here"}, timers={"u1": 1})
+    await saved(store, None, 5, users={f"u{n}": b"here" for n in range(2500)}, timers={"u1": 1})
     await saved(store, None, 6, partition=THERE, users={"u1": b"there"})
 
-    assert await store.drop_partition(HERE) > 0
+    assert await store.drop_partition(HERE) == 2500
 
-    assert await store.load_partition(HERE) is None
     assert await store.load_users(HERE, ["u1"]) == [None]
+    assert await store.load_partition(HERE) is None
     assert await store.load_users(THERE, ["u1"]) == [b"there"]
 
 
 async def test_checkpoints_are_replaced_only_by_who_read_the_latest(store: Any) -> None:
     first = await store.save_blob("learner", b"\x00one", expected_token=None)
-    second = await store.save_blob("learner", b"two" * 100_000, expected_token=first)
+    second = await store.save_blob("learner", b"two" * 1_000_000, expected_token=first)
 
-    with pytest.raises(Fenced):
-        await store.save_blob("learner", b"zombie", expected_token=first)
-    with pytest.raises(Fenced):
-        await store.save_blob("learner", b"zombie", expected_token=None)
+    for stale in (first, None):
+        with pytest.raises(Fenced, match="learner") as caught:
+            await store.save_blob("learner", b"zombie", expected_token=stale)
+        assert (caught.value.expected, caught.value.found) == (stale, second)
 
-    assert await store.load_blob("learner") == (b"two" * 100_000, second)
-
-
-# ------------------------------------------------------------------ Redis alone
+    assert await store.load_blob("learner") == (b"two" * 1_000_000, second)
+    assert await store.load_blob("another") is None
 
 
-async def test_every_key_has_a_time_to_live_and_the_partitions_slot(valkey_url: str, unique: Any) -> None:
-    prefix = unique("ttl")
-    store = a_redis_store(valkey_url, prefix)
-    await saved(store, None, 5, users={"u1": b"one", "u{x}": b"two"}, timers={"u1": 1})
-    await store.save_blob("learner", b"blob", expected_token=None)
-    await store.close()
+@pytest.mark.parametrize("size", [0, 1, 1 << 20, (1 << 20) + 1])
+async def test_a_checkpoint_may_have_any_size(store: Any, size: int) -> None:
+    blob = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
 
-    async with Redis.from_url(valkey_url) as client:
-        keys = [key async for key in client.scan_iter(match=f"{prefix}:*")]
-        lives = [await client.pttl(key) for key in keys]
-    assert len(keys) == 5
-    assert all(0 < live <= TTL_MS for live in lives)
-    assert len({key_slot(key) for key in keys if b"blob" not in key}) == 1
+    token = await store.save_blob("learner", blob, expected_token=None)
+
+    assert await store.load_blob("learner") == (blob, token)
 
 
-class LossyProxy:
-    """Passes requests on, and can lose the answer to one of them after the server has done it."""
+# Few users, few offsets: so that the same ones meet again, and half of the writes are refused.
+USERS = st.sampled_from(["u1", "u2", "{u}", "é"])
+OFFSETS = st.integers(0, 3)
+SAVES = st.tuples(
+    st.sampled_from([HERE, THERE]),
+    st.none() | OFFSETS,
+    OFFSETS,
+    st.dictionaries(USERS, st.none() | st.binary(max_size=3)),
+    st.dictionaries(USERS, st.none() | st.integers(0, 2**43)),
+)
 
-    def __init__(self, port: int) -> None:
-        self._port = port
-        self.lose_after = b""
 
-    async def __aenter__(self) -> str:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        return f"redis://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/0"
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(saves=st.lists(SAVES | st.just("drop"), max_size=12))
+@pytest.mark.parametrize("kind", ["valkey", "redis_server"])
+async def test_any_writes_leave_in_redis_what_they_leave_in_memory(
+    kind: str, saves: list[Any], request: pytest.FixtureRequest, unique: Callable[[str], str]
+) -> None:
+    memory = DictStateStore()
+    redis_store = a_redis_store(request.getfixturevalue(f"{kind}_url"), unique("law"))
 
-    async def __aexit__(self, *_: object) -> None:
-        self._server.close()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._port)
+    async def outcome(store: Any, step: Any) -> object:
+        if step == "drop":
+            return await store.drop_partition(HERE)
+        partition, expected, following, users, timers = step
         try:
-            while request := await reader.read(1 << 20):
-                up_writer.write(request)
-                answer = await up_reader.read(1 << 20)
-                if self.lose_after and self.lose_after in request:
-                    self.lose_after = b""
-                    return
-                writer.write(answer)
-        finally:
-            up_writer.close()
-            writer.close()
+            return await saved(store, expected, following, partition=partition, users=users, timers=timers)
+        except Fenced as fenced:
+            return fenced.expected, fenced.found
 
+    async def held(store: Any) -> list[object]:
+        users = ["u1", "u2", "{u}", "é"]
+        return [(await store.load_partition(one), await store.load_users(one, users)) for one in (HERE, THERE)]
 
-async def test_a_save_whose_answer_was_lost_may_be_repeated(valkey_url: str, unique: Any) -> None:
-    proxy = LossyProxy(int(valkey_url.rpartition(":")[2].partition("/")[0]))
-    async with proxy as url:
-        store = a_redis_store(url, unique("lossy"))
-        await saved(store, None, 10, users={"u1": b"one"})
-
-        proxy.lose_after = b"lost"
-        with pytest.raises(Unavailable):
-            await saved(store, 10, 20, meta=b"lost", users={"u1": b"two"})
-        await saved(store, 10, 20, meta=b"lost", users={"u1": b"two"})
-
-        assert (await store.load_partition(HERE)).next_offset == 20
-        await store.close()
-
-
-async def test_another_writer_at_the_very_same_offset_is_still_fenced(valkey_url: str, unique: Any) -> None:
-    prefix = unique("zombie")
-    owner, zombie = a_redis_store(valkey_url, prefix), a_redis_store(valkey_url, prefix)
-    await saved(owner, None, 10)
-    await saved(owner, 10, 20, meta=b"owner")
-
-    with pytest.raises(Fenced):
-        await saved(zombie, 10, 20, meta=b"zombie")
-
-    assert (await owner.load_partition(HERE)).meta == b"owner"
-    await owner.close()
-    await zombie.close()
-
-
-async def test_a_store_that_is_away_or_full_is_unavailable_and_comes_back(unique: Any) -> None:
-    with EmbeddedValkey() as valkey:
-        store = a_redis_store(valkey.url, unique("away"))
-        async with Redis.from_url(valkey.url) as client:
-            await saved(store, None, 10)
-            await client.config_set("maxmemory", "1")
-            with pytest.raises(Unavailable, match="OutOfMemory"):
-                await saved(store, 10, 20)
-            await client.config_set("maxmemory", "0")
-            await saved(store, 10, 20)
-    with pytest.raises(Unavailable):
-        await store.load_partition(HERE)
-    with pytest.raises(Unavailable):
-        await store.ping()
-    await store.close()
-
-
-async def test_wrong_credentials_are_told_apart_and_never_shown(unique: Any) -> None:
-    with EmbeddedValkey() as valkey:
-        async with Redis.from_url(valkey.url) as client:
-            await client.config_set("requirepass", "right")
-        store = a_redis_store(valkey.url, unique("auth"), password="wrong-secret")
-        with pytest.raises(StoreMisconfigured) as caught:
-            await store.ping()
-        await store.close()
-
-    assert "wrong-secret" not in str(caught.value)
-    assert "wrong-secret" not in repr(store)
+    try:
+        for step in saves:
+            assert await outcome(redis_store, step) == await outcome(memory, step)
+        assert await held(redis_store) == await held(memory)
+    finally:
+        await redis_store.close()
