@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 EXAMPLES_VERSION = 1
 
@@ -47,4 +47,4 @@ class Example(Struct, kw_only=True, omit_defaults=True):
     seq: int
     released_ts: int
     use: Use = "both"
-    schema_version: int = EXAMPLES_VERSION
+    schema_version: Annotated[int, Meta(ge=1, le=EXAMPLES_VERSION)] = 1

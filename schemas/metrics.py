@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from msgspec import Struct
+from typing import Annotated
+
+from msgspec import Meta, Struct
 
 METRICS_VERSION = 1
 
@@ -28,7 +30,7 @@ class Accounting(Struct, kw_only=True, tag_field="kind", tag="accounting"):
     scores: int
     examples: int
     stream_time_ms: int
-    schema_version: int = METRICS_VERSION
+    schema_version: Annotated[int, Meta(ge=1, le=METRICS_VERSION)] = 1
 
 
 class Progress(Struct, kw_only=True, tag_field="kind", tag="progress"):
@@ -52,7 +54,7 @@ class Progress(Struct, kw_only=True, tag_field="kind", tag="progress"):
     base_log_loss: float | None
     auc: float | None
     mean_score: float | None
-    schema_version: int = METRICS_VERSION
+    schema_version: Annotated[int, Meta(ge=1, le=METRICS_VERSION)] = 1
 
 
 Metric = Accounting | Progress

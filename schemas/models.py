@@ -48,7 +48,7 @@ class ModelDelta(Struct, kw_only=True, tag_field="kind", tag="delta"):
     weights: dict[str, float]
     part: int = 0
     parts: int = 1
-    schema_version: int = MODELS_VERSION
+    schema_version: Annotated[int, Meta(ge=1, le=MODELS_VERSION)] = 1
 
 
 class ModelBlock(Struct, kw_only=True, tag_field="kind", tag="block"):
@@ -62,7 +62,7 @@ class ModelBlock(Struct, kw_only=True, tag_field="kind", tag="block"):
     weights: dict[str, float]
     part: int = 0
     parts: int = 1
-    schema_version: int = MODELS_VERSION
+    schema_version: Annotated[int, Meta(ge=1, le=MODELS_VERSION)] = 1
 
 
 class OpaquePart(Struct, kw_only=True, tag_field="kind", tag="opaque"):
@@ -77,7 +77,7 @@ class OpaquePart(Struct, kw_only=True, tag_field="kind", tag="opaque"):
     version: int
     part: int
     body: bytes
-    schema_version: int = MODELS_VERSION
+    schema_version: Annotated[int, Meta(ge=1, le=MODELS_VERSION)] = 1
 
 
 class ModelManifest(Struct, kw_only=True, tag_field="kind", tag="manifest"):
@@ -103,7 +103,7 @@ class ModelManifest(Struct, kw_only=True, tag_field="kind", tag="manifest"):
     intercept: float | None = None
     features: int = 0
     parts: int = 0
-    schema_version: int = MODELS_VERSION
+    schema_version: Annotated[int, Meta(ge=1, le=MODELS_VERSION)] = 1
 
 
 ModelRecord = ModelDelta | ModelBlock | OpaquePart | ModelManifest

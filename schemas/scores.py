@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from msgspec import Struct
+from typing import Annotated
+
+from msgspec import Meta, Struct
 
 SCORES_VERSION = 1
 
@@ -46,4 +48,4 @@ class Score(Struct, kw_only=True, omit_defaults=True):
     item_id: str | None = None
     propensity: float | None = None
     flags: list[str] = []
-    schema_version: int = SCORES_VERSION
+    schema_version: Annotated[int, Meta(ge=1, le=SCORES_VERSION)] = 1

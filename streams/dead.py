@@ -26,6 +26,7 @@ class DeadRecord(NamedTuple):
     source: str
     key: bytes | None
     value: bytes | None
+    omitted: bool
 
     @property
     def source_place(self) -> tuple[int, int] | None:
@@ -46,6 +47,7 @@ def parse_dead(record: ConsumerRecord) -> DeadRecord:
         headers.get(why.SOURCE_HEADER, ""),
         record.key,
         record.value,
+        why.OMITTED_HEADER in headers,
     )
 
 
@@ -62,13 +64,18 @@ async def read_dead(settings: Settings, *, reason: str | None = None) -> AsyncIt
 async def redrive(settings: Settings, chosen: list[DeadRecord]) -> int:
     """Produce dead letters again, key and value untouched; return how many were acknowledged.
 
+    Those whose value their topic did not take are passed over: they stand at their source.
     The dead letters themselves stay; whoever redrives twice has the events twice, and repeats of a
     user's recent event ids are passed over by the worker.
     """
     producer = AIOKafkaProducer(**settings.kafka.client_kwargs(), acks="all")
     await producer.start()
     try:
-        pending = [await producer.send(settings.topics.events.name, key=dead.key, value=dead.value) for dead in chosen]
+        pending = [
+            await producer.send(settings.topics.events.name, key=dead.key, value=dead.value)
+            for dead in chosen
+            if not dead.omitted
+        ]
         for sent in pending:
             await sent
         return len(pending)
