@@ -39,11 +39,14 @@ class Follower(Protocol):
     version
         `examples` offset up to which (exclusive) the model has learned; 0: nothing came yet, and
         scores are the declared prior without reasons.
+    incomplete
+        Versions that were passed over because a part of them had not come.
     """
 
     lineage: str
     name: str
     version: int
+    incomplete: int
 
     def score_one(self, x: dict[str, float], n_reasons: int) -> tuple[float, Reasons]: ...
     def follow(self, record: ModelRecord) -> None: ...

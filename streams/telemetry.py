@@ -6,20 +6,20 @@ import time
 from collections import Counter as Counts
 from collections import deque
 from collections.abc import Iterator, Sequence
+from math import inf
 from typing import Any
 
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
 
 from online_models.scoring import StepResult
 from schemas.metrics import Progress
 from schemas.scores import Score
 
 # From a batch that waits for nothing to a backlog of a minute.
-_LATENCY_BUCKETS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, float("inf"))
+_LATENCY_BUCKETS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, inf)
 _RECENT_LATENCIES = 4096
 _RECENT_SCORES = 20
 
@@ -45,7 +45,8 @@ class _Latencies(Collector):
             "Time from the Kafka timestamp of an event to the publishing of its score.",
         )
         reached = np.cumsum(self._counts)
-        buckets = [(floatToGoString(edge), float(count)) for edge, count in zip(_LATENCY_BUCKETS, reached, strict=True)]
+        names = ["+Inf" if edge == inf else str(float(edge)) for edge in _LATENCY_BUCKETS]
+        buckets = [(name, float(count)) for name, count in zip(names, reached, strict=True)]
         family.add_metric([], buckets=buckets, sum_value=self._sum_s)
         yield family
 
