@@ -26,7 +26,7 @@ from streams.faust_app import make_faust_app
 from streams.freshness import Freshness
 from streams.housekeeping import Housekeeping
 from streams.learner import LearnerSession, new_replicas, open_learner
-from streams.logs import log_event
+from streams.logs import kafka_client_said, log_event
 from streams.model_feed import ModelFeed
 from streams.output import KafkaOutput
 from streams.publish import Publisher
@@ -34,7 +34,7 @@ from streams.rebuild import replay_from
 from streams.retry import retrying
 from streams.runner import Session, open_session
 from streams.settings import Settings
-from streams.stores import Fenced, PartitionId, open_store
+from streams.stores import Fenced, PartitionId, Unavailable, open_store
 from streams.telemetry import Telemetry
 from streams.transport import RecordChunk, record_schema
 from streams.web.server import WebServer
@@ -104,7 +104,7 @@ class Worker:
         """Start everything; events flow once the group has given us partitions."""
         await self.web.start()
         await self.attempt(self.store.ping, "reach the store")
-        await self.attempt(self.output.start, "reach Kafka")
+        await self.attempt(self._reach_kafka, "reach Kafka")
         topics = [topic.name for topic in self.settings.topics.all()]
         partitions = {name: await self.output.partitions(name) for name in topics}
         self.partitions = partitions
@@ -114,6 +114,12 @@ class Worker:
         await self.app.start()
         self.housekeeping.start()
         log_event(logger, logging.INFO, "worker started", **self.settings.masked())
+
+    async def _reach_kafka(self) -> None:
+        try:
+            await self.output.start()
+        except Unavailable as error:
+            raise Unavailable(f"{error} {kafka_client_said()}") from None
 
     async def stop(self) -> None:
         """End in order: no more records, finish what is at hand, keep what was learned."""

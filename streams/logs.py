@@ -42,6 +42,31 @@ class TextFormatter(logging.Formatter):
         return super().format(record)
 
 
+class _LastWords(logging.Handler):
+    """Remembers the latest message."""
+
+    said = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.said = record.getMessage()
+
+
+_kafka_client = _LastWords()
+
+
+def quiet_kafka_client() -> None:
+    """Keep what aiokafka logs to ourselves: it repeats every connection error some ten times a second."""
+    client = logging.getLogger("aiokafka")
+    client.setLevel(logging.WARNING)
+    client.handlers[:] = [_kafka_client]
+    client.propagate = False
+
+
+def kafka_client_said() -> str:
+    """Return the latest complaint of the quieted client: why a connection failed stands nowhere else."""
+    return _kafka_client.said
+
+
 def configure_logging(level: str, format_: str) -> None:
     """Send all logs to standard error in one format; libraries speak from WARNING on."""
     handler = logging.StreamHandler(sys.stderr)
@@ -50,8 +75,8 @@ def configure_logging(level: str, format_: str) -> None:
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("streamscore").setLevel(level)
-    # It repeats every connection error some ten times a second; outages are told by streams.retry.
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL if level != "DEBUG" else logging.WARNING)
+    if level != "DEBUG":
+        quiet_kafka_client()
 
 
 def log_event(logger: logging.Logger, level: int, event: str, **fields: object) -> None:

@@ -18,6 +18,7 @@ def friendly() -> Iterator[None]:
     """End the process with status 1 and a plain sentence on an expected error."""
     from aiokafka.errors import KafkaConnectionError, KafkaError
 
+    from streams.logs import kafka_client_said
     from streams.stores import Unavailable
 
     try:
@@ -27,7 +28,9 @@ def friendly() -> Iterator[None]:
     except UserError as error:
         _end(str(error))
     except KafkaConnectionError as error:
-        _end(f"Kafka cannot be reached: {error}. Is the address in kafka.bootstrap_servers right?")
+        _end(
+            f"Kafka cannot be reached: {kafka_client_said() or error}. Is the address in kafka.bootstrap_servers right?"
+        )
     except (KafkaError, Unavailable) as error:
         _end(f"{type(error).__name__}: {error}")
     except KeyboardInterrupt:

@@ -26,12 +26,10 @@ app.add_typer(dead.app, name="dead")
 
 def main() -> None:
     """Run the command line; expected errors end with one sentence and status 1, never with a traceback."""
-    import logging
-
     from streams.cli.errors import friendly
+    from streams.logs import quiet_kafka_client
 
-    # It prints each refused connection; what the user needs of it is in the error that ends the command.
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    quiet_kafka_client()
 
     with friendly():
         app()
