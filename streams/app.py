@@ -50,6 +50,8 @@ class Worker:
     ----------
     sessions, learners
         What this worker owns at the moment, by partition.
+    taking_since
+        ``time.monotonic()`` at which the partitions at hand began to be taken up; None: all are.
     failure
         Why the worker has to end; None while all is well.
     """
@@ -75,6 +77,7 @@ class Worker:
         self._reopening: set[asyncio.Task[None]] = set()
         self._stale_epochs: dict[TP, int] = {}
         self.partitions: Mapping[str, int] = {}
+        self.taking_since: float | None = None
         self.app, self.transport = make_faust_app(
             settings, start_offsets=self._start_offsets, on_revoked=self._on_revoked
         )
@@ -140,6 +143,7 @@ class Worker:
 
     async def _start_offsets(self, assigned: frozenset[TP]) -> Mapping[TP, int]:
         """Take the partitions up where the store says; called before any of their records is handed out."""
+        self.taking_since = time.monotonic()
         await self._ready.wait()
         offsets = {}
         for tp in sorted(assigned):
@@ -153,6 +157,7 @@ class Worker:
             "partitions taken",
             **{f"{tp.topic}[{tp.partition}]": at for tp, at in offsets.items()},
         )
+        self.taking_since = None
         return offsets
 
     async def _take_events(self, tp: TP) -> int:
@@ -231,6 +236,7 @@ class Worker:
         """Finish the chunks at hand and let go of the partitions."""
         actors = [self._actors[tp] for tp in revoked if tp in self._actors]
         await asyncio.gather(*(actor.stop() for actor in actors))
+        self.taking_since = None
         for tp in revoked:
             if tp.topic == self.settings.topics.examples.name and tp.partition in self.learners:
                 with contextlib.suppress(Fenced):  # then the new owner has begun, and needs nothing of ours

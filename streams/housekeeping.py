@@ -115,6 +115,8 @@ class Housekeeping:
             worker.telemetry.behind.labels(objective).set(worker.freshness.behind(objective))
             worker.telemetry.incomplete.labels(objective).set(replica.incomplete)
         worker.telemetry.unreadable.set(worker.replicas.unreadable)
+        if worker.taking_since is not None and time.monotonic() - worker.taking_since > self._stall_s:
+            worker.fail(RuntimeError(f"partitions could not be taken up for {self._stall_s:.0f} s"))
         stuck = worker.transport.stalled(time.monotonic(), self._stall_s)
         if stuck:
             where = ", ".join(f"{tp.topic}[{tp.partition}]" for tp in stuck)

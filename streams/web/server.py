@@ -71,6 +71,8 @@ class WebServer:
         worker = self._worker
         if worker.failure is not None:
             return "the worker is ending with an error"
+        if worker.taking_since is not None:
+            return "partitions are being taken up"
         if not worker.sessions and not worker.learners:
             return "no partitions are assigned"
         stuck = worker.transport.stalled(time.monotonic(), _NOT_PROGRESSING_S)
