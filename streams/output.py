@@ -1,24 +1,31 @@
 """Publishes records in batches, each to a partition named by the caller.
 
 `await producer.send` costs 24 us a record, a filled batch 10. Whoever publishes has grouped its
-records by partition already, so nothing has to be routed here. Records of one partition keep their
-order. A step that failed half-way is repeated whole: what had arrived is then there twice, with the
-same ids, of which readers keep the first.
+records by partition already, so nothing has to be routed here.
+
+A partition's batches go out one after another, each when the one before was acknowledged. So what
+stands in the log is always a beginning of what was to be published, in its order. A step that
+failed half-way is repeated whole: its beginning is then there twice, with the same ids, of which
+readers keep the first, and no later record was ever there before an earlier one. The producer sends
+one batch at a time to a partition in any case; this costs nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, Protocol
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
-from aiokafka.structs import RecordMetadata
+from aiokafka import errors as kafka_errors
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from msgspec import Struct
 
+from online_models.features.durations import parse_duration_ms
+from streams.logs import log_event
 from streams.partitioning import partition_of
 from streams.settings import Settings
 from streams.stores import Unavailable
@@ -26,23 +33,65 @@ from streams.stores import Unavailable
 logger = logging.getLogger("streamscore.output")
 
 _BATCH_BYTES = 1_000_000  # the broker refuses batches above 1 MiB by default
-_REQUEST_BYTES = 1_048_576
+# A topic may be made to take more. A request above the broker's socket.request.max.bytes (100 MiB) would not be
+# answered but cut off, like a broker that is away, and be repeated for ever.
+_RECORD_BYTES = 64 << 20
+
+_REFUSED = (
+    kafka_errors.TopicAuthorizationFailedError,
+    kafka_errors.ClusterAuthorizationFailedError,
+    kafka_errors.SaslAuthenticationFailed,
+    kafka_errors.AuthenticationFailedError,
+    kafka_errors.AuthenticationMethodNotSupported,
+)
+# After these a producer answers nothing else any more.
+_PRODUCER_ENDED = (
+    kafka_errors.ProducerClosed,
+    kafka_errors.ProducerFenced,
+    kafka_errors.OutOfOrderSequenceNumber,
+    kafka_errors.UnknownProducerId,
+)
+
+# A batch expires after one request timeout, and a request that was under way then after another. A producer that is
+# silent for longer was closed or has lost one of its tasks; it may be silent for ever.
+_LIMIT_TIMEOUTS = 3
+_END_S = 10.0
+
+Place = tuple[str, int]
 
 
 class OutRecord(Struct, frozen=True):
-    """A record on its way out."""
+    """A record on its way out.
+
+    Attributes
+    ----------
+    timestamp_ms
+        Epoch milliseconds; None: the time at which it is sent.
+    """
 
     key: bytes | None
     value: bytes | None
     headers: list[tuple[str, bytes]] = []
+    timestamp_ms: int | None = None
 
 
-class _Sent(NamedTuple):
-    """A batch on its way."""
+class RecordTooLarge(MessageSizeTooLargeError):  # type: ignore[misc]  # aiokafka is untyped
+    """A record that its topic does not take; sending it again would not help."""
 
-    where: tuple[str, int]
-    records: int
-    acknowledged: asyncio.Future[RecordMetadata]
+
+class _Silent(KafkaError):  # type: ignore[misc]  # aiokafka is untyped
+    """A producer that said nothing, not even that it gave up."""
+
+
+class OutputRefused(RuntimeError):
+    """The broker does not let us write, and will not by itself: credentials or permissions."""
+
+
+class RecordOutput(Protocol):
+    """Where records go; `KafkaOutput`, or `ListOutput` in tests."""
+
+    async def publish(self, batches: Mapping[Place, Sequence[OutRecord]]) -> dict[Place, int]:
+        """Publish records by (topic, partition); see `KafkaOutput.publish`."""
 
 
 @lru_cache(maxsize=65_536)
@@ -51,46 +100,83 @@ def partition_for_key(key: bytes, partitions: int) -> int:
     return partition_of(key, partitions)
 
 
-class KafkaOutput:
-    """A producer of whole batches; what is published has been acknowledged by all in-sync replicas."""
+def make_producer(settings: Settings, *, idempotent: bool = False) -> AIOKafkaProducer:
+    """Make a producer, to be started.
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._producer: AIOKafkaProducer | None = None
+    Parameters
+    ----------
+    idempotent
+        The broker refuses what it has already, so that a request repeated inside the producer leaves
+        no duplicate; such a producer waits for an absent broker instead of raising. The embedded
+        broker does not offer it.
+    """
+    kafka = settings.kafka
+    return AIOKafkaProducer(
+        **kafka.client_kwargs(),
+        acks="all",
+        linger_ms=0,
+        max_batch_size=_BATCH_BYTES,
+        compression_type=None if kafka.compression == "none" else kafka.compression,
+        enable_idempotence=idempotent,
+    )
+
+
+class KafkaOutput:
+    """A producer of whole batches; what is published has been acknowledged by all in-sync replicas.
+
+    Parameters
+    ----------
+    new_producer
+        Makes a producer, at the start and in place of one that has come to its end.
+    """
+
+    def __init__(self, settings: Settings, *, new_producer: Callable[[], Any] | None = None) -> None:
+        self._new_producer = new_producer or (lambda: make_producer(settings))
+        self._limit_s = _LIMIT_TIMEOUTS * parse_duration_ms(settings.kafka.request_timeout) / 1000
+        self._producer: Any = None
+        self._started = False
+        self._starting = asyncio.Lock()
+        self._ending: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        """Connect; raises Unavailable."""
-        kafka = self._settings.kafka
-        producer = AIOKafkaProducer(
-            **kafka.client_kwargs(),
-            acks="all",
-            linger_ms=0,
-            max_batch_size=_BATCH_BYTES,
-            max_request_size=_REQUEST_BYTES,
-            compression_type=None if kafka.compression == "none" else kafka.compression,
-        )
-        try:
-            await producer.start()
-        except (KafkaConnectionError, KafkaTimeoutError, OSError) as error:
-            await producer.stop()
-            raise Unavailable(f"Kafka: {type(error).__name__}: {error}") from None
-        self._producer = producer
+        """Connect; raises Unavailable or OutputRefused."""
+        async with self._starting:
+            if self._producer is not None:
+                return
+            producer = self._new_producer()
+            try:
+                await producer.start()
+            except (KafkaError, OSError) as error:
+                await producer.stop()
+                raise _told(error) from error
+            except BaseException:
+                await producer.stop()
+                raise
+            self._producer = producer
+            self._started = True
 
     @property
-    def producer(self) -> AIOKafkaProducer:
+    def producer(self) -> Any:
         """The started producer."""
         if self._producer is None:
             raise RuntimeError("KafkaOutput.start() comes first")
         return self._producer
 
+    async def _ready(self) -> Any:
+        if self._producer is None and self._started:
+            await self.start()
+        return self.producer
+
     async def partitions(self, topic: str) -> int:
         """Return the number of partitions of a topic; raises Unavailable while it does not exist."""
         try:
-            return len(await self.producer.partitions_for(topic))
-        except KafkaError as error:
-            raise Unavailable(f"topic {topic}: {type(error).__name__}; was `streamscore topics create` run?") from None
+            return len(await (await self._ready()).partitions_for(topic))
+        except kafka_errors.UnknownTopicOrPartitionError:
+            raise Unavailable(f"topic {topic} does not exist; was `streamscore topics create` run?") from None
+        except (KafkaError, OSError) as error:
+            raise _told(error) from error
 
-    async def publish(self, batches: Mapping[tuple[str, int], Sequence[OutRecord]]) -> dict[tuple[str, int], int]:
+    async def publish(self, batches: Mapping[Place, Sequence[OutRecord]]) -> dict[Place, int]:
         """Publish records by (topic, partition) and wait for every acknowledgement.
 
         Returns
@@ -101,55 +187,117 @@ class KafkaOutput:
         Raises
         ------
         Unavailable
-            The broker is away, or did not answer in time; some of it may have arrived. Repeat it.
+            The broker is away, or did not answer in time; of each partition a beginning may have
+            arrived. Repeat it.
+        RecordTooLarge
+            A topic does not take one of the records. Those of other partitions may have arrived.
+        OutputRefused
+            Credentials or permissions are wrong.
         """
-        try:
-            sent = [one for where, records in batches.items() for one in await self._send(*where, records)]
-            answers = await asyncio.gather(*(one.acknowledged for one in sent), return_exceptions=True)
-        except KafkaError as error:
-            raise self._away(error) from None
-        ends: dict[tuple[str, int], int] = {}
-        for one, answer in zip(sent, answers, strict=True):
-            if isinstance(answer, KafkaError):
-                raise self._away(answer)
-            if isinstance(answer, BaseException):
-                raise answer
-            ends[one.where] = answer.offset + one.records
-        return ends
+        producer = await self._ready()
+        places = [where for where, records in batches.items() if records]
+        outcomes = await asyncio.gather(
+            *(_publish_to(producer, *where, batches[where], self._limit_s) for where in places), return_exceptions=True
+        )
+        faults = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+        if faults:
+            if any(_has_ended(fault) for fault in faults):
+                self._replace(producer)
+            told = [_told(fault) for fault in faults]
+            raise next((one for one in told if not isinstance(one, Unavailable)), told[0])
+        return dict(zip(places, outcomes, strict=True))  # type: ignore[arg-type]
 
-    async def _send(self, topic: str, partition: int, records: Sequence[OutRecord]) -> list[_Sent]:
-        """Hand records over in as few batches as they fit in."""
-        sent: list[_Sent] = []
-        batch = self.producer.create_batch()
-
-        def append(record: OutRecord) -> bool:
-            fits = batch.append(timestamp=None, key=record.key, value=record.value, headers=record.headers)
-            return fits is not None
-
-        async def hand_over() -> None:
-            count = batch.record_count()
-            future = await self.producer.send_batch(batch, topic, partition=partition)
-            sent.append(_Sent((topic, partition), count, future))
-
-        for record in records:
-            if append(record):
-                continue
-            if batch.record_count():
-                await hand_over()
-                batch = self.producer.create_batch()
-            if not append(record):
-                raise MessageSizeTooLargeError(f"a record of {len(record.value or b'')} bytes does not fit {topic}")
-        if batch.record_count():
-            await hand_over()
-        return sent
-
-    def _away(self, error: KafkaError) -> Exception:
-        if isinstance(error, MessageSizeTooLargeError):
-            return error
-        return Unavailable(f"Kafka: {type(error).__name__}: {error}")
+    def _replace(self, producer: Any) -> None:
+        """Let the next publish begin with a new producer."""
+        if producer is not self._producer:
+            return
+        log_event(logger, logging.WARNING, "the producer has come to its end and is replaced")
+        self._producer = None
+        task = asyncio.create_task(_end(producer))
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
 
     async def stop(self) -> None:
         """Send what waits, and disconnect."""
-        if self._producer is not None:
-            await self._producer.stop()
-            self._producer = None
+        self._started = False
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await producer.stop()
+        if self._ending:
+            await asyncio.wait(self._ending)
+
+
+async def _publish_to(producer: Any, topic: str, partition: int, records: Sequence[OutRecord], limit_s: float) -> int:
+    """Publish to one partition, in order; return the offset behind the last record."""
+    end = 0
+    for batch in _filled(producer, topic, records):
+        try:
+            async with asyncio.timeout(limit_s):
+                acknowledged = await producer.send_batch(batch, topic, partition=partition)
+                end = (await acknowledged).offset + batch.record_count()
+        except TimeoutError:
+            raise _Silent(f"no answer within {limit_s:g} s") from None
+        except MessageSizeTooLargeError:
+            raise RecordTooLarge(
+                f"{topic} does not take {batch.size()} bytes, {batch.record_count()} records"
+            ) from None
+    return end
+
+
+def _filled(producer: Any, topic: str, records: Sequence[OutRecord]) -> Iterator[Any]:
+    """Fill as few batches as the records fit in; one that is larger than a batch goes alone."""
+    batch = producer.create_batch()
+    for record in records:
+        size = len(record.value or b"") + len(record.key or b"")
+        if size > _RECORD_BYTES:
+            raise RecordTooLarge(f"Expected at most {_RECORD_BYTES} bytes, got {size}, for {topic}")
+        if not _append(batch, record):
+            yield batch
+            batch = producer.create_batch()
+            _append(batch, record)
+    yield batch
+
+
+def _append(batch: Any, record: OutRecord) -> bool:
+    key, value, headers = record.key, record.value, record.headers
+    return batch.append(timestamp=record.timestamp_ms, key=key, value=value, headers=headers) is not None
+
+
+def _has_ended(fault: BaseException) -> bool:
+    """Tell whether the producer that raised this is of no more use."""
+    # aiokafka ends with a plain KafkaError when its sending task has failed.
+    return isinstance(fault, (*_PRODUCER_ENDED, _Silent)) or type(fault) is KafkaError
+
+
+def _told(fault: BaseException) -> BaseException:
+    """Tell what a fault means: Unavailable, OutputRefused, or itself, if it is our own."""
+    if isinstance(fault, _REFUSED):
+        return OutputRefused(f"Kafka refuses us ({fault}); check user, password and permissions")
+    if isinstance(fault, asyncio.CancelledError):  # of what we waited for; our own cancellation does not come here
+        return Unavailable("Kafka: the producer was closed")
+    may_pass = (kafka_errors.KafkaTimeoutError, kafka_errors.KafkaConnectionError, OSError)
+    if isinstance(fault, may_pass) or _has_ended(fault) or getattr(fault, "retriable", False):
+        return Unavailable(f"Kafka: {fault}" if isinstance(fault, KafkaError) else f"Kafka: {fault!r}")
+    return fault
+
+
+async def _end(producer: Any) -> None:
+    with contextlib.suppress(Exception):  # it is of no more use, whatever it says
+        async with asyncio.timeout(_END_S):
+            await producer.stop()
+
+
+class ListOutput:
+    """Keeps records in lists instead of a broker, by (topic, partition)."""
+
+    def __init__(self) -> None:
+        self.records: dict[Place, list[OutRecord]] = {}
+
+    async def publish(self, batches: Mapping[Place, Sequence[OutRecord]]) -> dict[Place, int]:
+        """Keep records; return the offset behind the last one, by (topic, partition)."""
+        ends = {}
+        for where, records in batches.items():
+            if records:
+                self.records.setdefault(where, []).extend(records)
+                ends[where] = len(self.records[where])
+        return ends

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Iterator
+from typing import NamedTuple, TypeVar
 
 from streams.logs import log_event
 from streams.stores import Unavailable
@@ -14,15 +15,76 @@ from streams.stores import Unavailable
 logger = logging.getLogger("streamscore.retry")
 T = TypeVar("T")
 
-_FIRST_PAUSE_S = 0.1
-_LONGEST_PAUSE_S = 5.0
+
+class Backoff(NamedTuple):
+    """How long to pause between attempts.
+
+    Attributes
+    ----------
+    first_s, longest_s
+        The pause doubles from one to the other.
+    jitter
+        Share of a pause that is left to chance, so that those who wait do not come all at once.
+    """
+
+    first_s: float = 0.1
+    longest_s: float = 5.0
+    jitter: float = 0.2
+
+    def pauses(self, chance: random.Random) -> Iterator[float]:
+        """Yield pauses without end.
+
+        Examples
+        --------
+        >>> from itertools import islice
+        >>> list(islice(Backoff(jitter=0.0).pauses(random.Random(1)), 7))
+        [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0]
+        """
+        pause = self.first_s
+        while True:
+            yield pause * (1 - self.jitter * chance.random())
+            pause = min(2 * pause, self.longest_s)
 
 
-async def retrying(step: Callable[[], Awaitable[T]], *, name: str, on_outage: Callable[[], None] = lambda: None) -> T:
+class Outages:
+    """The steps that wait for something to come back; for readiness."""
+
+    def __init__(self) -> None:
+        self._began: dict[object, tuple[str, float]] = {}
+
+    def began(self, outage: object, name: str, at: float) -> None:
+        """Note that a step waits since `at`."""
+        self._began[outage] = name, at
+
+    def ended(self, outage: object) -> None:
+        """Note that a step waits no more, whatever became of it."""
+        self._began.pop(outage, None)
+
+    @property
+    def degraded_since(self) -> float | None:
+        """When the oldest outage that still lasts began, by the clock that `retrying` was given; None: all is well."""
+        return min((at for _, at in self._began.values()), default=None)
+
+    @property
+    def steps(self) -> list[str]:
+        """Names of the steps that wait."""
+        return sorted({name for name, _ in self._began.values()})
+
+
+async def retrying(
+    step: Callable[[], Awaitable[T]],
+    *,
+    name: str,
+    on_outage: Callable[[], None] = lambda: None,
+    outages: Outages | None = None,
+    backoff: Backoff = Backoff(),  # noqa: B008 - a constant
+    chance: random.Random | None = None,
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> T:
     """Run `step` until it no longer raises Unavailable; everything else passes through.
 
-    The pause doubles from 0.1 s to 5 s. An outage is logged when it begins and when it ends, not at
-    each attempt. Cancelling ends the wait.
+    An outage is logged when it begins and when it ends, not at each attempt. Cancelling ends the wait.
 
     Parameters
     ----------
@@ -30,21 +92,29 @@ async def retrying(step: Callable[[], Awaitable[T]], *, name: str, on_outage: Ca
         Must be safe to repeat.
     on_outage
         Called once when an outage begins.
+    outages
+        Told while the step waits.
     """
-    pause_s = _FIRST_PAUSE_S
+    pauses = backoff.pauses(chance or random.Random())
+    outage = object()
     began: float | None = None
-    while True:
-        try:
-            result = await step()
-        except Unavailable as error:
-            if began is None:
-                began = time.monotonic()
-                on_outage()
-                log_event(logger, logging.WARNING, "dependency is away, trying again", step=name, why=str(error))
-            await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-        else:
-            if began is not None:
-                away_s = round(time.monotonic() - began, 1)
-                log_event(logger, logging.INFO, "dependency is back", step=name, away_s=away_s)
-            return result
+    try:
+        while True:
+            try:
+                result = await step()
+            except Unavailable as error:
+                if began is None:
+                    began = clock()
+                    if outages is not None:
+                        outages.began(outage, name, began)
+                    on_outage()
+                    log_event(logger, logging.WARNING, "dependency is away, trying again", step=name, why=str(error))
+                await sleep(next(pauses))
+            else:
+                if began is not None:
+                    away_s = round(clock() - began, 1)
+                    log_event(logger, logging.INFO, "dependency is back", step=name, away_s=away_s)
+                return result
+    finally:
+        if outages is not None:
+            outages.ended(outage)
