@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +22,7 @@ from streams.settings import RedisSettings
 from streams.stores import Fenced, PartitionId, PartitionRecord, RedisStateStore, StoreMisconfigured, Unavailable
 from streams.stores.redis_store import connect
 
+DOCUMENT = Path(__file__).resolve().parent.parent.parent / "docs" / "state.md"
 HERE = PartitionId("events", 3)
 TTL_MS = 3_600_000
 Make = Callable[..., RedisStateStore]
@@ -352,6 +355,33 @@ async def test_wrong_credentials_and_missing_permissions_are_told_apart_and_neve
             with pytest.raises(StoreMisconfigured, match="check user, password, permissions") as caught:
                 await step
             assert "secret" not in f"{caught.value!r} {caught.value.__cause__!r} {wrong!r} {vars(wrong)!r}"
+    finally:
+        admin.execute_command("ACL", "DELUSER", user)
+
+
+async def test_the_documented_permissions_are_enough(
+    redis_url: str, admin: redis.Redis, make: Make, unique: Any
+) -> None:
+    paragraph = re.search(r"\*\*Permissions\.\*\*(.*?) on keys", DOCUMENT.read_text(), re.DOTALL)
+    assert paragraph is not None
+    commands = re.findall(r"[A-Z]+", " ".join(re.findall(r"`([A-Z ]+)`", paragraph[1])))
+    user, prefix = unique("user"), unique("app")
+    rules = ["on", ">secret", f"~{prefix}:*", "-@all", *(f"+{command.lower()}" for command in commands)]
+    admin.execute_command("ACL", "SETUSER", user, *rules)
+    admin.script_flush()
+    store = make(redis_url, prefix=prefix, username=user, password="secret")
+    try:
+        await store.ping()
+        assert await store.load_partition(HERE) is None
+        await store.save(HERE, **write(None, 10))
+        await store.save(HERE, **{**write(10, 20, state=None), "timers": {"u1": None, "u2": 5}})
+        assert await store.load_partition(HERE) == PartitionRecord(20, b"meta", {"u2": 5})
+        assert await store.load_users(HERE, ["u1"]) == [None]
+        token = await store.save_blob("learner", b"one", expected_token=None)
+        await store.save_blob("learner", b"two", expected_token=token)
+        with pytest.raises(Fenced):
+            await store.save_blob("learner", b"three", expected_token=token)
+        assert await store.drop_partition(HERE) == 0
     finally:
         admin.execute_command("ACL", "DELUSER", user)
 
