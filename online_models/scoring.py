@@ -19,9 +19,8 @@ How records are cut into batches changes no result: nothing above looks at the b
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from online_models.attribution import (
     MAX_OPEN_PER_PARTITION,
@@ -35,7 +34,8 @@ from online_models.duplicates import remember
 from online_models.features import FeatureSet
 from online_models.objectives import Objective
 from online_models.records import DecodedBatch
-from schemas.events import EventBase, Tick
+from online_models.step import Collected, Observer, StepResult
+from schemas.events import EventBase, Tick, VisitorEvent
 from schemas.examples import Example, Use
 from schemas.metrics import Accounting
 from schemas.scores import Score
@@ -50,17 +50,6 @@ TICK, TOMBSTONE, DUPLICATE, LATE = "tick", "tombstone", "duplicate", "late"
 NO_TRIGGER, CONDITION = "no_trigger", "condition_not_met"
 
 
-class StepResult(NamedTuple):
-    """What a batch leads to; nothing of it has been published or stored yet."""
-
-    scores: list[Score]
-    examples: list[Example]
-    accounting: Accounting
-    changed_users: dict[str, UserState]
-    changed_timers: dict[str, int | None]
-    notes: Counter[str]
-
-
 class ScoringCore:
     """Scores the events of one partition and labels what it has scored.
 
@@ -72,6 +61,8 @@ class ScoringCore:
         What to compute; ``replicas`` has one model for each objective, by name.
     meta, timers
         What the store held for the partition; None and empty for a new one.
+    observer
+        Told of each score, once it is made.
     """
 
     def __init__(
@@ -87,10 +78,12 @@ class ScoringCore:
         n_reasons: int = 3,
         max_open_per_user: int = MAX_OPEN_PER_USER,
         max_open_per_partition: int = MAX_OPEN_PER_PARTITION,
+        observer: Observer | None = None,
     ) -> None:
         self.topic = topic
         self.partition = partition
         self._features = features
+        self._observer = observer
         self._n_reasons = n_reasons
         self._max_open_per_user = max_open_per_user
         self._max_open_per_partition = max_open_per_partition
@@ -160,15 +153,9 @@ class ScoringCore:
         StepResult
             To be published, then stored. After a failure in between, repeat the I/O, never the step.
         """
-        out = _Output(users)
+        out = Collected(users)
         for offset, source_ts, event in batch.events:
-            out.offset, out.seq = offset, 0
-            if event.ts > self.stream_time_ms:  # type: ignore[operator]  # decoded: int
-                self._advance(event.ts, out)  # type: ignore[arg-type]
-            if isinstance(event, Tick):
-                out.ignored[TICK] += 1
-            else:
-                self._visit(event, source_ts, out)
+            self.process(offset, source_ts, event, out)
         if batch.tombstones:
             out.ignored[TOMBSTONE] = batch.tombstones
         accounting = Accounting(
@@ -184,9 +171,23 @@ class ScoringCore:
             examples=len(out.examples),
             stream_time_ms=self.stream_time_ms,
         )
-        return StepResult(out.scores, out.examples, accounting, out.changed, self._timers.take_changed(), out.notes)
+        return StepResult(out.scores, out.examples, accounting, out.changed, self.take_timers(), out.notes)
 
-    def _advance(self, now_ms: int, out: _Output) -> None:
+    def process(self, offset: int, source_ts: int, event: VisitorEvent | Tick, out: Collected) -> None:
+        """Process one event; a replay, in which several partitions take turns, calls this instead of `step`."""
+        out.offset, out.seq = offset, 0
+        if event.ts > self.stream_time_ms:  # type: ignore[operator]  # decoded: int
+            self._advance(event.ts, out)  # type: ignore[arg-type]
+        if isinstance(event, Tick):
+            out.ignored[TICK] += 1
+        else:
+            self._visit(event, source_ts, out)
+
+    def take_timers(self) -> dict[str, int | None]:
+        """Return the timers that were set or removed since the last call or step, for the store."""
+        return self._timers.take_changed()
+
+    def _advance(self, now_ms: int, out: Collected) -> None:
         """Move stream time on and close every window that ended before it, earliest first."""
         self.stream_time_ms = now_ms
         for due_ms, user_id in self._timers.pop_due(now_ms):
@@ -214,7 +215,7 @@ class ScoringCore:
         user.open = still_open
         self._timers.set(user_id, min(map(self._due_ms, still_open)) if still_open else None)
 
-    def _close(self, one: OpenAttribution, out: _Output) -> None:
+    def _close(self, one: OpenAttribution, out: Collected) -> None:
         bound = self._objectives.get(one.objective)
         if bound is None:
             out.notes["objective_gone"] += 1
@@ -223,7 +224,7 @@ class ScoringCore:
         elif not one.hit:
             self._release(bound, one, label=False, use="judge", out=out)
 
-    def _visit(self, event: EventBase, source_ts: int, out: _Output) -> None:
+    def _visit(self, event: EventBase, source_ts: int, out: Collected) -> None:
         """Process one event of a visitor."""
         ts: int = event.ts  # type: ignore[assignment]  # decoded: int
         if ts < self.stream_time_ms - MAX_LATE_MS:
@@ -255,7 +256,7 @@ class ScoringCore:
             open=[],
         )
 
-    def _join_outcome(self, event: EventBase, ts: int, user: UserState, out: _Output) -> None:
+    def _join_outcome(self, event: EventBase, ts: int, user: UserState, out: Collected) -> None:
         """Turn the user's open triggers positive that this event is the outcome of."""
         if not user.open:
             return
@@ -267,7 +268,7 @@ class ScoringCore:
                 if bound.immediate:
                     self._release(bound, one, label=True, use="both", out=out)
 
-    def _score(self, event: EventBase, ts: int, source_ts: int, user: UserState, out: _Output) -> None:
+    def _score(self, event: EventBase, ts: int, source_ts: int, user: UserState, out: Collected) -> None:
         """Score the event for each objective that it triggers."""
         triggered = self._by_trigger.get(event.type)
         if not triggered:
@@ -292,7 +293,7 @@ class ScoringCore:
         source_ts: int,
         values: list[Any],
         user: UserState,
-        out: _Output,
+        out: Collected,
     ) -> None:
         objective, replica = bound.objective, bound.replica
         p, reasons = replica.score_one(bound.vectorize(values), self._n_reasons)
@@ -319,6 +320,12 @@ class ScoringCore:
             score.flags = [*score.flags, "cold"]
         out.scores.append(score)
         self._open(bound, score, event, values, user, out)
+        if self._observer is not None:
+            self._observer.scored(score, event, values, lambda other: self._would_score(bound, other, user))
+
+    def _would_score(self, bound: BoundObjective, other: EventBase, user: UserState) -> float:
+        values = self._features.extract(user.slots, other)
+        return bound.corrected(bound.replica.score_one(bound.vectorize(values), 0)[0])
 
     def _open(
         self,
@@ -327,7 +334,7 @@ class ScoringCore:
         event: EventBase,
         values: list[Any],
         user: UserState,
-        out: _Output,
+        out: Collected,
     ) -> None:
         """Let the trigger wait for its label, if it can still get an honest one."""
         objective = bound.objective
@@ -360,7 +367,7 @@ class ScoringCore:
                 return True
         return False
 
-    def _release(self, bound: BoundObjective, one: OpenAttribution, *, label: bool, use: Use, out: _Output) -> None:
+    def _release(self, bound: BoundObjective, one: OpenAttribution, *, label: bool, use: Use, out: Collected) -> None:
         """Send a labelled trigger to the learner."""
         out.examples.append(
             Example(
@@ -380,18 +387,3 @@ class ScoringCore:
             )
         )
         out.seq += 1
-
-
-class _Output:
-    """Collects what one step leads to, and where in the log it stands."""
-
-    def __init__(self, users: dict[str, UserState]) -> None:
-        self.users = users
-        self.scores: list[Score] = []
-        self.examples: list[Example] = []
-        self.changed: dict[str, UserState] = {}
-        self.ignored: Counter[str] = Counter()
-        self.notes: Counter[str] = Counter()
-        self.scored = 0
-        self.offset = 0
-        self.seq = 0

@@ -13,7 +13,7 @@ from aiokafka.errors import MessageSizeTooLargeError
 
 from online_models.learning import Publication
 from online_models.records import DecodedBatch
-from online_models.scoring import StepResult
+from online_models.step import StepResult
 from schemas.codec import encode_json
 from schemas.dead_letters import OMITTED_HEADER
 from schemas.metrics import Progress

@@ -17,7 +17,8 @@ from typing import Protocol, TypeVar
 
 from online_models.bound import Replica
 from online_models.records import DecodedBatch, Record, decode_batch
-from online_models.scoring import ScoringCore, StepResult
+from online_models.scoring import ScoringCore
+from online_models.step import StepResult
 from schemas.codec import (
     decode_partition_meta,
     decode_user_state,

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 
-from online_models.scoring import StepResult
+from online_models.step import StepResult
 from schemas.metrics import Progress
 from schemas.scores import Score
 

@@ -12,7 +12,8 @@ from online_models.features import FeatureSet, compile_features
 from online_models.objectives import Objective, parse_objectives
 from online_models.records import decode_batch
 from online_models.replica import LinearReplica
-from online_models.scoring import ScoringCore, StepResult
+from online_models.scoring import ScoringCore
+from online_models.step import StepResult
 from schemas.codec import encode_json, encode_user_state
 from schemas.examples import Example
 from schemas.scores import Score

@@ -1,0 +1,72 @@
+"""What a step of the scoring core leads to, and who may look on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from schemas.events import EventBase
+from schemas.examples import Example
+from schemas.metrics import Accounting
+from schemas.scores import Score
+from schemas.user_state import UserState
+
+
+class StepResult(NamedTuple):
+    """What a batch leads to; nothing of it has been published or stored yet."""
+
+    scores: list[Score]
+    examples: list[Example]
+    accounting: Accounting
+    changed_users: dict[str, UserState]
+    changed_timers: dict[str, int | None]
+    notes: Counter[str]
+
+
+class Collected:
+    """Collects what events lead to, and where in the log it stands.
+
+    Parameters
+    ----------
+    users
+        States at hand, as for `ScoringCore.step`.
+    scores, examples
+        Lists to append to; partitions that take turns can share them.
+    """
+
+    def __init__(
+        self,
+        users: dict[str, UserState],
+        *,
+        scores: list[Score] | None = None,
+        examples: list[Example] | None = None,
+    ) -> None:
+        self.users = users
+        self.scores = [] if scores is None else scores
+        self.examples = [] if examples is None else examples
+        self.changed: dict[str, UserState] = {}
+        self.ignored: Counter[str] = Counter()
+        self.notes: Counter[str] = Counter()
+        self.scored = 0
+        self.offset = 0
+        self.seq = 0
+
+
+# The score that the visitor would get at this moment for another event, such as the same impression of another item.
+Probe = Callable[[EventBase], float]
+
+
+class Observer(Protocol):
+    """Sees each score as it is made; a replay's judges and what-ifs. Live has none."""
+
+    def scored(self, score: Score, event: EventBase, values: Sequence[Any], probe: Probe) -> None:
+        """Take note of a score.
+
+        Parameters
+        ----------
+        values
+            Compact base feature values at the trigger, see `FeatureSet.extract`.
+        probe
+            To be called at once or never: the visitor's features go on changing.
+        """
