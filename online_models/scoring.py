@@ -19,7 +19,7 @@ How records are cut into batches changes no result: nothing above looks at the b
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from online_models.attribution import (
@@ -33,7 +33,7 @@ from online_models.bound import BoundObjective, Replica, by_event_type
 from online_models.duplicates import remember
 from online_models.features import FeatureSet
 from online_models.objectives import Objective
-from online_models.records import DecodedBatch
+from online_models.records import DecodedBatch, DecodedEvent
 from online_models.step import Collected, Observer, StepResult
 from schemas.events import EventBase, Tick, VisitorEvent
 from schemas.examples import Example, Use
@@ -112,11 +112,11 @@ class ScoringCore:
         """Return what the store must hold beside users and offset to continue from here."""
         return PartitionMeta(self._known_layouts[:REMEMBERED_LAYOUTS], self.stream_time_ms, self._open_count)
 
-    def users_of(self, batch: DecodedBatch) -> list[str]:
-        """Return the users whose state `step` will need: those in the batch, and those whose window ends in it."""
+    def users_of(self, events: Iterable[DecodedEvent]) -> list[str]:
+        """Return the users whose state `step` will need: those of the events, and those whose window ends with them."""
         users: dict[str, None] = {}
         latest = self.stream_time_ms
-        for _, _, event in batch.events:
+        for _, _, event in events:
             if event.ts > latest:  # type: ignore[operator]  # decoded: int
                 latest = event.ts  # type: ignore[assignment]
             if not isinstance(event, Tick):
@@ -145,7 +145,7 @@ class ScoringCore:
         Parameters
         ----------
         users
-            States of ``users_of(batch)`` by user id, `adopt`-ed; unknown users are missing. The
+            States of ``users_of(batch.events)`` by user id, `adopt`-ed; unknown users are missing. The
             core changes them in place and adds new ones.
 
         Returns

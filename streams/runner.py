@@ -114,7 +114,7 @@ class Session:
             partition=self.partition.partition,
             max_bytes=self._max_event_bytes,
         )
-        await self._load(self.core.users_of(batch), attempt)
+        await self._load(self.core.users_of(batch.events), attempt)
         result = self.core.step(batch, self._users)
         if batch.next_offset > self.publish_from:
             await attempt(lambda: output.publish(batch, result, partition=self.partition), "publish")

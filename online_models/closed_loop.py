@@ -1,0 +1,320 @@
+"""ClosedLoop: scoring and learning in one, on event time; what a replay runs.
+
+Live, a model travels from the learner to the scorers over a topic and arrives a moment later. Here the
+learner hands its weights over when event time passes the next multiple of the publish interval, so that
+what an event is scored with is decided by the events alone: not by how fast the machine is, nor by how
+the records were cut into chunks.
+
+Arrivals of all partitions come in one order, see `streams.replay.merge`. The cores are the live ones.
+
+Between two publications nothing is learned, so at any moment replica and learner hold the same model.
+That makes a state of the loop small, and lets models that cannot be copied cheaply (trees, forests) be
+asked directly.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from online_models.bound import Replica
+from online_models.estimators import Estimator, SparseFTRL
+from online_models.explain import Reasons, leave_one_out
+from online_models.learning import LearningCore
+from online_models.replica import LinearReplica
+from online_models.scoring import ScoringCore
+from online_models.step import Collected, Observer, Probe
+from schemas.codec import decode_example, decode_partition_meta, encode_json, encode_partition_meta
+from schemas.events import EventBase, Tick, VisitorEvent
+from schemas.examples import Example
+from schemas.scores import Score
+from schemas.user_state import PartitionMeta, UserState
+
+# Partition, offset, Kafka timestamp (epoch ms) and the decoded event: a plain tuple, as in `online_models.records`.
+Arrival = tuple[int, int, int, VisitorEvent | Tick]
+Users = dict[str, UserState]
+
+
+class Watcher(Protocol):
+    """Judges the scores of one objective, or asks what if."""
+
+    def scored(self, score: Score, event: EventBase, values: Sequence[Any], probe: Probe) -> None: ...
+    def labelled(self, example: Example) -> None: ...
+    def state(self) -> Any: ...
+    def restore(self, state: Any) -> None: ...
+
+
+class OwnReplica:
+    """The learner's own model, seen as a replica."""
+
+    def __init__(self, model: Estimator, *, prior: float) -> None:
+        self.name = model.name
+        self.version = 0
+        self._model = model
+        self._prior = prior
+
+    def score_one(self, x: dict[str, float], n_reasons: int) -> tuple[float, Reasons]:
+        """Return (probability, reasons by leaving features out one at a time)."""
+        if not self.version:
+            return self._prior, []
+        p = self._predict(x)
+        return p, leave_one_out(self._predict, x, p, n_reasons)
+
+    def _predict(self, x: Mapping[str, float]) -> float:
+        return self._model.predict_proba_one(x)[True]
+
+
+class Direct:
+    """Takes the way of `Distributor` without leaving the process: a publication changes the replica."""
+
+    def __init__(self, model: Estimator, replica: LinearReplica | OwnReplica) -> None:
+        self._model = model
+        self._replica = replica
+
+    def publish(self, version: int) -> list[tuple[bytes, bytes]]:
+        """Let the replica have what was learned; nothing has to be written."""
+        if isinstance(self._model, SparseFTRL) and isinstance(self._replica, LinearReplica):
+            self._replica.weights.update(self._model.take_changed())
+            self._replica.intercept = self._model.intercept
+        self._replica.version = version
+        return []
+
+    def state(self) -> int:
+        """Return the version that the replica holds."""
+        return self._replica.version
+
+    def restore(self, state: int) -> None:
+        """Give the replica what the model holds, which has been restored before."""
+        if isinstance(self._model, SparseFTRL) and isinstance(self._replica, LinearReplica):
+            self._replica.weights = self._model.weights
+            self._replica.intercept = self._model.intercept
+        self._replica.version = state
+
+
+class LearnerPair(NamedTuple):
+    """A learner and the replica that it keeps up to date."""
+
+    learner: LearningCore
+    replica: Replica
+
+
+def learner_pair(objective: str, *, lineage: str, model: Estimator, prior: float, publish_examples: int) -> LearnerPair:
+    """Join a model that has learned nothing with a replica of its own."""
+    replica: LinearReplica | OwnReplica
+    if isinstance(model, SparseFTRL):
+        replica = LinearReplica(lineage=lineage, name=model.name, prior=prior)
+    else:
+        replica = OwnReplica(model, prior=prior)
+    learner = LearningCore(
+        objective,
+        lineage=lineage,
+        estimator=model,
+        distributor=Direct(model, replica),
+        publish_examples=publish_examples,
+    )
+    return LearnerPair(learner, replica)
+
+
+class Watchers(Observer):
+    """Tells the watchers of each objective what concerns it."""
+
+    def __init__(self, watchers: Mapping[str, Sequence[Watcher]]) -> None:
+        self._watchers = {name: tuple(those) for name, those in watchers.items()}
+
+    def scored(self, score: Score, event: EventBase, values: Sequence[Any], probe: Probe) -> None:
+        """Hand a score on."""
+        for watcher in self._watchers.get(score.objective, ()):
+            watcher.scored(score, event, values, probe)
+
+    def labelled(self, example: Example) -> None:
+        """Hand an example on."""
+        for watcher in self._watchers.get(example.objective, ()):
+            watcher.labelled(example)
+
+    def state(self) -> dict[str, list[Any]]:
+        """Return the watchers' states."""
+        return {name: [one.state() for one in those] for name, those in self._watchers.items()}
+
+    def restore(self, state: Mapping[str, Sequence[Any]]) -> None:
+        """Take up what `state` gave, of the same watchers."""
+        for name, those in self._watchers.items():
+            for one, saved in zip(those, state[name], strict=True):
+                one.restore(saved)
+
+
+class ClosedLoop:
+    """Scores arrivals and learns from them.
+
+    Parameters
+    ----------
+    new_core
+        Makes the scoring core of a partition, given its number and what was kept of it, around the
+        replicas of `learners` and with `watchers` as its observer.
+    learners
+        By objective.
+    publish_ms
+        Interval of event time at which models reach the scorers.
+    learning
+        False: nothing is learned here, the replicas are moved by somebody else.
+
+    Attributes
+    ----------
+    scores, examples
+        What the last `run` led to.
+    """
+
+    def __init__(
+        self,
+        *,
+        new_core: Callable[[int, PartitionMeta | None, Mapping[str, int] | None], ScoringCore],
+        learners: Mapping[str, LearnerPair],
+        watchers: Watchers,
+        publish_ms: int,
+        learning: bool = True,
+    ) -> None:
+        self._new_core = new_core
+        self._learners = learners
+        self._watchers = watchers
+        self._publish_ms = publish_ms
+        self._learning = learning
+        self._cores: dict[int, ScoringCore] = {}
+        self._collected: dict[int, Collected] = {}
+        self.scores: list[Score] = []
+        self.examples: list[Example] = []
+        self._waiting: list[Example] = []  # released in an earlier run, not learned yet
+        self._learned_to = 0  # of self.examples
+        self._examples_seen = 0
+        self._due_ms = 0
+
+    # ---------------------------------------------------------------- running
+
+    def core(self, partition: int) -> ScoringCore:
+        """Return the core of a partition, made when it is first needed."""
+        core = self._cores.get(partition)
+        if core is None:
+            core = self._adopt(partition, None, None)
+        return core
+
+    def _adopt(self, partition: int, meta: PartitionMeta | None, timers: Mapping[str, int] | None) -> ScoringCore:
+        core = self._cores[partition] = self._new_core(partition, meta, timers)
+        self._collected[partition] = Collected({}, scores=self.scores, examples=self.examples)
+        return core
+
+    def run(self, arrivals: Iterable[Arrival], users: Mapping[int, Users]) -> None:
+        """Process arrivals in order.
+
+        Parameters
+        ----------
+        users
+            By partition: the states of the users of these arrivals, as `ScoringCore.step` takes them.
+        """
+        self._begin(users)
+        cores, collected = self._cores, self._collected
+        due_ms = self._due_ms
+        for partition, offset, source_ts, event in arrivals:
+            if event.ts >= due_ms:  # type: ignore[operator]  # decoded: int
+                self._publish()
+                due_ms = self._due_ms = (event.ts // self._publish_ms + 1) * self._publish_ms  # type: ignore[operator]
+            cores[partition].process(offset, source_ts, event, collected[partition])
+
+    def _begin(self, users: Mapping[int, Users]) -> None:
+        self._waiting += self.examples[self._learned_to :]
+        self.scores.clear()
+        self.examples.clear()
+        self._learned_to = 0
+        for partition, states in users.items():
+            self.core(partition)
+            collected = self._collected[partition]
+            collected.users = states
+            collected.changed = {}
+
+    def finish(self) -> None:
+        """Learn what was released since the last publication; at the end of a stream."""
+        self._publish()
+
+    def _publish(self) -> None:
+        """Judge and learn what was released since the last time, and let the scorers have it."""
+        released = self._waiting + self.examples[self._learned_to :]
+        self._waiting = []
+        self._learned_to = len(self.examples)
+        if not released:
+            return
+        for_learner: dict[str, list[tuple[int, Example]]] = {name: [] for name in self._learners}
+        labelled = self._watchers.labelled
+        for example in released:
+            if example.use != "learn":
+                labelled(example)
+            for_learner[example.objective].append((self._examples_seen, example))
+            self._examples_seen += 1
+        if not self._learning:
+            return
+        for name, examples in for_learner.items():
+            if examples:
+                learner = self._learners[name].learner
+                learner.step(examples)
+                learner.publish_pending()
+
+    # ---------------------------------------------------------------- what became of it
+
+    def changed(self) -> dict[int, Users]:
+        """Return, by partition, the users that the last `run` has changed."""
+        return {partition: one.changed for partition, one in self._collected.items()}
+
+    @property
+    def scored(self) -> int:
+        """Events that got a score, so far."""
+        return sum(one.scored for one in self._collected.values())
+
+    @property
+    def ignored(self) -> Counter[str]:
+        """Events that were passed over, so far, by rule."""
+        return sum((one.ignored for one in self._collected.values()), Counter())
+
+    @property
+    def notes(self) -> Counter[str]:
+        """What else was noted, so far, see `online_models.scoring`."""
+        return sum((one.notes for one in self._collected.values()), Counter())
+
+    def take_timers(self) -> dict[int, dict[str, int | None]]:
+        """Return, by partition, the timers that were set or removed since the last call."""
+        return {partition: core.take_timers() for partition, core in self._cores.items()}
+
+    @property
+    def open_count(self) -> int:
+        """Triggers that wait for their label."""
+        return sum(core.open_count for core in self._cores.values())
+
+    # ---------------------------------------------------------------- to go on later
+
+    def state(self) -> dict[str, Any]:
+        """Return all of the loop but users and timers, as plain values."""
+        return {
+            "due_ms": self._due_ms,
+            "examples_seen": self._examples_seen,
+            "waiting": [encode_json(one) for one in self._waiting + self.examples[self._learned_to :]],
+            "learners": {name: pair.learner.checkpoint() for name, pair in self._learners.items()},
+            "watchers": self._watchers.state(),
+            "partitions": {
+                partition: [
+                    encode_partition_meta(self._cores[partition].meta()),
+                    one.scored,
+                    dict(one.ignored),
+                    dict(one.notes),
+                ]
+                for partition, one in self._collected.items()
+            },
+        }
+
+    def restore(self, state: Mapping[str, Any], timers: Mapping[int, Mapping[str, int]]) -> None:
+        """Take up what `state` gave and the timers then."""
+        self._due_ms = state["due_ms"]
+        self._examples_seen = state["examples_seen"]
+        self._waiting = [decode_example(one) for one in state["waiting"]]
+        for name, blob in state["learners"].items():
+            self._learners[name].learner.restore(blob)
+        self._watchers.restore(state["watchers"])
+        for partition, (meta, scored, ignored, notes) in state["partitions"].items():
+            self._adopt(partition, decode_partition_meta(meta), timers.get(partition))
+            collected = self._collected[partition]
+            collected.scored, collected.ignored, collected.notes = scored, Counter(ignored), Counter(notes)

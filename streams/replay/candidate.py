@@ -1,0 +1,239 @@
+"""One configuration on its way through a replay: the closed loop, its users, and what is kept of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from online_models.closed_loop import ClosedLoop, LearnerPair, Users, Watcher, Watchers, learner_pair
+from online_models.estimators import Estimator, build
+from online_models.features.durations import parse_duration_ms
+from online_models.objectives import Objective
+from online_models.scoring import ScoringCore
+from schemas.codec import decode_user_state, encode_user_state
+from schemas.user_state import PartitionMeta
+from streams.replay.chunks import Chunk
+from streams.replay.outputs import ReplayOutput
+from streams.replay.state import ReplayState
+from streams.settings import Settings
+
+_POSITION = "position"
+_LOOP = "loop"
+_OUTPUT = "output"
+_TALLY = "tally"
+_IDENTITY = "identity"
+
+_pack = msgspec.msgpack.Encoder().encode
+_unpack = msgspec.msgpack.Decoder().decode
+
+
+class CannotResume(ValueError):
+    """What was kept does not belong to this replay; the message says what differs."""
+
+
+class Tally:
+    """Where the records of a replay went: ``records == scored + dead + ignored``."""
+
+    def __init__(self) -> None:
+        self.records = 0
+        self.scores = 0
+        self.examples = 0
+        self.dead: dict[str, int] = {}
+        self.tombstones = 0
+        self.from_ms = 0
+        self.to_ms = 0
+        self.seconds = 0.0
+
+    def add(self, chunk: Chunk) -> None:
+        """Count a chunk's records."""
+        self.records += chunk.records
+        self.tombstones += chunk.tombstones
+        for reason, count in chunk.dead.items():
+            self.dead[reason] = self.dead.get(reason, 0) + count
+        if chunk.arrivals:
+            times = [arrival[3].ts for arrival in chunk.arrivals]
+            self.from_ms = min(self.from_ms or min(times), min(times))  # type: ignore[type-var, assignment]
+            self.to_ms = max(self.to_ms, max(times))  # type: ignore[type-var, assignment]
+
+
+class Candidate:
+    """Runs one configuration over the chunks of a replay.
+
+    Parameters
+    ----------
+    label
+        How reports name it.
+    topic
+        Part of every score_id.
+    state, output
+        What it keeps and where its scores go; both are the candidate's own.
+    watchers
+        Judges of its objectives.
+    replicas
+        Models that somebody else moves, by objective; None: it learns by itself.
+    wrap
+        Put around each model, to time it.
+    """
+
+    def __init__(
+        self,
+        label: str,
+        settings: Settings,
+        *,
+        topic: str,
+        state: ReplayState,
+        output: ReplayOutput,
+        watchers: Mapping[str, list[Watcher]],
+        replicas: Mapping[str, Any] | None = None,
+        wrap: Callable[[str, Estimator], Estimator] | None = None,
+    ) -> None:
+        self.label = label
+        self.settings = settings
+        self.topic = topic
+        self.tally = Tally()
+        self._state = state
+        self._output = output
+        self._wrap = wrap
+        self._watchers = Watchers(watchers)
+        self.estimators: dict[str, Estimator] = {}
+        self._learners = {one.name: self._learner(one) for one in settings.objectives}
+        self._replicas = replicas or {name: pair.replica for name, pair in self._learners.items()}
+        self.loop = ClosedLoop(
+            new_core=self._new_core,
+            learners=self._learners,
+            watchers=self._watchers,
+            publish_ms=parse_duration_ms(settings.learning.publish_interval),
+            learning=replicas is None,
+        )
+        self._users: dict[int, Users] = {}
+        self._unsaved: dict[int, set[str]] = {}
+
+    def _learner(self, objective: Objective) -> LearnerPair:
+        settings = self.settings
+        model = build(objective.model, key=settings.model_key)
+        self.estimators[objective.name] = model
+        return learner_pair(
+            objective.name,
+            lineage=settings.lineage(objective),
+            model=self._wrap(objective.name, model) if self._wrap else model,
+            prior=objective.prior,
+            publish_examples=settings.learning.publish_examples,
+        )
+
+    def _new_core(self, partition: int, meta: PartitionMeta | None, timers: Mapping[str, int] | None) -> ScoringCore:
+        return ScoringCore(
+            topic=self.topic,
+            partition=partition,
+            features=self.settings.features,
+            objectives=self.settings.objectives,
+            replicas=self._replicas,
+            meta=meta,
+            timers=timers,
+            n_reasons=self.settings.worker.n_reasons,
+            observer=self._watchers,
+        )
+
+    # ---------------------------------------------------------------- running
+
+    async def process(self, chunk: Chunk) -> None:
+        """Score a chunk, learn from it, and write what it led to."""
+        started = time.perf_counter()
+        self._load(chunk)
+        self.loop.run(chunk.arrivals, self._users)
+        await self._write()
+        for partition, users in self.loop.changed().items():
+            self._unsaved.setdefault(partition, set()).update(users)
+        self._evict()
+        self.tally.add(chunk)
+        self.tally.seconds += time.perf_counter() - started
+
+    async def finish(self) -> None:
+        """Learn what was released last; nothing more comes."""
+        self.loop.finish()
+
+    async def _write(self) -> None:
+        loop = self.loop
+        self.tally.scores += len(loop.scores)
+        self.tally.examples += len(loop.examples)
+        await self._output.write(loop.scores, loop.examples)
+
+    def _load(self, chunk: Chunk) -> None:
+        """Have the users of a chunk at hand, those in use at the end of the cache."""
+        for partition, events in chunk.by_partition().items():
+            core = self.loop.core(partition)
+            cached = self._users.setdefault(partition, {})
+            needed = core.users_of(events)
+            missing = [user_id for user_id in needed if user_id not in cached]
+            for user_id, blob in self._state.load_users(partition, missing).items():
+                cached[user_id] = core.adopt(decode_user_state(blob))
+            for user_id in needed:
+                user = cached.pop(user_id, None)
+                if user is not None:
+                    cached[user_id] = user
+
+    def _evict(self) -> None:
+        """Put the users that were not in use for longest onto the disk."""
+        most = max(1, self.settings.worker.cache_users // max(1, len(self._users)))
+        for partition, cached in self._users.items():
+            surplus = len(cached) - most
+            if surplus > 0:
+                self._save(partition, list(cached)[:surplus])
+                for user_id in list(cached)[:surplus]:
+                    del cached[user_id]
+
+    def _save(self, partition: int, user_ids: list[str]) -> None:
+        unsaved, cached = self._unsaved.setdefault(partition, set()), self._users[partition]
+        changed = [user_id for user_id in user_ids if user_id in unsaved]
+        self._state.put_users(partition, ((one, encode_user_state(cached[one])) for one in changed))
+        unsaved.difference_update(changed)
+
+    # ---------------------------------------------------------------- to go on later
+
+    def checkpoint(self, position: Mapping[str, Any], identity: str) -> None:
+        """Keep all that it takes to go on from here."""
+        for partition, cached in self._users.items():
+            self._save(partition, list(cached))
+        for partition, timers in self.loop.take_timers().items():
+            self._state.put_timers(partition, timers)
+        self._state.put(_LOOP, _pack(self.loop.state()))
+        self._state.put(_OUTPUT, _pack(self._output.state()))
+        self._state.put(_TALLY, _pack(vars(self.tally)))
+        self._state.put(_POSITION, _pack(dict(position)))
+        self._state.put(_IDENTITY, identity.encode())
+        self._state.commit()
+
+    async def resume(self, identity: str) -> Mapping[str, Any] | None:
+        """Go back to the last checkpoint; return where the source then stood, None if there is none.
+
+        Raises
+        ------
+        CannotResume
+            It belongs to another replay.
+        """
+        kept = self._state.get(_IDENTITY)
+        if kept is None:
+            await self._output.restore(None if self._output.state() is None else [0, 0])
+            return None
+        if kept.decode() != identity:
+            raise CannotResume(
+                f"{self.label}: what was interrupted had another source, configuration, mapping or version "
+                f"({kept.decode()}, now {identity}); run without --resume to begin anew"
+            )
+        self.loop.restore(self._kept(_LOOP), self._state.timers())
+        await self._output.restore(self._kept(_OUTPUT))
+        vars(self.tally).update(self._kept(_TALLY))
+        position: Mapping[str, Any] = self._kept(_POSITION)
+        return position
+
+    def _kept(self, name: str) -> Any:
+        blob = self._state.get(name)
+        assert blob is not None, name
+        return _unpack(blob)
+
+    async def close(self) -> None:
+        """Close files and connections."""
+        await self._output.close()
+        self._state.close()

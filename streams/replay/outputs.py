@@ -1,0 +1,159 @@
+"""Where a replay's scores and examples go: into files, to topics of their own, or nowhere."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from schemas.codec import encode_json
+from schemas.examples import Example
+from schemas.scores import Score
+from streams.output import KafkaOutput, OutRecord, partition_for_key
+from streams.stores import Unavailable
+
+SCORES_FILE = "scores.jsonl"
+EXAMPLES_FILE = "examples.jsonl"
+_BUFFER_BYTES = 1 << 20
+_PATIENCE_S = 60.0
+
+
+class ReplayOutput(Protocol):
+    """Takes what a chunk led to."""
+
+    async def write(self, scores: Sequence[Score], examples: Sequence[Example]) -> None:
+        """Take scores and examples, in their order."""
+
+    def state(self) -> Any:
+        """Return how far it has come, once everything written is safe."""
+
+    async def restore(self, state: Any) -> None:
+        """Go back to there; what was written behind it is gone or will be written again with the same ids."""
+
+    async def close(self) -> None:
+        """Finish."""
+
+
+class NoOutput:
+    """Keeps nothing: the report is all that is wanted."""
+
+    async def write(self, scores: Sequence[Score], examples: Sequence[Example]) -> None:
+        """Pass over."""
+
+    def state(self) -> None:
+        """Nothing to go back to."""
+
+    async def restore(self, state: None) -> None:
+        """Nothing to go back to."""
+
+    async def close(self) -> None:
+        """Nothing to finish."""
+
+
+class FileOutput:
+    """Writes ``scores.jsonl`` and ``examples.jsonl`` into a folder, one message a line.
+
+    Parameters
+    ----------
+    resume
+        Keep what is there, to be cut by `restore`; otherwise the files begin empty.
+    """
+
+    def __init__(self, folder: Path, *, resume: bool = False) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._files = [_open(folder / name, resume=resume) for name in (SCORES_FILE, EXAMPLES_FILE)]
+        self._encode_lines = msgspec.json.Encoder().encode_lines
+
+    async def write(self, scores: Sequence[Score], examples: Sequence[Example]) -> None:
+        """Append."""
+        for file, messages in zip(self._files, (scores, examples), strict=True):
+            if messages:
+                file.write(self._encode_lines(messages))
+
+    def state(self) -> list[int]:
+        """Return the lengths of the files, written out."""
+        for file in self._files:
+            file.flush()
+        return [file.tell() for file in self._files]
+
+    async def restore(self, state: list[int]) -> None:
+        """Cut the files to these lengths."""
+        for file, length in zip(self._files, state, strict=True):
+            file.truncate(length)
+            file.seek(length)
+
+    async def close(self) -> None:
+        """Write out and close."""
+        for file in self._files:
+            file.close()
+
+
+def _open(path: Path, *, resume: bool) -> io.BufferedRandom:
+    mode = "r+b" if resume and path.exists() else "w+b"
+    file = open(path, mode, buffering=_BUFFER_BYTES)  # noqa: SIM115  # held open until close()
+    assert isinstance(file, io.BufferedRandom)
+    return file
+
+
+class TopicOutput:
+    """Publishes scores to a topic, in the partition that has the number of their event's.
+
+    Parameters
+    ----------
+    scores
+        Name of the topic; it exists, and is none of the live ones.
+    examples
+        Name of the topic for the examples; None: they are not published.
+    """
+
+    def __init__(self, output: KafkaOutput, *, scores: str, examples: str | None = None) -> None:
+        self._output = output
+        self._scores = scores
+        self._examples = examples
+        self._partitions: dict[str, int] = {}
+
+    async def write(self, scores: Sequence[Score], examples: Sequence[Example]) -> None:
+        """Publish, and wait until the broker has everything."""
+        batches: dict[tuple[str, int], list[OutRecord]] = {}
+        for score in scores:
+            place = (self._scores, score.partition % await self._count(self._scores))
+            batches.setdefault(place, []).append(OutRecord(score.user_id.encode(), encode_json(score)))
+        if self._examples is not None:
+            for example in examples:
+                key = example.objective.encode()
+                place = (self._examples, partition_for_key(key, await self._count(self._examples)))
+                batches.setdefault(place, []).append(OutRecord(key, encode_json(example)))
+        if batches:
+            await self._patiently(batches)
+
+    async def _count(self, topic: str) -> int:
+        if topic not in self._partitions:
+            self._partitions[topic] = await self._output.partitions(topic)
+        return self._partitions[topic]
+
+    async def _patiently(self, batches: dict[tuple[str, int], list[OutRecord]]) -> None:
+        loop = asyncio.get_running_loop()
+        give_up = loop.time() + _PATIENCE_S
+        while True:
+            try:
+                await self._output.publish(batches)
+            except Unavailable:
+                if loop.time() > give_up:
+                    raise
+                await asyncio.sleep(1.0)
+            else:
+                return
+
+    def state(self) -> None:
+        """A topic cannot be cut: what is repeated has the same ids."""
+
+    async def restore(self, state: None) -> None:
+        """Nothing to go back to."""
+
+    async def close(self) -> None:
+        """Disconnect."""
+        await self._output.stop()
