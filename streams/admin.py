@@ -9,7 +9,8 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from online_models.features.durations import parse_duration_ms
-from streams.settings import Settings, TopicSettings
+from streams.sections import TopicSettings
+from streams.settings import Settings
 
 
 class TopicReport(NamedTuple):

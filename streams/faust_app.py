@@ -7,7 +7,8 @@ from faust.auth import SASLCredentials, SSLCredentials
 from faust.types.auth import CredentialsT
 
 from online_models.features.durations import parse_duration_ms
-from streams.settings import KafkaSettings, Settings
+from streams.sections import KafkaSettings
+from streams.settings import Settings
 from streams.transport import OnRevoked, StartOffsets, Transport, TransportOptions, use_record_chunks
 
 

@@ -19,7 +19,7 @@ from schemas.dead_letters import OMITTED_HEADER
 from schemas.metrics import Progress
 from streams.freshness import Freshness
 from streams.output import KafkaOutput, OutRecord, partition_for_key
-from streams.settings import Topics
+from streams.sections import Topics
 from streams.stores import PartitionId
 
 # Well below the megabyte that every broker takes.

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
-from streams.settings import KafkaSettings
+from streams.sections import KafkaSettings
 
 _FETCH_WAIT_MS = 100
 

@@ -8,178 +8,24 @@ the file can be shown, and are masked wherever settings are printed.
 from __future__ import annotations
 
 import re
-import ssl
 from collections.abc import Iterator, Mapping
 from hashlib import blake2b
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import msgspec
 import orjson
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from online_models.errors import ConfigError
 from online_models.estimators import build
 from online_models.features import FeatureSet, compile_features
-from online_models.features.durations import parse_duration_ms
 from online_models.objectives import Objective, parse_objectives
+from streams.sections import KafkaSettings, LearningSettings, RedisSettings, Section, Topics, WorkerSettings
 from streams.yaml_lines import Document
 
 PREFIX = "STREAMSCORE_"
 MASKED = "********"
-
-
-class _Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Settings that stand under one key of scoring.yaml; unknown keys are refused."""
-
-
-class KafkaSettings(_Section, frozen=True):
-    """How to reach Kafka. ``sasl_username`` and ``sasl_password`` are read from the environment."""
-
-    bootstrap_servers: str = "127.0.0.1:9092"
-    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
-    sasl_username: str | None = None
-    sasl_password: str | None = None
-    ssl_cafile: str | None = None
-    ssl_certfile: str | None = None
-    ssl_keyfile: str | None = None
-    ssl_check_hostname: bool = True
-    session_timeout: str = "10s"
-    heartbeat: str = "2s"
-    fetch_max_wait: str = "20ms"
-    request_timeout: str = "30s"
-    compression: Literal["none", "gzip"] = "none"
-
-    def __post_init__(self) -> None:
-        _check_durations(self, "session_timeout", "heartbeat", "fetch_max_wait", "request_timeout")
-        if self.security_protocol.startswith("SASL") and not (self.sasl_username and self.sasl_password):
-            raise ValueError(
-                f"{self.security_protocol} needs STREAMSCORE_KAFKA_SASL_USERNAME and STREAMSCORE_KAFKA_SASL_PASSWORD"
-            )
-
-    def ssl_context(self) -> ssl.SSLContext | None:
-        """Return the TLS context of the connection, None without TLS."""
-        if not self.security_protocol.endswith("SSL"):
-            return None
-        context = ssl.create_default_context(cafile=self.ssl_cafile)
-        context.check_hostname = self.ssl_check_hostname
-        if self.ssl_certfile:
-            context.load_cert_chain(self.ssl_certfile, self.ssl_keyfile)
-        return context
-
-    def client_kwargs(self) -> dict[str, Any]:
-        """Return the connection arguments that every aiokafka client takes."""
-        kwargs: dict[str, Any] = {
-            "bootstrap_servers": self.bootstrap_servers,
-            "security_protocol": self.security_protocol,
-            "request_timeout_ms": parse_duration_ms(self.request_timeout),
-        }
-        if self.security_protocol.endswith("SSL"):
-            kwargs["ssl_context"] = self.ssl_context()
-        if self.security_protocol.startswith("SASL"):
-            kwargs |= {
-                "sasl_mechanism": self.sasl_mechanism,
-                "sasl_plain_username": self.sasl_username,
-                "sasl_plain_password": self.sasl_password,
-            }
-        return kwargs
-
-
-class RedisSettings(_Section, frozen=True):
-    """How to reach Redis or Valkey; ``rediss://`` for TLS. Username and password come from the environment."""
-
-    url: str = "redis://127.0.0.1:6379/0"
-    username: str | None = None
-    password: str | None = None
-    cluster: bool = False
-    ssl_cafile: str | None = None
-    timeout: str = "5s"
-    state_ttl: str = "60d"
-
-    def __post_init__(self) -> None:
-        _check_durations(self, "timeout", "state_ttl")
-        if not self.url.startswith(("redis://", "rediss://", "unix://")):
-            raise ValueError("Expected a URL such as redis://host:6379/0, rediss://… for TLS, or unix://…")
-        if re.search(r"//[^/@]*:[^/@]+@", self.url):
-            raise ValueError("Take the password out of the URL and set STREAMSCORE_REDIS_PASSWORD")
-
-    @property
-    def state_ttl_ms(self) -> int:
-        return parse_duration_ms(self.state_ttl)
-
-    @property
-    def timeout_s(self) -> float:
-        return parse_duration_ms(self.timeout) / 1000
-
-
-Positive = Annotated[int, Meta(ge=1)]
-
-
-class TopicSettings(_Section, frozen=True):
-    """A topic's name and what it is created with."""
-
-    name: Annotated[str, Meta(pattern=r"^[a-zA-Z0-9._-]{1,249}$")]
-    partitions: Positive = 4
-    replication: Positive = 1
-    retention: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.retention is not None:
-            _check_durations(self, "retention")
-
-
-def _topic(name: str, partitions: int = 4) -> Any:
-    return msgspec.field(default_factory=lambda: TopicSettings(name=name, partitions=partitions))
-
-
-class Topics(_Section, frozen=True):
-    """The topics of the design. Scores and dead letters go to the partition of their event."""
-
-    events: TopicSettings = _topic("events")
-    scores: TopicSettings = _topic("scores")
-    examples: TopicSettings = _topic("examples", 1)
-    models: TopicSettings = _topic("models", 1)
-    metrics: TopicSettings = _topic("metrics", 1)
-    dead: TopicSettings = _topic("events.dead", 1)
-
-    def __post_init__(self) -> None:
-        names = [one.name for one in self.all()]
-        if len(set(names)) < len(names):
-            raise ValueError("Every topic needs a name of its own")
-
-    def all(self) -> list[TopicSettings]:
-        """Return the topics in the order of the data flow."""
-        return [self.events, self.scores, self.examples, self.models, self.metrics, self.dead]
-
-
-class LearningSettings(_Section, frozen=True):
-    """When models are sent to the scorers, and when the learner's own state is kept."""
-
-    publish_examples: Positive = 1000
-    publish_interval: str = "1s"
-    checkpoint_interval: str = "10s"
-
-    def __post_init__(self) -> None:
-        _check_durations(self, "publish_interval", "checkpoint_interval")
-
-
-class WorkerSettings(_Section, frozen=True):
-    """The worker process."""
-
-    chunk_records: Positive = 500
-    cache_users: Positive = 100_000
-    max_event_bytes: Positive = 65_536
-    idle_tick: str = "10s"
-    stall_timeout: str = "120s"
-    http_host: str = "127.0.0.1"
-    http_port: Annotated[int, Meta(ge=0, le=65535)] = 6066
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    log_format: Literal["json", "text"] = "json"
-    n_reasons: Annotated[int, Meta(ge=0, le=20)] = 3
-
-    def __post_init__(self) -> None:
-        _check_durations(self, "idle_tick", "stall_timeout")
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -194,6 +40,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     features: FeatureSet
     objectives: list[Objective]
     model_key: bytes | None
+    candidates: tuple[str, ...] = ()
 
     def lineage(self, objective: Objective) -> str:
         """Return the identity of an objective's model: models of another lineage are not mixed with it."""
@@ -221,7 +68,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         return dict(shown)
 
 
-_SECTIONS: dict[str, type[_Section]] = {
+_SECTIONS: dict[str, type[Section]] = {
     "kafka": KafkaSettings,
     "redis": RedisSettings,
     "topics": Topics,
@@ -246,8 +93,13 @@ class InvalidSettings(ValueError):
         self.problems = problems
 
 
-def load_settings(path: Path, environment: Mapping[str, str]) -> Settings:
+def load_settings(path: Path, environment: Mapping[str, str], *, candidate: str | None = None) -> Settings:
     """Read and check a configuration.
+
+    Parameters
+    ----------
+    candidate
+        One of `candidates:`; the configuration is then read with its changes.
 
     Raises
     ------
@@ -258,13 +110,17 @@ def load_settings(path: Path, environment: Mapping[str, str]) -> Settings:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise InvalidSettings([f"{path}: cannot be read: {error.strerror}"]) from None
-    return parse_settings(text, environment, name=str(path))
+    return parse_settings(text, environment, name=str(path), candidate=candidate)
 
 
-def parse_settings(text: str, environment: Mapping[str, str], *, name: str = "scoring.yaml") -> Settings:
+def parse_settings(
+    text: str, environment: Mapping[str, str], *, name: str = "scoring.yaml", candidate: str | None = None
+) -> Settings:
     """Check the text of a configuration; see `load_settings`."""
     try:
         document = Document(text)
+        if candidate is not None:
+            document = _changed_by(document, candidate)
     except ConfigError as error:
         raise InvalidSettings([f"{name}: {error}"]) from None
     reader = _Reader(document, environment)
@@ -272,6 +128,18 @@ def parse_settings(text: str, environment: Mapping[str, str], *, name: str = "sc
     if reader.errors or settings is None:
         raise InvalidSettings([f"{name}:{document.line(error.path)}: {error}" for error in reader.errors])
     return settings
+
+
+# Of an objective a candidate changes single keys; of everything else what stands below the section's.
+_MERGED_LEVELS = {"objectives": 2}
+
+
+def _changed_by(document: Document, candidate: str) -> Document:
+    declared = document.value.get("candidates")
+    if not isinstance(declared, dict) or candidate not in declared:
+        known = ", ".join(map(str, declared)) if isinstance(declared, dict) else "none"
+        raise ConfigError(("candidates",), f"There is no candidate {candidate!r}; declared: {known}")
+    return document.overlaid(("candidates", candidate), depths=_MERGED_LEVELS)
 
 
 class _Reader:
@@ -284,7 +152,7 @@ class _Reader:
 
     def settings(self) -> Settings | None:
         top = self.document.value
-        allowed = {"app", "features", "objectives", *_SECTIONS}
+        allowed = {"app", "features", "objectives", "candidates", *_SECTIONS}
         for key in top:
             if key not in allowed:
                 self.errors.append(
@@ -294,6 +162,7 @@ class _Reader:
         self.check_variables()
         features = self.features()
         objectives = self.objectives(features) if features else []
+        candidates = self.candidates()
         if self.errors:
             return None
         return Settings(
@@ -301,6 +170,7 @@ class _Reader:
             features=features,  # type: ignore[arg-type]
             objectives=objectives,
             model_key=self.model_key(),
+            candidates=candidates,
             **sections,  # type: ignore[arg-type]
         )
 
@@ -308,11 +178,24 @@ class _Reader:
         key = self.environment.get(f"{PREFIX}MODEL_KEY")
         return key.encode() if key else None
 
+    def candidates(self) -> tuple[str, ...]:
+        """Return the names of what replays compare; each is checked when it is loaded."""
+        declared = self.document.value.get("candidates") or {}
+        if not isinstance(declared, dict):
+            self.errors.append(ConfigError(("candidates",), "Expected a mapping of name to changes"))
+            return ()
+        for name, changes in declared.items():
+            if not isinstance(changes, dict) or set(changes) - {"features", "objectives", "learning"}:
+                self.errors.append(
+                    ConfigError(("candidates", str(name)), "Expected changes of features, objectives or learning")
+                )
+        return tuple(map(str, declared))
+
     def app(self) -> str:
         app = self.document.value.get("app", "streamscore")
         return str(app)
 
-    def section(self, name: str, kind: type[_Section]) -> _Section | None:
+    def section(self, name: str, kind: type[Section]) -> Section | None:
         declared = self.document.value.get(name) or {}
         if not isinstance(declared, dict):
             self.errors.append(ConfigError((name,), "Expected a mapping"))
@@ -338,7 +221,7 @@ class _Reader:
             self.errors.append(_from_msgspec(name, error))
             return None
 
-    def overrides(self, name: str, kind: type[_Section]) -> Iterator[tuple[str, str]]:
+    def overrides(self, name: str, kind: type[Section]) -> Iterator[tuple[str, str]]:
         for key in kind.__struct_fields__:
             value = self.environment.get(f"{PREFIX}{name.upper()}_{key.upper()}")
             if value is not None and kind is not Topics:
@@ -395,14 +278,6 @@ def _named_topic(value: object, key: str) -> object:
         default = getattr(Topics(), key, None)
         return {"name": default.name, **value} if default else value
     return value
-
-
-def _check_durations(section: Struct, *keys: str) -> None:
-    for key in keys:
-        try:
-            parse_duration_ms(getattr(section, key))
-        except ValueError as error:
-            raise ValueError(f"{key}: {error}") from None
 
 
 def _from_msgspec(section: str, error: msgspec.ValidationError) -> ConfigError:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from copy import copy
 from typing import Any
 
 import yaml
@@ -32,19 +33,56 @@ class Document:
         if not isinstance(value, dict):
             raise ConfigError((), "Expected a mapping at the top, such as `features: …` and `objectives: …`")
         self.value: dict[str, Any] = value
-        self._root = node
+        self._roots = [node]
         for twice in _repeated_keys(node, ()):
             raise ConfigError(twice, "This key stands here twice; keep one")
 
     def line(self, path: tuple[str | int, ...]) -> int:
         """Return the 1-based line of the value at `path`, or of the deepest part of it that exists."""
-        node, line = self._root, 1
+        return max((_deepest(root, path) for root in self._roots), key=lambda found: found[0])[1]
+
+    def overlaid(self, path: tuple[str, ...], *, depths: Mapping[str, int]) -> Document:
+        """Return the document as the mapping at `path` changes it.
+
+        Parameters
+        ----------
+        depths
+            By top-level key: how many levels of mappings are merged key by key, 1 if it is not named.
+            What lies deeper is replaced; null removes.
+        """
+        changes: Any = self.value
+        node: yaml.Node | None = self._roots[0]
         for part in path:
-            found = _child(node, part)
-            if found is None:
-                break
-            line, node = found
-        return line
+            changes = changes[part]
+            _, node = _child(node, part) or (0, None)
+        other = copy(self)
+        other.value = dict(self.value)
+        for key, change in changes.items():
+            _merge(other.value, key, change, depths.get(key, 1))
+        other._roots = [*self._roots, node]
+        return other
+
+
+def _merge(into: dict[str, Any], key: str, change: Any, depth: int) -> None:
+    if change is None:
+        into.pop(key, None)
+    elif depth and isinstance(change, dict) and isinstance(into.get(key), dict):
+        into[key] = dict(into[key])
+        for below, value in change.items():
+            _merge(into[key], below, value, depth - 1)
+    else:
+        into[key] = change
+
+
+def _deepest(node: yaml.Node | None, path: tuple[str | int, ...]) -> tuple[int, int]:
+    """Return how many parts of a path are there, and the line of the last of them."""
+    depth, line = 0, 1
+    for depth, part in enumerate(path, 1):
+        found = _child(node, part)
+        if found is None:
+            return depth - 1, line
+        line, node = found
+    return depth, line
 
 
 def _child(node: yaml.Node | None, part: str | int) -> tuple[int, yaml.Node] | None:

@@ -19,7 +19,7 @@ from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from streams.settings import RedisSettings
+from streams.sections import RedisSettings
 from streams.stores.base import StoreMisconfigured, Unavailable
 
 # redis-py's own types speak of every option's answer at once; ours are bytes.

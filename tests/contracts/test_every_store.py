@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis_servers import valkey_cluster
 
-from streams.settings import RedisSettings
+from streams.sections import RedisSettings
 from streams.stores import DictStateStore, Fenced, PartitionId, PartitionRecord, RedisStateStore
 from streams.stores.redis_store import connect
 

@@ -18,7 +18,7 @@ from redis.cluster import key_slot
 from redis_servers import ClusterNode, LossyProxy, valkey_cluster
 
 from streams.embedded import EmbeddedValkey
-from streams.settings import RedisSettings
+from streams.sections import RedisSettings
 from streams.stores import Fenced, PartitionId, PartitionRecord, RedisStateStore, StoreMisconfigured, Unavailable
 from streams.stores.redis_store import connect
 

@@ -13,7 +13,7 @@ from schemas.dead_letters import OMITTED_HEADER, REASON_HEADER
 from streams.freshness import Freshness
 from streams.output import OutRecord
 from streams.publish import Publisher
-from streams.settings import Topics
+from streams.sections import Topics
 from streams.stores import PartitionId
 
 PARTITIONS = {"events": 4, "scores": 4, "examples": 1, "models": 1, "metrics": 1, "events.dead": 1}

@@ -139,3 +139,37 @@ def test_another_model_or_other_features_are_another_lineage() -> None:
 
     assert one.lineage(one.objectives[0]) == same.lineage(same.objectives[0])
     assert one.lineage(one.objectives[0]) != other.lineage(other.objectives[0])
+
+
+CANDIDATES = """
+candidates:
+  slower:
+    objectives: {click: {model: {name: ftrl, alpha: 0.01}}}
+  wrong:
+    objectives:
+      click:
+        model: {name: ftrl, alfa: 0.01}
+"""
+
+
+def test_a_candidate_changes_single_keys_of_an_objective_and_leaves_the_rest() -> None:
+    text = shipped_config("shop").read_text(encoding="utf-8") + CANDIDATES
+
+    base, slower = parse_settings(text, {}), parse_settings(text, {}, candidate="slower")
+
+    assert base.candidates == slower.candidates == ("slower", "wrong")
+    assert slower.objectives[0].model["alpha"] == 0.01
+    assert slower.objectives[0].feature_names(slower.features.names) == base.objectives[0].feature_names(
+        base.features.names
+    )
+    assert slower.objectives[1:] == base.objectives[1:]
+
+
+def test_an_error_in_a_candidate_names_the_candidates_line() -> None:
+    text = shipped_config("shop").read_text(encoding="utf-8") + CANDIDATES
+    line = text.splitlines().index("        model: {name: ftrl, alfa: 0.01}") + 1
+
+    with pytest.raises(InvalidSettings, match=f":{line}: .*alfa: Unknown parameter"):
+        parse_settings(text, {}, candidate="wrong")
+    with pytest.raises(InvalidSettings, match="no candidate 'faster'; declared: slower, wrong"):
+        parse_settings(text, {}, candidate="faster")
