@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from online_models.closed_loop import ClosedLoop, LearnerPair, Users, Watcher, Watchers, learner_pair
-from online_models.estimators import Estimator, build
+from online_models.bound import Replica
+from online_models.closed_loop import ClosedLoop, LearnerPair, Users, Watchers, learner_pair
+from online_models.estimators import build
 from online_models.features.durations import parse_duration_ms
 from online_models.objectives import Objective
 from online_models.scoring import ScoringCore
 from schemas.codec import decode_user_state, encode_user_state
 from schemas.user_state import PartitionMeta
+from streams.replay.as_live import AsLive
 from streams.replay.chunks import Chunk
+from streams.replay.measures import Measures, Results
 from streams.replay.outputs import ReplayOutput
 from streams.replay.state import ReplayState
+from streams.replay.tally import Tally
 from streams.settings import Settings
 
 _POSITION = "position"
@@ -34,31 +38,6 @@ class CannotResume(ValueError):
     """What was kept does not belong to this replay; the message says what differs."""
 
 
-class Tally:
-    """Where the records of a replay went: ``records == scored + dead + ignored``."""
-
-    def __init__(self) -> None:
-        self.records = 0
-        self.scores = 0
-        self.examples = 0
-        self.dead: dict[str, int] = {}
-        self.tombstones = 0
-        self.from_ms = 0
-        self.to_ms = 0
-        self.seconds = 0.0
-
-    def add(self, chunk: Chunk) -> None:
-        """Count a chunk's records."""
-        self.records += chunk.records
-        self.tombstones += chunk.tombstones
-        for reason, count in chunk.dead.items():
-            self.dead[reason] = self.dead.get(reason, 0) + count
-        if chunk.arrivals:
-            times = [arrival[3].ts for arrival in chunk.arrivals]
-            self.from_ms = min(self.from_ms or min(times), min(times))  # type: ignore[type-var, assignment]
-            self.to_ms = max(self.to_ms, max(times))  # type: ignore[type-var, assignment]
-
-
 class Candidate:
     """Runs one configuration over the chunks of a replay.
 
@@ -70,12 +49,10 @@ class Candidate:
         Part of every score_id.
     state, output
         What it keeps and where its scores go; both are the candidate's own.
-    watchers
-        Judges of its objectives.
-    replicas
-        Models that somebody else moves, by objective; None: it learns by itself.
-    wrap
-        Put around each model, to time it.
+    measures
+        What is to be found out about it.
+    as_live
+        Moves the models to where they were live; None: it learns by itself.
     """
 
     def __init__(
@@ -86,9 +63,8 @@ class Candidate:
         topic: str,
         state: ReplayState,
         output: ReplayOutput,
-        watchers: Mapping[str, list[Watcher]],
-        replicas: Mapping[str, Any] | None = None,
-        wrap: Callable[[str, Estimator], Estimator] | None = None,
+        measures: Measures,
+        as_live: AsLive | None = None,
     ) -> None:
         self.label = label
         self.settings = settings
@@ -96,17 +72,19 @@ class Candidate:
         self.tally = Tally()
         self._state = state
         self._output = output
-        self._wrap = wrap
-        self._watchers = Watchers(watchers)
-        self.estimators: dict[str, Estimator] = {}
+        self._measures = measures
+        self._watchers = Watchers(measures.watchers)
         self._learners = {one.name: self._learner(one) for one in settings.objectives}
-        self._replicas = replicas or {name: pair.replica for name, pair in self._learners.items()}
+        self._as_live = as_live
+        self._replicas: Mapping[str, Replica] = (
+            as_live.replicas if as_live else {name: pair.replica for name, pair in self._learners.items()}
+        )
         self.loop = ClosedLoop(
             new_core=self._new_core,
             learners=self._learners,
             watchers=self._watchers,
             publish_ms=parse_duration_ms(settings.learning.publish_interval),
-            learning=replicas is None,
+            learning=as_live is None,
         )
         self._users: dict[int, Users] = {}
         self._unsaved: dict[int, set[str]] = {}
@@ -114,11 +92,10 @@ class Candidate:
     def _learner(self, objective: Objective) -> LearnerPair:
         settings = self.settings
         model = build(objective.model, key=settings.model_key)
-        self.estimators[objective.name] = model
         return learner_pair(
             objective.name,
             lineage=settings.lineage(objective),
-            model=self._wrap(objective.name, model) if self._wrap else model,
+            model=self._measures.timed(objective.name, model),
             prior=objective.prior,
             publish_examples=settings.learning.publish_examples,
         )
@@ -142,7 +119,7 @@ class Candidate:
         """Score a chunk, learn from it, and write what it led to."""
         started = time.perf_counter()
         self._load(chunk)
-        self.loop.run(chunk.arrivals, self._users)
+        self.loop.run(self._as_live.moving(chunk.arrivals) if self._as_live else chunk.arrivals, self._users)
         await self._write()
         for partition, users in self.loop.changed().items():
             self._unsaved.setdefault(partition, set()).update(users)
@@ -150,9 +127,13 @@ class Candidate:
         self.tally.add(chunk)
         self.tally.seconds += time.perf_counter() - started
 
-    async def finish(self) -> None:
+    def finish(self) -> None:
         """Learn what was released last; nothing more comes."""
         self.loop.finish()
+
+    def results(self) -> Results:
+        """Return what was found out."""
+        return self._measures.results(self.label, self.tally, self.loop)
 
     async def _write(self) -> None:
         loop = self.loop
@@ -193,7 +174,7 @@ class Candidate:
     # ---------------------------------------------------------------- to go on later
 
     def checkpoint(self, position: Mapping[str, Any], identity: str) -> None:
-        """Keep all that it takes to go on from here."""
+        """Keep all that it takes to go on from here; the file's commit makes it last."""
         for partition, cached in self._users.items():
             self._save(partition, list(cached))
         for partition, timers in self.loop.take_timers().items():
@@ -203,7 +184,6 @@ class Candidate:
         self._state.put(_TALLY, _pack(vars(self.tally)))
         self._state.put(_POSITION, _pack(dict(position)))
         self._state.put(_IDENTITY, identity.encode())
-        self._state.commit()
 
     async def resume(self, identity: str) -> Mapping[str, Any] | None:
         """Go back to the last checkpoint; return where the source then stood, None if there is none.
@@ -234,6 +214,5 @@ class Candidate:
         return _unpack(blob)
 
     async def close(self) -> None:
-        """Close files and connections."""
+        """Close its output."""
         await self._output.close()
-        self._state.close()

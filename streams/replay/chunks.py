@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -57,7 +57,7 @@ class ReplaySource(Protocol):
 
     topic: str
 
-    def chunks(self, records: int, *, position: Mapping[str, Any] | None = None) -> AsyncIterator[Chunk]:
+    def chunks(self, records: int, *, position: Mapping[str, Any] | None = None) -> AsyncGenerator[Chunk]:
         """Yield the records in chunks of about so many, from a `Chunk.position` on."""
 
     async def close(self) -> None:

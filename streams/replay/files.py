@@ -8,7 +8,7 @@ fed to an empty topic. The order is that of the rows.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -60,7 +60,7 @@ class FilesSource:
         self._place_of: dict[str, int] = {}
         self._next_offsets = [0] * partitions
 
-    async def chunks(self, records: int, *, position: Mapping[str, Any] | None = None) -> AsyncIterator[Chunk]:
+    async def chunks(self, records: int, *, position: Mapping[str, Any] | None = None) -> AsyncGenerator[Chunk]:
         """Yield chunks; to go on from a position, the rows before it are read and passed over."""
         done = 0
         events = self._events()

@@ -14,7 +14,7 @@ from aiokafka.structs import ConsumerRecord
 
 from streams.reading import reader
 from streams.replay.spec import Bound, ByTime, SpecError, TopicRange
-from streams.settings import KafkaSettings
+from streams.sections import KafkaSettings
 from streams.stores import Unavailable
 
 _PATIENCE_S = 60.0

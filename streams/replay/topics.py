@@ -7,7 +7,7 @@ the topic is.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -19,7 +19,7 @@ from streams.replay.chunks import Chunk
 from streams.replay.merge import Merge
 from streams.replay.range_reader import RangeReader, open_range
 from streams.replay.spec import TopicRange
-from streams.settings import KafkaSettings
+from streams.sections import KafkaSettings
 
 # Records of a partition that may wait for the others: some 10 MB of events.
 _READ_AHEAD = 10_000
@@ -68,7 +68,7 @@ class TopicSource:
         self._stream_time: dict[int, int] = {}
         self._reached: dict[int, tuple[int, int]] = {}  # behind what was handed out, and the stream time there
 
-    async def chunks(self, records: int, *, position: Mapping[str, Any] | None = None) -> AsyncIterator[Chunk]:
+    async def chunks(self, records: int, *, position: Mapping[str, Any] | None = None) -> AsyncGenerator[Chunk]:
         """Yield chunks in the merged order.
 
         Raises

@@ -1,0 +1,161 @@
+"""`streamscore replay`: a topic or files once more, through the same code, touching nothing that is live."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from streams.cli.errors import UserError
+from streams.cli.feeding import ends_on_interrupt
+from streams.cli.options import config_path
+
+if TYPE_CHECKING:
+    from streams.replay.measures import Results
+    from streams.replay.plan import CandidateSpec, Plan
+
+
+def replay(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            help="`kafka://topic`, with `?from=…&to=…` as times or offsets; or files: CSV, TSV, JSON lines, gzipped or not."
+        ),
+    ],
+    configs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--config",
+            "-c",
+            help="A configuration to run; several are compared over the same events.",
+            show_default=False,
+        ),
+    ] = None,
+    mapping: Annotated[str, typer.Option("--mapping", "-m", help="How rows of files become events.")] = "events",
+    to: Annotated[
+        str | None,
+        typer.Option(help="Where scores go: a folder, or `kafka://topic` of its own. Default: nowhere but the report."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where the replay into this folder was interrupted.")
+    ] = False,
+    as_live: Annotated[
+        bool, typer.Option("--as-live", help="Give each event the model version that its live score names.")
+    ] = False,
+    speed: Annotated[str, typer.Option(help="`max`, or times the recorded pace: 60 is an hour in a minute.")] = "max",
+    chunk: Annotated[int, typer.Option(min=1, help="Records at a time; decides no result.")] = 2000,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many events.")] = None,
+) -> None:
+    """Replay a topic's range or files, to test a model, a feature or a fix.
+
+    The cores are those of the worker; models reach the scorers on event time, so that two runs give the
+    same bytes. Nothing of the live state is touched.
+    """
+    plan = _plan(sources, configs, mapping, to, resume, as_live, speed, chunk, limit)
+    results = asyncio.run(_run(plan))
+    print(results)
+
+
+def _plan(
+    sources: Sequence[str],
+    configs: Sequence[str] | None,
+    mapping: str,
+    to: str | None,
+    resume: bool,
+    as_live: bool,
+    speed: str,
+    chunk: int,
+    limit: int | None,
+) -> Plan:
+    from streams.replay.plan import Plan
+    from streams.replay.spec import SpecError, TopicRange, parse_spec
+
+    try:
+        specs = tuple(parse_spec(one) for one in sources)
+        target = parse_spec(to) if to is not None else None
+    except SpecError as error:
+        raise UserError(str(error)) from None
+    to_topic = target.topic if isinstance(target, TopicRange) else None
+    return Plan(
+        sources=specs,
+        candidates=tuple(_candidates(configs)),
+        mapping=mapping,
+        chunk=chunk,
+        limit=limit,
+        speed=_speed(speed),
+        folder=Path(to) if to is not None and to_topic is None else None,
+        to_topic=to_topic,
+        resume=resume,
+        as_live=as_live,
+    )
+
+
+def _speed(text: str) -> float | None:
+    if text == "max":
+        return None
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0.0
+    if not 0 < speed < float("inf"):
+        raise UserError(f"Expected --speed to be `max` or a number above 0, got {text!r}")
+    return speed
+
+
+def _candidates(configs: Sequence[str] | None) -> list[CandidateSpec]:
+    """Return what is to be run: each configuration, and what it declares under `candidates:`."""
+    from streams.replay.plan import CandidateSpec
+
+    found: list[CandidateSpec] = []
+    for config in configs or [None]:  # type: ignore[list-item]  # None: the default
+        path = config_path(config)
+        label = path.stem
+        taken = {one.label for one in found}
+        label = next(name for name in (label, *(f"{label}-{n}" for n in range(2, 1000))) if name not in taken)
+        base = CandidateSpec(label, path)
+        found.append(base)
+        found += [CandidateSpec(f"{label}.{name}", path, candidate=name) for name in base.load().candidates]
+    return found
+
+
+async def _run(plan: Plan) -> list[Results]:
+    from streams.mapping import MappingError
+    from streams.reading import TopicMissing
+    from streams.replay.as_live import NothingLive
+    from streams.replay.candidate import CannotResume
+    from streams.replay.history import VersionLost
+    from streams.replay.run import Interrupted, run
+    from streams.replay.spec import SpecError
+    from streams.sources import SourceError
+
+    stop = asyncio.Event()
+    with _progress() as bar, ends_on_interrupt(stop):
+        task = bar.add_task("replay", total=None)
+
+        def on_progress(share: float | None, records: int) -> None:
+            total = records / share if share else None
+            bar.update(task, completed=records, total=total, description=f"{records:,} events")
+
+        try:
+            return await run(plan, on_progress=on_progress, stop=stop)
+        except Interrupted:
+            hint = "; --resume goes on from here" if plan.folder is not None else ""
+            raise UserError(f"Interrupted{hint}") from None
+        except (SpecError, MappingError, SourceError, TopicMissing, NothingLive, CannotResume, VersionLost) as error:
+            raise UserError(str(error)) from None
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(show_speed=True),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )

@@ -1,0 +1,182 @@
+"""As it was live: every event meets the model version that its live score names.
+
+The live scores tell the versions, the live examples rebuild them (`streams.replay.history`). Learning
+does not depend on the replay then, so partitions are merged by version first: models go forward, and
+only where two workers had them in different order does a learner go back.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from online_models.closed_loop import Arrival
+from schemas.codec import BadRecord, decode_score
+from streams.learner import checkpoint_name
+from streams.replay.history import ExampleSpool, ModelHistory, PastReplica
+from streams.replay.range_reader import open_range
+from streams.replay.spec import TopicRange
+from streams.settings import Settings
+from streams.stores import StoreMisconfigured, Unavailable, open_store
+
+Versions = Mapping[str, int]
+
+
+class ScoredVersions:
+    """Which model version each live score names, on disk; of a repeated score the first counts."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._db = sqlite3.connect("" if path is None else path, isolation_level=None)
+        self._db.executescript(
+            "PRAGMA synchronous = OFF; PRAGMA journal_mode = OFF;"
+            "CREATE TABLE versions (partition INTEGER, position INTEGER, objective TEXT, version INTEGER,"
+            " PRIMARY KEY (partition, position, objective)) WITHOUT ROWID"
+        )
+        self.count = 0
+        self.unreadable = 0
+
+    def put(self, values: Iterable[bytes | None], topic: str) -> None:
+        """Keep the versions of scores of events of `topic`."""
+        rows = []
+        for value in values:
+            try:
+                score = decode_score(value or b"")
+            except BadRecord:
+                self.unreadable += 1
+                continue
+            if score.topic == topic:
+                rows.append((score.partition, score.offset, score.objective, score.model_version))
+        self._db.execute("BEGIN")
+        self.count += self._db.executemany("INSERT OR IGNORE INTO versions VALUES (?, ?, ?, ?)", rows).rowcount
+        self._db.execute("COMMIT")
+
+    def of(self, partition: int) -> Iterator[tuple[int, Versions]]:
+        """Yield (offset, version by objective) of a partition's scored events, in order."""
+        rows = self._db.execute(
+            "SELECT position, objective, version FROM versions WHERE partition = ? ORDER BY position", (partition,)
+        )
+        for offset, group in groupby(rows, key=lambda row: int(row[0])):
+            yield offset, {objective: version for _, objective, version in group}
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+
+class _Walk:
+    """The versions of a partition's events, asked for in order."""
+
+    def __init__(self, versions: Iterator[tuple[int, Versions]]) -> None:
+        self._versions = versions
+        self._next = next(versions, None)
+        self.latest: dict[str, int] = {}
+
+    def to(self, offset: int) -> dict[str, int]:
+        """Return the latest versions up to and including an offset."""
+        while self._next is not None and self._next[0] <= offset:
+            self.latest.update(self._next[1])
+            self._next = next(self._versions, None)
+        return self.latest
+
+
+class AsLive:
+    """Moves the replicas of a replay to where they were live.
+
+    Attributes
+    ----------
+    replicas
+        By objective, for the scoring cores.
+    """
+
+    def __init__(self, versions: ScoredVersions, histories: Mapping[str, ModelHistory], settings: Settings) -> None:
+        self.replicas = {name: PastReplica(history, settings) for name, history in histories.items()}
+        self._versions = versions
+        self._ordering: dict[int, _Walk] = {}
+        self._running: dict[int, _Walk] = {}
+        self._highest: dict[int, int] = {}
+        self._to_close: list[Any] = [versions]
+
+    def order(self, partition: int, offset: int, stream_time_ms: int) -> tuple[int, int, int, int]:
+        """Order records by the versions of their scores; asked for each partition in order."""
+        latest = self._walk(self._ordering, partition).to(offset)
+        highest = self._highest[partition] = max(self._highest.get(partition, 0), sum(latest.values()))
+        return highest, stream_time_ms, partition, offset
+
+    def moving(self, arrivals: Iterable[Arrival]) -> Iterator[Arrival]:
+        """Yield arrivals, each when the models are where they were for it; raises VersionLost."""
+        replicas = self.replicas
+        for arrival in arrivals:
+            for name, version in self._walk(self._running, arrival[0]).to(arrival[1]).items():
+                replica = replicas.get(name)
+                if replica is not None and replica.version != version:
+                    replica.go_to(version)
+            yield arrival
+
+    def _walk(self, walks: dict[int, _Walk], partition: int) -> _Walk:
+        walk = walks.get(partition)
+        if walk is None:
+            walk = walks[partition] = _Walk(self._versions.of(partition))
+        return walk
+
+    def close(self) -> None:
+        """Let go of the files."""
+        for one in self._to_close:
+            one.close()
+
+
+class NothingLive(ValueError):
+    """There are no live scores to follow."""
+
+
+async def open_as_live(topic: str, settings: Settings) -> AsLive:
+    """Read the live scores and examples; nothing of them is changed.
+
+    Raises
+    ------
+    NothingLive
+        The topic of scores holds none of `topic`.
+    TopicMissing, Unavailable
+    """
+    versions = ScoredVersions(None)
+    async with open_range(TopicRange(settings.topics.scores.name), settings.kafka) as source:
+        while batches := await source.read():
+            for records in batches.values():
+                versions.put([record.value for record in records], topic)
+    if not versions.count:
+        raise NothingLive(f"{settings.topics.scores.name} holds no scores of {topic}; was it scored live?")
+    histories, spool = await open_histories(settings)
+    as_live = AsLive(versions, histories, settings)
+    as_live._to_close.append(spool)
+    return as_live
+
+
+async def open_histories(settings: Settings) -> tuple[dict[str, ModelHistory], ExampleSpool]:
+    """Copy the live examples to disk; return the history of each objective's model."""
+    spool = ExampleSpool(None)
+    oldest: dict[int, int] = {}
+    async with open_range(TopicRange(settings.topics.examples.name), settings.kafka) as source:
+        oldest = source.starts
+        while batches := await source.read():
+            for records in batches.values():
+                spool.put([(record.offset, record.value) for record in records])
+    histories = {}
+    for objective in settings.objectives:
+        start = max(oldest.values())
+        checkpoint = await _checkpoint(settings, objective.name) if start else None
+        histories[objective.name] = ModelHistory(objective, settings, spool, oldest=start, checkpoint=checkpoint)
+    return histories, spool
+
+
+async def _checkpoint(settings: Settings, objective: str) -> bytes | None:
+    """Return the live learner's checkpoint, None if it cannot be had."""
+    store = open_store(settings)
+    try:
+        found = await store.load_blob(checkpoint_name(settings, objective))
+        return found[0] if found else None
+    except (Unavailable, StoreMisconfigured):
+        return None
+    finally:
+        await store.close()

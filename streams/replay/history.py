@@ -1,0 +1,221 @@
+"""Models as they were: any version of an objective's model, rebuilt from the examples behind it.
+
+A version is an offset of `examples`: the model that has learned all before it. So the live examples are
+copied to a file on disk, and a learner is led from version to version. Versions mostly grow; for those
+that do not (partitions of several workers, whose models arrive at different moments) there are as many
+learners as stand apart, and snapshots to begin from again.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from bisect import bisect_right
+from collections.abc import Iterator
+from pathlib import Path
+
+from online_models.distribution import Records
+from online_models.estimators import Estimator, SparseFTRL, build
+from online_models.explain import Reasons, leave_one_out
+from online_models.learning import LearningCore
+from online_models.objectives import Objective
+from schemas.codec import BadRecord, decode_example
+from schemas.examples import Example
+from streams.settings import Settings
+
+# A learner that goes back learns again at most this many examples: about a second.
+_SNAPSHOT_EVERY = 50_000
+# Learners of one objective that may stand at different versions.
+_MOST_LEARNERS = 4
+_LEARNED_AT_ONCE = 5_000
+
+
+class VersionLost(ValueError):
+    """A version cannot be rebuilt because examples before it are no longer kept; the message says which."""
+
+
+class ExampleSpool:
+    """The examples of a topic on disk, by objective and offset."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._db = sqlite3.connect("" if path is None else path, isolation_level=None)
+        self._db.executescript(
+            "PRAGMA synchronous = OFF; PRAGMA journal_mode = OFF;"
+            "CREATE TABLE examples (objective TEXT, position INTEGER, value BLOB, PRIMARY KEY (objective, position))"
+            " WITHOUT ROWID"
+        )
+        self.unreadable = 0
+
+    def put(self, records: list[tuple[int, bytes | None]]) -> None:
+        """Keep records of the topic: (offset, value)."""
+        rows = []
+        for offset, value in records:
+            try:
+                rows.append((decode_example(value or b"").objective, offset, value))
+            except BadRecord:  # the live learner passes over it as well
+                self.unreadable += 1
+        self._db.execute("BEGIN")
+        self._db.executemany("INSERT OR IGNORE INTO examples VALUES (?, ?, ?)", rows)
+        self._db.execute("COMMIT")
+
+    def between(self, objective: str, start: int, end: int) -> Iterator[tuple[int, Example]]:
+        """Yield (offset, example) from `start` up to and not including `end`."""
+        rows = self._db.execute(
+            "SELECT position, value FROM examples WHERE objective = ? AND position >= ? AND position < ? "
+            "ORDER BY position",
+            (objective, start, end),
+        )
+        for offset, value in rows:
+            yield offset, decode_example(value)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+
+class _Nowhere:
+    """A distributor for a learner that publishes nothing."""
+
+    def publish(self, version: int) -> Records:
+        return []
+
+    def state(self) -> int:
+        return 0
+
+    def restore(self, state: int) -> None:
+        """Nothing to take up."""
+
+
+class ModelHistory:
+    """The versions of one objective's model.
+
+    Parameters
+    ----------
+    oldest
+        Offset of the oldest example kept.
+    checkpoint
+        A checkpoint of the live learner, which reaches what the oldest examples no longer do.
+
+    Attributes
+    ----------
+    learned
+        Examples learned so far, those learned again included.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        settings: Settings,
+        examples: ExampleSpool,
+        *,
+        oldest: int = 0,
+        checkpoint: bytes | None = None,
+    ) -> None:
+        self.objective = objective
+        self.learned = 0
+        self._settings = settings
+        self._examples = examples
+        self._oldest = oldest
+        self._snapshots: list[tuple[int, bytes | None]] = [(0, None)] if oldest == 0 else []
+        if checkpoint is not None:
+            _, estimator, reached = self._restored(checkpoint)
+            del estimator
+            self._snapshots.append((reached, checkpoint))
+        self._learners: list[tuple[LearningCore, Estimator]] = []
+
+    def model_at(self, version: int) -> Estimator:
+        """Return the model that has learned all examples before `version`; valid until the next call.
+
+        Raises
+        ------
+        VersionLost
+        """
+        learner, model = self._nearest(version)
+        while learner.next_offset < version:
+            end = min(version, self._next_snapshot(learner.next_offset))
+            self._learn(learner, end)
+            if end % _SNAPSHOT_EVERY == 0 and all(at != end for at, _ in self._snapshots):
+                self._snapshots.append((end, learner.checkpoint()))
+                self._snapshots.sort(key=lambda one: one[0])
+        return model
+
+    def _learn(self, learner: LearningCore, end: int) -> None:
+        batch: list[tuple[int, Example]] = []
+        for one in self._examples.between(self.objective.name, learner.next_offset, end):
+            batch.append(one)
+            if len(batch) == _LEARNED_AT_ONCE:
+                self.learned += len(batch)
+                learner.step(batch)
+                batch = []
+        self.learned += len(batch)
+        learner.step(batch)
+        learner.next_offset = end
+
+    @staticmethod
+    def _next_snapshot(offset: int) -> int:
+        return (offset // _SNAPSHOT_EVERY + 1) * _SNAPSHOT_EVERY
+
+    def _nearest(self, version: int) -> tuple[LearningCore, Estimator]:
+        """Return the learner that stands at `version` or nearest before it."""
+        places = [at for at, _ in self._snapshots]
+        before = bisect_right(places, version) - 1
+        behind = [one for one in self._learners if one[0].next_offset <= version]
+        if before < 0 and not behind:
+            raise VersionLost(
+                f"Version {version} of {self.objective.name} cannot be rebuilt: the oldest example kept is "
+                f"{self._oldest}" + (f", the checkpoint is at {places[0]}" if places else ", there is no checkpoint")
+            )
+        best = max(behind, key=lambda one: one[0].next_offset, default=None)
+        if best is not None and (before < 0 or best[0].next_offset >= places[before]):
+            self._learners.remove(best)
+        else:
+            learner, model, _ = self._restored(self._snapshots[before][1])
+            best = (learner, model)
+        self._learners.append(best)  # in the order of their last use
+        del self._learners[:-_MOST_LEARNERS]
+        return best
+
+    def _restored(self, blob: bytes | None) -> tuple[LearningCore, Estimator, int]:
+        settings, objective = self._settings, self.objective
+        model = build(objective.model, key=settings.model_key)
+        learner = LearningCore(
+            objective.name,
+            lineage=settings.lineage(objective),
+            estimator=model,
+            distributor=_Nowhere(),
+            publish_examples=1 << 62,
+        )
+        if blob is not None and not learner.restore(blob):
+            raise VersionLost(
+                f"The checkpoint of {objective.name} is of another declaration of its features or its model; "
+                "take the configuration that was live"
+            )
+        return learner, model, learner.next_offset
+
+
+class PastReplica:
+    """The model of an objective at a version that is chosen from outside."""
+
+    def __init__(self, history: ModelHistory, settings: Settings) -> None:
+        self.version = 0
+        self._history = history
+        self._prior = history.objective.prior
+        self._model = build(history.objective.model, key=settings.model_key)
+        self.name = self._model.name
+
+    def go_to(self, version: int) -> None:
+        """Become the model of a version; raises VersionLost."""
+        if version:
+            self._model = self._history.model_at(version)
+        self.version = version
+
+    def score_one(self, x: dict[str, float], n_reasons: int) -> tuple[float, Reasons]:
+        """Return (probability, reasons), as the live replica did."""
+        if not self.version:
+            return self._prior, []
+        if isinstance(self._model, SparseFTRL):
+            return self._model.predict_with_contributions(x, n_reasons)
+        p = self._predict(x)
+        return p, leave_one_out(self._predict, x, p, n_reasons)
+
+    def _predict(self, x: dict[str, float]) -> float:
+        return self._model.predict_proba_one(x)[True]

@@ -1,0 +1,166 @@
+"""What a replay is asked to do: sources, candidates, and where the results go. Plain values, for processes to share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from streams.mapping import Mapping as RowMapping
+from streams.replay.chunks import ReplaySource
+from streams.replay.files import FilesSource
+from streams.replay.spec import FileInput, Spec, SpecError, TopicRange
+from streams.replay.topics import Order, TopicSource, by_time
+from streams.settings import Settings, load_settings
+
+DEFAULT_CHUNK = 2000
+
+
+@dataclass(frozen=True)
+class CandidateSpec:
+    """A configuration to run.
+
+    Attributes
+    ----------
+    label
+        How reports and folders name it.
+    config
+        Path of the configuration.
+    candidate
+        Name under `candidates:` in it; None: the configuration itself.
+    algorithm
+        Name in the table of algorithms whose model takes the place of the declared ones.
+    """
+
+    label: str
+    config: Path
+    candidate: str | None = None
+    algorithm: str | None = None
+
+    def load(self, environment: Mapping[str, str] = os.environ) -> Settings:
+        """Read the settings; raises InvalidSettings."""
+        settings = load_settings(self.config, environment, candidate=self.candidate)
+        if self.algorithm is not None:
+            from streams.replay.algorithms import with_algorithm
+
+            settings = with_algorithm(settings, self.algorithm)
+        return settings
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A replay.
+
+    Attributes
+    ----------
+    chunk
+        Records processed between two looks at the disk; decides no result.
+    speed
+        Times the recorded pace; None: as fast as it can.
+    folder
+        For scores, examples and what it takes to go on later; None: nothing is kept.
+    to_topic
+        Name of a topic for the scores.
+    resume
+        Go on from the last checkpoint in `folder`.
+    checkpoint_s
+        Seconds between checkpoints.
+    """
+
+    sources: tuple[Spec, ...]
+    candidates: tuple[CandidateSpec, ...]
+    mapping: str = "events"
+    chunk: int = DEFAULT_CHUNK
+    limit: int | None = None
+    speed: float | None = None
+    folder: Path | None = None
+    to_topic: str | None = None
+    resume: bool = False
+    as_live: bool = False
+    checkpoint_s: float = 30.0
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def folder_of(self, candidate: CandidateSpec) -> Path | None:
+        """Return the folder of a candidate: the replay's own if it is the only one."""
+        if self.folder is None:
+            return None
+        return self.folder if len(self.all_labels) == 1 else self.folder / candidate.label
+
+    @property
+    def topic(self) -> str:
+        """Name of the topic that is replayed; of none, if files are."""
+        return next((one.topic for one in self.sources if isinstance(one, TopicRange)), "")
+
+    @property
+    def state_name(self) -> str:
+        """File name of what is kept to go on later; processes that share a folder have files of their own."""
+        if len(self.candidates) == len(self.all_labels):
+            return "replay.db"
+        labels = ",".join(one.label for one in self.candidates)
+        return f"replay-{blake2b(labels.encode(), digest_size=4).hexdigest()}.db"
+
+    @property
+    def all_labels(self) -> Sequence[str]:
+        """Labels of the candidates of the whole replay, of which a process may run a part."""
+        labels: Sequence[str] = self.options.get("all_labels") or [one.label for one in self.candidates]
+        return labels
+
+    def identity(self, settings: Settings) -> str:
+        """Return what must be the same for a candidate to go on: sources, mapping, configuration, version."""
+        sources = [
+            [one.path.name, one.path.stat().st_size] if isinstance(one, FileInput) else repr(one)
+            for one in self.sources
+        ]
+        declared = [
+            version("streamscore"),
+            sources,
+            self.mapping,
+            self.limit,
+            self.as_live,
+            [settings.lineage(one) for one in settings.objectives],
+            [repr(one) for one in settings.objectives],
+            settings.learning.publish_interval,
+            settings.learning.publish_examples,
+            settings.worker.n_reasons,
+            sorted((key, str(value)) for key, value in self.options.items()),
+        ]
+        return blake2b(repr(declared).encode(), digest_size=8).hexdigest()
+
+
+def open_plan_source(plan: Plan, settings: Settings, *, order: Order = by_time) -> ReplaySource:
+    """Open what a plan reads.
+
+    Raises
+    ------
+    SpecError
+        The sources do not go together.
+    MappingError, SourceError
+        The mapping or a file is wrong.
+    """
+    topics = [one for one in plan.sources if isinstance(one, TopicRange)]
+    files = [one for one in plan.sources if isinstance(one, FileInput)]
+    if topics and files:
+        raise SpecError("Expected topics or files, got both; replay them one after the other")
+    if len(topics) > 1:
+        raise SpecError("Expected one topic; a replay follows one log")
+    if topics:
+        return TopicSource(
+            topics[0],
+            settings.kafka,
+            max_event_bytes=settings.worker.max_event_bytes,
+            limit=plan.limit,
+            order=order,
+        )
+    if plan.as_live:
+        raise SpecError("--as-live repeats what was scored from a topic; name it as kafka://topic")
+    return FilesSource(
+        files,
+        RowMapping.load(plan.mapping),
+        topic=settings.topics.events.name,
+        partitions=settings.topics.events.partitions,
+        limit=plan.limit,
+    )
