@@ -56,6 +56,11 @@ class FeatureSet:
         """The generated Python, to be read."""
         return "\n\n".join(self._sources)
 
+    @property
+    def base_names(self) -> list[str]:
+        """Names in the order of what extract returns; crosses have no value of their own."""
+        return list(self._positions)
+
     def new_slots(self) -> Slots:
         """Return the slots of a visitor of whom nothing is known."""
         return [None] * len(self.slot_keys)

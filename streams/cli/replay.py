@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -24,7 +25,7 @@ def replay(
     sources: Annotated[
         list[str],
         typer.Argument(
-            help="`kafka://topic`, with `?from=…&to=…` as times or offsets; or files: CSV, TSV, JSON lines, gzipped or not."
+            help="`kafka://topic`, with `?from=…&to=…` by time or offset; or files: CSV, TSV, JSON lines, gzip or not."
         ),
     ],
     configs: Annotated[
@@ -112,7 +113,8 @@ def _candidates(configs: Sequence[str] | None) -> list[CandidateSpec]:
     from streams.replay.plan import CandidateSpec
 
     found: list[CandidateSpec] = []
-    for config in configs or [None]:  # type: ignore[list-item]  # None: the default
+    named: Sequence[str | None] = configs or [os.environ.get("STREAMSCORE_CONFIG")]
+    for config in named:
         path = config_path(config)
         label = path.stem
         taken = {one.label for one in found}

@@ -18,7 +18,7 @@ from schemas.codec import BadRecord, decode_score
 from streams.learner import checkpoint_name
 from streams.replay.history import ExampleSpool, ModelHistory, PastReplica
 from streams.replay.range_reader import open_range
-from streams.replay.spec import TopicRange
+from streams.replay.spec import ByOffset, TopicRange
 from streams.settings import Settings
 from streams.stores import StoreMisconfigured, Unavailable, open_store
 
@@ -153,20 +153,27 @@ async def open_as_live(topic: str, settings: Settings) -> AsLive:
     return as_live
 
 
-async def open_histories(settings: Settings) -> tuple[dict[str, ModelHistory], ExampleSpool]:
-    """Copy the live examples to disk; return the history of each objective's model."""
+async def open_histories(
+    settings: Settings, *, up_to: int | None = None
+) -> tuple[dict[str, ModelHistory], ExampleSpool]:
+    """Copy the live examples to disk; return the history of each objective's model.
+
+    Parameters
+    ----------
+    up_to
+        Only examples before this offset; None: all.
+    """
     spool = ExampleSpool(None)
-    oldest: dict[int, int] = {}
-    async with open_range(TopicRange(settings.topics.examples.name), settings.kafka) as source:
-        oldest = source.starts
+    wanted = TopicRange(settings.topics.examples.name, end=None if up_to is None else ByOffset({None: up_to}))
+    async with open_range(wanted, settings.kafka) as source:
+        oldest = max(source.starts.values())
         while batches := await source.read():
             for records in batches.values():
                 spool.put([(record.offset, record.value) for record in records])
     histories = {}
     for objective in settings.objectives:
-        start = max(oldest.values())
-        checkpoint = await _checkpoint(settings, objective.name) if start else None
-        histories[objective.name] = ModelHistory(objective, settings, spool, oldest=start, checkpoint=checkpoint)
+        checkpoint = await _checkpoint(settings, objective.name) if oldest else None
+        histories[objective.name] = ModelHistory(objective, settings, spool, oldest=oldest, checkpoint=checkpoint)
     return histories, spool
 
 

@@ -199,23 +199,23 @@ class PastReplica:
         self.version = 0
         self._history = history
         self._prior = history.objective.prior
-        self._model = build(history.objective.model, key=settings.model_key)
-        self.name = self._model.name
+        self.model = build(history.objective.model, key=settings.model_key)
+        self.name = self.model.name
 
     def go_to(self, version: int) -> None:
         """Become the model of a version; raises VersionLost."""
         if version:
-            self._model = self._history.model_at(version)
+            self.model = self._history.model_at(version)
         self.version = version
 
     def score_one(self, x: dict[str, float], n_reasons: int) -> tuple[float, Reasons]:
         """Return (probability, reasons), as the live replica did."""
         if not self.version:
             return self._prior, []
-        if isinstance(self._model, SparseFTRL):
-            return self._model.predict_with_contributions(x, n_reasons)
-        p = self._predict(x)
-        return p, leave_one_out(self._predict, x, p, n_reasons)
+        if isinstance(self.model, SparseFTRL):
+            return self.model.predict_with_contributions(x, n_reasons)
+        p = self.predict(x)
+        return p, leave_one_out(self.predict, x, p, n_reasons)
 
-    def _predict(self, x: dict[str, float]) -> float:
-        return self._model.predict_proba_one(x)[True]
+    def predict(self, x: dict[str, float]) -> float:
+        return self.model.predict_proba_one(x)[True]

@@ -1,0 +1,231 @@
+"""Recomputes one live score, from the log and the model version that it names.
+
+A visitor's features depend on the visitor's own events and on the partition's stream time. So the
+partition is read once up to the event, the visitor's records go through the scoring core, and of all
+others only their time does.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from aiokafka.structs import ConsumerRecord
+
+from online_models.estimators import SparseFTRL
+from online_models.explain import MAX_OMISSIONS, bounded_logit
+from online_models.objectives import Objective
+from online_models.scoring import ScoringCore
+from online_models.step import Collected, Probe
+from schemas.codec import BadRecord, decode_event, decode_score
+from schemas.events import EventBase, Tick
+from schemas.scores import Score
+from schemas.user_state import UserState
+from streams.replay.as_live import open_histories
+from streams.replay.history import PastReplica
+from streams.replay.range_reader import open_range
+from streams.replay.spec import ByOffset, ByTime, TopicRange
+from streams.settings import Settings
+
+
+class AuditError(ValueError):
+    """The score cannot be recomputed; the message says why."""
+
+
+class ScorePlace(NamedTuple):
+    """The trigger that a score_id names."""
+
+    topic: str
+    partition: int
+    offset: int
+    objective: str
+
+
+def parse_score_id(text: str) -> ScorePlace:
+    """Understand a score_id; raises AuditError.
+
+    >>> parse_score_id("shop-events-3-1047:click")
+    ScorePlace(topic='shop-events', partition=3, offset=1047, objective='click')
+    """
+    match = re.fullmatch(r"(.+)-(\d+)-(\d+):(.+)", text)
+    if match is None:
+        raise AuditError(f"Expected a score_id such as events-3-1047:click, got {text!r}")
+    return ScorePlace(match[1], int(match[2]), int(match[3]), match[4])
+
+
+class Contribution(NamedTuple):
+    """What a feature did to a score; `weight` is None where a model has no weights."""
+
+    feature: str
+    value: float
+    weight: float | None
+    share: float
+
+
+@dataclass
+class Audit:
+    """A score, as it was published and as it comes out again.
+
+    Attributes
+    ----------
+    values
+        Base features at the trigger, before they were made into the model's vector.
+    contributions
+        Of every feature in the vector, largest share of the logit first.
+    intercept
+        Of a linear model.
+    differences
+        Fields in which the two scores differ; empty: they are the same, bit for bit.
+    """
+
+    live: Score
+    again: Score
+    values: dict[str, Any] = field(default_factory=dict)
+    contributions: list[Contribution] = field(default_factory=list)
+    intercept: float | None = None
+    differences: list[str] = field(default_factory=list)
+
+
+async def audit(score_id: str, settings: Settings) -> Audit:
+    """Recompute a live score.
+
+    Raises
+    ------
+    AuditError
+        There is no such score, or the log no longer holds what it was made of.
+    VersionLost, TopicMissing, SpecError, Unavailable
+    """
+    place = parse_score_id(score_id)
+    objective = next((one for one in settings.objectives if one.name == place.objective), None)
+    if objective is None:
+        known = ", ".join(one.name for one in settings.objectives)
+        raise AuditError(f"The configuration has no objective {place.objective!r}; it has {known}")
+    trigger = await _record_at(place, settings)
+    live = await _live_score(score_id, place, trigger, settings)
+    histories, spool = await open_histories(settings, up_to=live.model_version)
+    try:
+        replica = PastReplica(histories[objective.name], settings)
+        replica.go_to(live.model_version)
+        return await _recomputed(live, place, objective, replica, settings)
+    finally:
+        spool.close()
+
+
+async def _record_at(place: ScorePlace, settings: Settings) -> ConsumerRecord:
+    wanted = TopicRange(
+        place.topic,
+        ByOffset({place.partition: place.offset}),
+        ByOffset({place.partition: place.offset + 1}),
+        frozenset([place.partition]),
+    )
+    async with open_range(wanted, settings.kafka) as source:
+        for records in (await source.read()).values():
+            if records[0].offset == place.offset:
+                return records[0]
+    raise AuditError(f"{place.topic}[{place.partition}] holds no record {place.offset}")
+
+
+async def _live_score(score_id: str, place: ScorePlace, trigger: ConsumerRecord, settings: Settings) -> Score:
+    """Find the score that was published first; it was published after its trigger."""
+    marker = f'"{score_id}"'.encode()
+    for start in (ByTime(trigger.timestamp), None):
+        async with open_range(TopicRange(settings.topics.scores.name, start), settings.kafka) as source:
+            while batches := await source.read():
+                for records in batches.values():
+                    for record in records:
+                        if record.value is not None and marker in record.value:
+                            score = decode_score(record.value)
+                            if score.score_id == score_id:
+                                return score
+    raise AuditError(f"{settings.topics.scores.name} holds no score {score_id}; is the event's objective right?")
+
+
+class _Catch:
+    """Keeps the one score that is asked for, and the feature values behind it."""
+
+    def __init__(self, place: ScorePlace) -> None:
+        self._place = place
+        self.score: Score | None = None
+        self.values: list[Any] = []
+
+    def scored(self, score: Score, event: EventBase, values: Sequence[Any], probe: Probe) -> None:
+        if score.offset == self._place.offset and score.objective == self._place.objective:
+            self.score, self.values = score, list(values)
+
+
+async def _recomputed(
+    live: Score, place: ScorePlace, objective: Objective, replica: PastReplica, settings: Settings
+) -> Audit:
+    catch = _Catch(place)
+    core = ScoringCore(
+        topic=place.topic,
+        partition=place.partition,
+        features=settings.features,
+        objectives=settings.objectives,
+        replicas=dict.fromkeys((one.name for one in settings.objectives), replica),
+        n_reasons=settings.worker.n_reasons,
+        observer=catch,
+    )
+    users: dict[str, UserState] = {}
+    collected = Collected(users)
+    wanted = TopicRange(place.topic, None, ByOffset({place.partition: place.offset + 1}), frozenset([place.partition]))
+    async with open_range(wanted, settings.kafka) as source:
+        if source.starts[place.partition] > 0:
+            raise AuditError(
+                f"{place.topic}[{place.partition}] begins at {source.starts[place.partition]}; what the visitor did "
+                "before is no longer kept, so the features cannot be computed again"
+            )
+        while batches := await source.read():
+            for record in batches.get(place.partition, []):
+                _take(record, live.user_id, core, collected, settings)
+            collected.scores.clear()
+            collected.examples.clear()
+    if catch.score is None:
+        raise AuditError(f"The event at {live.score_id} gets no score now: its data, or the configuration, has changed")
+    return _explained(live, catch, objective, replica, settings)
+
+
+def _take(record: ConsumerRecord, user_id: str, core: ScoringCore, collected: Collected, settings: Settings) -> None:
+    if record.value is None:
+        return
+    try:
+        event = decode_event(record.value, record_ts_ms=record.timestamp, max_bytes=settings.worker.max_event_bytes)
+    except BadRecord:
+        return
+    if isinstance(event, Tick) or event.user_id == user_id:
+        core.process(record.offset, record.timestamp, event, collected)
+    elif event.ts > core.stream_time_ms:  # type: ignore[operator]  # decoded: int
+        core.process(record.offset, record.timestamp, Tick(ts=event.ts), collected)
+
+
+def _explained(live: Score, catch: _Catch, objective: Objective, replica: PastReplica, settings: Settings) -> Audit:
+    again = catch.score
+    assert again is not None
+    features = settings.features
+    x = features.vectorizer(objective.feature_names(features.names))(catch.values)
+    found = Audit(live=live, again=again)
+    found.values = dict(zip(features.base_names, catch.values, strict=True))
+    found.differences = [name for name in Score.__struct_fields__ if getattr(live, name) != getattr(again, name)]
+    model = replica.model
+    if isinstance(model, SparseFTRL):
+        found.intercept = model.intercept
+        weights = model.weights
+        shares = [
+            Contribution(name, value, weight, weight * value)
+            for name, value in x.items()
+            for weight in [weights.get(name, 0.0)]
+        ]
+    else:
+        whole = bounded_logit(replica.predict(x))
+        shares = [
+            Contribution(name, x[name], None, whole - bounded_logit(replica.predict(_without(x, name))))
+            for name in list(x)[:MAX_OMISSIONS]
+        ]
+    found.contributions = sorted(shares, key=lambda one: -abs(one.share))
+    return found
+
+
+def _without(x: dict[str, float], name: str) -> dict[str, float]:
+    return {other: value for other, value in x.items() if other != name}
