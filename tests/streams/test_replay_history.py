@@ -1,0 +1,104 @@
+"""Models as they were: any version, in any order, equals learning the examples before it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from online_models.estimators import build
+from online_models.learning import LearningCore
+from schemas.codec import encode_json
+from schemas.examples import Example
+from streams.learner import new_core
+from streams.replay import history
+from streams.replay.history import ExampleSpool, ModelHistory, PastReplica, VersionLost
+from streams.settings import parse_settings
+
+SETTINGS = parse_settings(
+    """
+features: {item: {field: item_id}, clicks: {count: click}}
+objectives: {click: {trigger: impression, outcome: click, match: item, window: 30m, prior: 0.2}}
+""",
+    {},
+)
+OBJECTIVE = SETTINGS.objectives[0]
+COUNT = 120
+
+
+def an_example(offset: int) -> Example:
+    return Example(
+        objective="click" if offset % 3 else "purchase",
+        score_id=f"events-0-{offset}:click",
+        ts=offset,
+        label=offset % 4 == 0,
+        features={f"item={offset % 5}": 1.0, "clicks": float(offset % 7)},
+        score=0.5,
+        model_version=0,
+        topic="events",
+        partition=0,
+        offset=offset - offset % 10,  # ten examples of one record, and a repeat below
+        seq=offset % 10,
+        released_ts=offset,
+    )
+
+
+EXAMPLES = [(offset, an_example(offset if offset % 11 else max(0, offset - 20))) for offset in range(COUNT)]
+
+
+def spool(start: int = 0) -> ExampleSpool:
+    kept = ExampleSpool(None)
+    kept.put([(offset, encode_json(one)) for offset, one in EXAMPLES if offset >= start])
+    kept.put([(COUNT, b"unreadable"), (COUNT + 1, None)])
+    return kept
+
+
+def learned(version: int) -> LearningCore:
+    core = new_core(OBJECTIVE, SETTINGS)
+    core.step([(offset, one) for offset, one in EXAMPLES if offset < version and one.objective == "click"])
+    return core
+
+
+@given(versions=st.lists(st.integers(1, COUNT), min_size=1, max_size=12))
+@settings(max_examples=40, deadline=None)
+def test_a_version_is_the_model_that_has_learned_all_before_it(versions: list[int]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(history, "_SNAPSHOT_EVERY", 25)
+        models = ModelHistory(OBJECTIVE, SETTINGS, spool())
+
+        for version in versions:
+            assert models.model_at(version).to_bytes() == learned(version)._estimator.to_bytes()
+
+
+def test_going_forward_learns_each_example_once() -> None:
+    models = ModelHistory(OBJECTIVE, SETTINGS, spool())
+
+    for version in range(1, COUNT):
+        models.model_at(version)
+
+    assert models.learned == sum(one.objective == "click" for _, one in EXAMPLES[: COUNT - 1])
+
+
+def test_versions_before_the_oldest_example_come_from_a_checkpoint_or_are_said_to_be_lost() -> None:
+    checkpoint = learned(50).checkpoint()
+    with_checkpoint = ModelHistory(OBJECTIVE, SETTINGS, spool(40), oldest=40, checkpoint=checkpoint)
+
+    assert with_checkpoint.model_at(90).to_bytes() == learned(90)._estimator.to_bytes()
+    with pytest.raises(VersionLost, match=r"Version 45 of click .*oldest example kept is 40, the checkpoint is at 50"):
+        with_checkpoint.model_at(45)
+    with pytest.raises(VersionLost, match="there is no checkpoint"):
+        ModelHistory(OBJECTIVE, SETTINGS, spool(40), oldest=40).model_at(90)
+
+
+def test_a_replica_of_the_past_scores_as_the_live_one_and_is_cold_before_the_first_version() -> None:
+    replica = PastReplica(ModelHistory(OBJECTIVE, SETTINGS, spool()), SETTINGS)
+    x = {"item=1": 1.0, "clicks": 2.0, "never seen": 1.0}
+
+    cold = replica.score_one(x, 3)
+    replica.go_to(100)
+
+    assert cold == (0.2, [])
+    expected = build(OBJECTIVE.model)
+    expected.restore(learned(100)._estimator.to_bytes())
+    assert replica.score_one(x, 3)[0] == expected.predict_proba_one(x)[True]
+    assert {name for name, _ in replica.score_one(x, 3)[1]} == {"item=1", "clicks"}
