@@ -35,14 +35,15 @@ def topic_configs(topic: TopicSettings, settings: Settings) -> dict[str, str]:
     return configs
 
 
-async def create_topics(settings: Settings) -> list[TopicReport]:
-    """Create the topics that are missing; those that exist are left as they are."""
+async def create_topics(settings: Settings, topics: Sequence[TopicSettings] | None = None) -> list[TopicReport]:
+    """Create the topics that are missing, by default all of ours; those that exist are left as they are."""
+    topics = settings.topics.all() if topics is None else topics
     client = AIOKafkaAdminClient(**settings.kafka.client_kwargs())
     await client.start()
     try:
-        existing = await _partitions(client, [topic.name for topic in settings.topics.all()])
+        existing = await _partitions(client, [topic.name for topic in topics])
         reports = []
-        for topic in settings.topics.all():
+        for topic in topics:
             if topic.name in existing:
                 reports.append(TopicReport(topic.name, existing[topic.name], created=False))
                 continue

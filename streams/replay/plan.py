@@ -90,6 +90,10 @@ class Plan:
             return None
         return self.folder if len(self.all_labels) == 1 else self.folder / candidate.label
 
+    def topic_of(self, candidate: CandidateSpec) -> str:
+        """Return the topic of a candidate's scores: the replay's own if it is the only one."""
+        return f"{self.to_topic}" if len(self.all_labels) == 1 else f"{self.to_topic}.{candidate.label}"
+
     @property
     def topic(self) -> str:
         """Name of the topic that is replayed; of none, if files are."""

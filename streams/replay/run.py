@@ -10,6 +10,9 @@ from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from streams.admin import create_topics
 from streams.output import KafkaOutput
 from streams.replay.as_live import open_as_live
 from streams.replay.candidate import Candidate, CannotResume
@@ -17,6 +20,7 @@ from streams.replay.chunks import Chunk
 from streams.replay.measures import Measures, Results
 from streams.replay.outputs import FileOutput, NoOutput, ReplayOutput, TopicOutput
 from streams.replay.plan import CandidateSpec, Plan, open_plan_source
+from streams.replay.spec import SpecError
 from streams.replay.state import ReplayFile
 from streams.replay.topics import by_time
 from streams.settings import Settings
@@ -93,10 +97,20 @@ def _state_path(plan: Plan) -> Path | None:
 async def _open_output(plan: Plan, spec: CandidateSpec, settings: Settings) -> ReplayOutput:
     folder = plan.folder_of(spec)
     if plan.to_topic is not None:
-        output = KafkaOutput(settings)
-        await output.start()
-        return TopicOutput(output, scores=plan.to_topic)
+        return await _open_topic(plan.topic_of(spec), settings)
     return NoOutput() if folder is None else FileOutput(folder, resume=plan.resume)
+
+
+async def _open_topic(name: str, settings: Settings) -> TopicOutput:
+    """Open a topic of the replay's own; made like that of the live scores if it is not there."""
+    for live in settings.topics.all():
+        if live.name == name:
+            raise SpecError(f"{name} is a live topic; name one of the replay's own")
+    scores = settings.topics.scores
+    await create_topics(settings, [msgspec.structs.replace(scores, name=name)])
+    output = KafkaOutput(settings)
+    await output.start()
+    return TopicOutput(output, scores=name)
 
 
 class _Replay:
