@@ -51,6 +51,7 @@ def replay(
     speed: Annotated[str, typer.Option(help="`max`, or times the recorded pace: 60 is an hour in a minute.")] = "max",
     chunk: Annotated[int, typer.Option(min=1, help="Records at a time; decides no result.")] = 2000,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many events.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes among which the candidates are dealt.")] = 1,
 ) -> None:
     """Replay a topic's range or files, to test a model, a feature or a fix.
 
@@ -58,7 +59,7 @@ def replay(
     same bytes. Nothing of the live state is touched.
     """
     plan = _plan(sources, configs, mapping, to, resume, as_live, speed, chunk, limit)
-    results = asyncio.run(_run(plan))
+    results = asyncio.run(_run(plan, workers))
     print(results)
 
 
@@ -125,12 +126,13 @@ def _candidates(configs: Sequence[str] | None) -> list[CandidateSpec]:
     return found
 
 
-async def _run(plan: Plan) -> list[Results]:
+async def _run(plan: Plan, workers: int) -> list[Results]:
     from streams.mapping import MappingError
     from streams.reading import TopicMissing
     from streams.replay.as_live import NothingLive
     from streams.replay.candidate import CannotResume
     from streams.replay.history import VersionLost
+    from streams.replay.parallel import ProcessFailed, run_in_processes
     from streams.replay.run import Interrupted, run
     from streams.replay.spec import SpecError
     from streams.sources import SourceError
@@ -144,11 +146,16 @@ async def _run(plan: Plan) -> list[Results]:
             bar.update(task, completed=records, total=total, description=f"{records:,} events")
 
         try:
+            if workers > 1 and len(plan.candidates) > 1:
+                return await run_in_processes(plan, workers, on_progress=on_progress, stop=stop)
             return await run(plan, on_progress=on_progress, stop=stop)
         except Interrupted:
             hint = "; --resume goes on from here" if plan.folder is not None else ""
             raise UserError(f"Interrupted{hint}") from None
-        except (SpecError, MappingError, SourceError, TopicMissing, NothingLive, CannotResume, VersionLost) as error:
+        except (
+            *(SpecError, MappingError, SourceError, TopicMissing),
+            *(NothingLive, CannotResume, VersionLost, ProcessFailed),
+        ) as error:
             raise UserError(str(error)) from None
 
 

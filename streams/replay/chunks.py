@@ -53,9 +53,16 @@ class ReplaySource(Protocol):
     ----------
     topic
         Name that is part of every score_id.
+    bad_rows, n_bad_rows
+        The first rows of files that could not be read, (file, line, why), and how many there were.
     """
 
     topic: str
+
+    @property
+    def bad_rows(self) -> list[tuple[str, int, str]]: ...
+    @property
+    def n_bad_rows(self) -> int: ...
 
     def chunks(self, records: int, *, position: Mapping[str, Any] | None = None) -> AsyncGenerator[Chunk]:
         """Yield the records in chunks of about so many, from a `Chunk.position` on."""

@@ -32,11 +32,6 @@ class FilesSource:
         Where the events would stand if they had been fed.
     limit
         Only the first so many events.
-
-    Attributes
-    ----------
-    problems
-        Rows that could not be read, of all files.
     """
 
     def __init__(
@@ -49,7 +44,7 @@ class FilesSource:
         limit: int | None = None,
     ) -> None:
         self.topic = topic
-        self.problems = Problems()
+        self._problems: list[tuple[str, Problems]] = []
         self._files = files
         self._mapping = mapping
         self._partitions = partitions
@@ -59,6 +54,14 @@ class FilesSource:
         self._read_before = 0
         self._place_of: dict[str, int] = {}
         self._next_offsets = [0] * partitions
+
+    @property
+    def bad_rows(self) -> list[tuple[str, int, str]]:
+        return [(name, problem.line, problem.message) for name, one in self._problems for problem in one.first]
+
+    @property
+    def n_bad_rows(self) -> int:
+        return sum(one.count for _, one in self._problems)
 
     async def chunks(self, records: int, *, position: Mapping[str, Any] | None = None) -> AsyncGenerator[Chunk]:
         """Yield chunks; to go on from a position, the rows before it are read and passed over."""
@@ -84,7 +87,9 @@ class FilesSource:
 
     def _events(self) -> Iterator[EventBase]:
         for file in self._files:
-            with open_source(file.path, columns=self._mapping.columns, problems=self.problems) as self._source:
+            problems = Problems()
+            self._problems.append((str(file), problems))
+            with open_source(file.path, columns=self._mapping.columns, problems=problems) as self._source:
                 yield from self._mapping.events(self._source)
                 self._read_before += self._source.bytes_read
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from hashlib import blake2b
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from streams.mapping import Mapping as RowMapping
 from streams.replay.chunks import ReplaySource
@@ -69,6 +68,8 @@ class Plan:
         Go on from the last checkpoint in `folder`.
     checkpoint_s
         Seconds between checkpoints.
+    all_labels
+        Labels of the candidates of the whole replay, where this is a process's part of it.
     """
 
     sources: tuple[Spec, ...]
@@ -82,17 +83,17 @@ class Plan:
     resume: bool = False
     as_live: bool = False
     checkpoint_s: float = 30.0
-    options: Mapping[str, Any] = field(default_factory=dict)
+    all_labels: tuple[str, ...] = ()
 
     def folder_of(self, candidate: CandidateSpec) -> Path | None:
         """Return the folder of a candidate: the replay's own if it is the only one."""
         if self.folder is None:
             return None
-        return self.folder if len(self.all_labels) == 1 else self.folder / candidate.label
+        return self.folder if self._alone else self.folder / candidate.label
 
     def topic_of(self, candidate: CandidateSpec) -> str:
         """Return the topic of a candidate's scores: the replay's own if it is the only one."""
-        return f"{self.to_topic}" if len(self.all_labels) == 1 else f"{self.to_topic}.{candidate.label}"
+        return f"{self.to_topic}" if self._alone else f"{self.to_topic}.{candidate.label}"
 
     @property
     def topic(self) -> str:
@@ -102,16 +103,14 @@ class Plan:
     @property
     def state_name(self) -> str:
         """File name of what is kept to go on later; processes that share a folder have files of their own."""
-        if len(self.candidates) == len(self.all_labels):
+        if not self.all_labels:
             return "replay.db"
         labels = ",".join(one.label for one in self.candidates)
         return f"replay-{blake2b(labels.encode(), digest_size=4).hexdigest()}.db"
 
     @property
-    def all_labels(self) -> Sequence[str]:
-        """Labels of the candidates of the whole replay, of which a process may run a part."""
-        labels: Sequence[str] = self.options.get("all_labels") or [one.label for one in self.candidates]
-        return labels
+    def _alone(self) -> bool:
+        return len(self.all_labels or self.candidates) == 1
 
     def identity(self, settings: Settings) -> str:
         """Return what must be the same for a candidate to go on: sources, mapping, configuration, version."""
@@ -130,7 +129,6 @@ class Plan:
             settings.learning.publish_interval,
             settings.learning.publish_examples,
             settings.worker.n_reasons,
-            sorted((key, str(value)) for key, value in self.options.items()),
         ]
         return blake2b(repr(declared).encode(), digest_size=8).hexdigest()
 

@@ -14,15 +14,15 @@ import msgspec
 
 from streams.admin import create_topics
 from streams.output import KafkaOutput
-from streams.replay.as_live import open_as_live
+from streams.replay.ahead import AheadSource
+from streams.replay.as_live import AsLive, open_as_live
 from streams.replay.candidate import Candidate, CannotResume
-from streams.replay.chunks import Chunk
+from streams.replay.chunks import Chunk, ReplaySource
 from streams.replay.measures import Measures, Results
 from streams.replay.outputs import FileOutput, NoOutput, ReplayOutput, TopicOutput
 from streams.replay.plan import CandidateSpec, Plan, open_plan_source
-from streams.replay.spec import SpecError
+from streams.replay.spec import FileInput, SpecError
 from streams.replay.state import ReplayFile
-from streams.replay.topics import by_time
 from streams.settings import Settings
 
 # Share done (None: unknown), records so far.
@@ -50,7 +50,7 @@ async def run(plan: Plan, *, on_progress: OnProgress, stop: asyncio.Event | None
         if plan.as_live:
             as_live = await open_as_live(plan.topic, loaded[0][1])
             stack.callback(as_live.close)
-        source = open_plan_source(plan, loaded[0][1], order=as_live.order if as_live else by_time)
+        source = _open_source(plan, loaded[0][1], as_live)
         stack.push_async_callback(source.close)
         kept = ReplayFile(_state_path(plan))
         stack.callback(kept.close)
@@ -71,7 +71,10 @@ async def run(plan: Plan, *, on_progress: OnProgress, stop: asyncio.Event | None
         replay = _Replay(plan, candidates, kept)
         position = await replay.resume() if plan.resume else None
         await replay.run(source.chunks(plan.chunk, position=position), on_progress, stop)
-        return [candidate.results() for candidate in candidates]
+        results = [candidate.results() for candidate in candidates]
+    for file in _state_files(plan):  # there is nothing to go on with
+        file.unlink()
+    return results
 
 
 def _tune_garbage_collector() -> None:
@@ -81,13 +84,26 @@ def _tune_garbage_collector() -> None:
     gc.set_threshold(200_000, 50, 1000)
 
 
+def _open_source(plan: Plan, settings: Settings, as_live: AsLive | None) -> ReplaySource:
+    if as_live:
+        return open_plan_source(plan, settings, order=as_live.order)
+    source = open_plan_source(plan, settings)  # whatever is wrong with the plan is said at once
+    if any(isinstance(one, FileInput) and str(one.path) == "-" for one in plan.sources):
+        return source  # standard input belongs to this process
+    return AheadSource(plan, source.topic)
+
+
+def _state_files(plan: Plan) -> list[Path]:
+    return [] if plan.folder is None else list(plan.folder.glob(f"{plan.state_name}*"))
+
+
 def _state_path(plan: Plan) -> Path | None:
     if plan.folder is None:
         return None
     plan.folder.mkdir(parents=True, exist_ok=True)
     path = plan.folder / plan.state_name
     if not plan.resume:
-        for old in plan.folder.glob(f"{plan.state_name}*"):
+        for old in _state_files(plan):
             old.unlink()
     elif not path.exists():
         raise CannotResume(f"{plan.folder} holds no interrupted replay of these candidates; run without --resume")

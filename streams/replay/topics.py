@@ -59,6 +59,8 @@ class TopicSource:
         order: Order = by_time,
     ) -> None:
         self.topic = wanted.topic
+        self.bad_rows: list[tuple[str, int, str]] = []  # what is no event in a topic is a dead letter
+        self.n_bad_rows = 0
         self._wanted = wanted
         self._kafka = kafka
         self._max_event_bytes = max_event_bytes
