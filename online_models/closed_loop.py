@@ -1,15 +1,14 @@
 """ClosedLoop: scoring and learning in one, on event time; what a replay runs.
 
 Live, a model travels from the learner to the scorers over a topic and arrives a moment later. Here the
-learner hands its weights over when event time passes the next multiple of the publish interval, so that
+learner learns what has come when event time passes the next multiple of the publish interval, so that
 what an event is scored with is decided by the events alone: not by how fast the machine is, nor by how
 the records were cut into chunks.
 
 Arrivals of all partitions come in one order, see `streams.replay.merge`. The cores are the live ones.
 
-Between two publications nothing is learned, so at any moment replica and learner hold the same model.
-That makes a state of the loop small, and lets models that cannot be copied cheaply (trees, forests) be
-asked directly.
+Between two publications nothing is learned, so replica and learner can share one model: nothing is
+copied, not even what cannot be copied cheaply (trees, forests), and a state of the loop stays small.
 """
 
 from __future__ import annotations
@@ -22,7 +21,6 @@ from online_models.bound import Replica
 from online_models.estimators import Estimator, SparseFTRL
 from online_models.explain import Reasons, leave_one_out
 from online_models.learning import LearningCore
-from online_models.replica import LinearReplica
 from online_models.scoring import ScoringCore
 from online_models.step import Collected, Observer, Probe
 from schemas.codec import decode_example, decode_partition_meta, encode_json, encode_partition_meta
@@ -46,37 +44,37 @@ class Watcher(Protocol):
 
 
 class OwnReplica:
-    """The learner's own model, seen as a replica."""
+    """The learner's own model, seen as a replica; it may be asked between two publications, not during one."""
 
     def __init__(self, model: Estimator, *, prior: float) -> None:
         self.name = model.name
         self.version = 0
-        self._model = model
+        self.model = model
         self._prior = prior
 
     def score_one(self, x: dict[str, float], n_reasons: int) -> tuple[float, Reasons]:
-        """Return (probability, reasons by leaving features out one at a time)."""
+        """Return (probability, reasons), as a live replica of the same version."""
         if not self.version:
             return self._prior, []
-        p = self._predict(x)
-        return p, leave_one_out(self._predict, x, p, n_reasons)
+        model = self.model
+        if isinstance(model, SparseFTRL):
+            return model.predict_with_contributions(x, n_reasons)
+        p = self.predict(x)
+        return p, leave_one_out(self.predict, x, p, n_reasons)
 
-    def _predict(self, x: Mapping[str, float]) -> float:
-        return self._model.predict_proba_one(x)[True]
+    def predict(self, x: Mapping[str, float]) -> float:
+        """Return the probability alone."""
+        return self.model.predict_proba_one(x)[True]
 
 
 class Direct:
-    """Takes the way of `Distributor` without leaving the process: a publication changes the replica."""
+    """Takes the place of a `Distributor`: the replica has the model already, and learns of its version."""
 
-    def __init__(self, model: Estimator, replica: LinearReplica | OwnReplica) -> None:
-        self._model = model
+    def __init__(self, replica: OwnReplica) -> None:
         self._replica = replica
 
     def publish(self, version: int) -> list[tuple[bytes, bytes]]:
-        """Let the replica have what was learned; nothing has to be written."""
-        if isinstance(self._model, SparseFTRL) and isinstance(self._replica, LinearReplica):
-            self._replica.weights.update(self._model.take_changed())
-            self._replica.intercept = self._model.intercept
+        """Tell the replica; nothing has to be written."""
         self._replica.version = version
         return []
 
@@ -85,10 +83,7 @@ class Direct:
         return self._replica.version
 
     def restore(self, state: int) -> None:
-        """Give the replica what the model holds, which has been restored before."""
-        if isinstance(self._model, SparseFTRL) and isinstance(self._replica, LinearReplica):
-            self._replica.weights = self._model.weights
-            self._replica.intercept = self._model.intercept
+        """Go on from a version."""
         self._replica.version = state
 
 
@@ -99,19 +94,18 @@ class LearnerPair(NamedTuple):
     replica: Replica
 
 
-def learner_pair(objective: str, *, lineage: str, model: Estimator, prior: float, publish_examples: int) -> LearnerPair:
-    """Join a model that has learned nothing with a replica of its own."""
-    replica: LinearReplica | OwnReplica
-    if isinstance(model, SparseFTRL):
-        replica = LinearReplica(lineage=lineage, name=model.name, prior=prior)
-    else:
-        replica = OwnReplica(model, prior=prior)
+def learner_pair(
+    objective: str, *, lineage: str, model: Estimator, prior: float, publish_examples: int, judging: bool = True
+) -> LearnerPair:
+    """Join a model that has learned nothing with a replica of its own; see `LearningCore`."""
+    replica = OwnReplica(model, prior=prior)
     learner = LearningCore(
         objective,
         lineage=lineage,
         estimator=model,
-        distributor=Direct(model, replica),
+        distributor=Direct(replica),
         publish_examples=publish_examples,
+        judging=judging,
     )
     return LearnerPair(learner, replica)
 

@@ -68,6 +68,8 @@ class LearningCore:
         keeps its place in the log, but not its model.
     publish_examples
         A version is published after this many learned examples; the shell may ask for more.
+    judging
+        Keep `progress`; a replay, whose judges find out more, does without.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class LearningCore:
         estimator: Estimator,
         distributor: Distributor,
         publish_examples: int,
+        judging: bool = True,
     ) -> None:
         self.objective = objective
         self.lineage = lineage
@@ -89,6 +92,7 @@ class LearningCore:
         self._distributor = distributor
         self._metrics = ProgressiveMetrics()
         self._publish_examples = publish_examples
+        self._judging = judging
         self._since_publication = 0
         self._sources: dict[str, tuple[int, int]] = {}
 
@@ -114,7 +118,7 @@ class LearningCore:
             if self._is_repeat(example):
                 self.repeated += 1
                 continue
-            if example.use != "learn":
+            if self._judging and example.use != "learn":
                 self._metrics.update(example.label, example.score)
             if example.use != "judge":
                 self._learn(example)

@@ -98,6 +98,7 @@ class Candidate:
             model=self._measures.timed(objective.name, model),
             prior=objective.prior,
             publish_examples=settings.learning.publish_examples,
+            judging=False,
         )
 
     def _new_core(self, partition: int, meta: PartitionMeta | None, timers: Mapping[str, int] | None) -> ScoringCore:

@@ -13,9 +13,9 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from pathlib import Path
 
+from online_models.closed_loop import OwnReplica
 from online_models.distribution import Records
-from online_models.estimators import Estimator, SparseFTRL, build
-from online_models.explain import Reasons, leave_one_out
+from online_models.estimators import Estimator, build
 from online_models.learning import LearningCore
 from online_models.objectives import Objective
 from schemas.codec import BadRecord, decode_example
@@ -183,6 +183,7 @@ class ModelHistory:
             estimator=model,
             distributor=_Nowhere(),
             publish_examples=1 << 62,
+            judging=False,
         )
         if blob is not None and not learner.restore(blob):
             raise VersionLost(
@@ -192,30 +193,16 @@ class ModelHistory:
         return learner, model, learner.next_offset
 
 
-class PastReplica:
+class PastReplica(OwnReplica):
     """The model of an objective at a version that is chosen from outside."""
 
     def __init__(self, history: ModelHistory, settings: Settings) -> None:
-        self.version = 0
+        objective = history.objective
+        super().__init__(build(objective.model, key=settings.model_key), prior=objective.prior)
         self._history = history
-        self._prior = history.objective.prior
-        self.model = build(history.objective.model, key=settings.model_key)
-        self.name = self.model.name
 
     def go_to(self, version: int) -> None:
         """Become the model of a version; raises VersionLost."""
         if version:
             self.model = self._history.model_at(version)
         self.version = version
-
-    def score_one(self, x: dict[str, float], n_reasons: int) -> tuple[float, Reasons]:
-        """Return (probability, reasons), as the live replica did."""
-        if not self.version:
-            return self._prior, []
-        if isinstance(self.model, SparseFTRL):
-            return self.model.predict_with_contributions(x, n_reasons)
-        p = self.predict(x)
-        return p, leave_one_out(self.predict, x, p, n_reasons)
-
-    def predict(self, x: dict[str, float]) -> float:
-        return self.model.predict_proba_one(x)[True]
