@@ -72,8 +72,9 @@ class AheadSource:
         """Yield the chunks that the other process reads; raises what the source raises, and ReaderDied."""
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe(duplex=False)
-        self._process = context.Process(target=_read, args=(self._plan, records, position, theirs), daemon=True)
-        self._process.start()
+        process = context.Process(target=_read, args=(self._plan, records, position, theirs), daemon=True)
+        process.start()
+        self._process = process
         theirs.close()
         loop = asyncio.get_running_loop()
         with ours:

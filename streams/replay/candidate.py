@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -23,6 +24,9 @@ from streams.replay.outputs import ReplayOutput
 from streams.replay.state import ReplayState
 from streams.replay.tally import Tally
 from streams.settings import Settings
+
+# The cache may grow by a twentieth before it is cut back: one cut for many chunks.
+_SLACK = 20
 
 _POSITION = "position"
 _LOOP = "loop"
@@ -157,13 +161,13 @@ class Candidate:
                     cached[user_id] = user
 
     def _evict(self) -> None:
-        """Put the users that were not in use for longest onto the disk."""
+        """Put the users that were not in use for longest onto the disk, many at a time."""
         most = max(1, self.settings.worker.cache_users // max(1, len(self._users)))
         for partition, cached in self._users.items():
-            surplus = len(cached) - most
-            if surplus > 0:
-                self._save(partition, list(cached)[:surplus])
-                for user_id in list(cached)[:surplus]:
+            if len(cached) > most + most // _SLACK:
+                oldest = list(islice(cached, len(cached) - most))
+                self._save(partition, oldest)
+                for user_id in oldest:
                     del cached[user_id]
 
     def _save(self, partition: int, user_ids: list[str]) -> None:

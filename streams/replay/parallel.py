@@ -51,7 +51,9 @@ async def run_in_processes(
     told: Queue[Any] = context.Queue()
     parts = shares(plan, processes)
     children: list[BaseProcess] = [
-        context.Process(target=_child, args=(part, told, os.getpid()), daemon=True) for part in parts
+        # No daemons: each has a reading process of its own.
+        context.Process(target=_child, args=(part, told, os.getpid()))
+        for part in parts
     ]
     for child in children:
         child.start()

@@ -82,7 +82,7 @@ class Plan:
     to_topic: str | None = None
     resume: bool = False
     as_live: bool = False
-    checkpoint_s: float = 30.0
+    checkpoint_s: float = 60.0
     all_labels: tuple[str, ...] = ()
 
     def folder_of(self, candidate: CandidateSpec) -> Path | None:
