@@ -82,6 +82,9 @@ class Objective(Struct, frozen=True, kw_only=True):
         Declaration of the model, see `online_models.estimators`.
     prior
         The score before anything is learned.
+    rule
+        What somebody would write by hand, to be beaten in replays: (conditions, score), the first case
+        that applies counts; the last has no conditions. Empty: nobody wrote one.
     """
 
     name: str
@@ -97,6 +100,7 @@ class Objective(Struct, frozen=True, kw_only=True):
     without: tuple[str, ...] = ()
     model: Mapping[str, Any]
     prior: float = 0.5
+    rule: tuple[tuple[tuple[Condition, ...], float], ...] = ()
 
     @property
     def closes_after_ms(self) -> int:
@@ -124,6 +128,7 @@ _KEYS = frozenset(
         "without",
         "model",
         "prior",
+        "rule",
     )
 )
 
@@ -172,11 +177,12 @@ class _Reader:
             grace_ms=self.duration("grace", low=0, high=MAX_WINDOW_MS, default=GRACE_MS),
             labels=self.choice("labels", get_args(Labels), default="at_window_end"),
             credit=self.choice("credit", get_args(Credit), default="all"),
-            when=self.conditions(features),
+            when=self.conditions(self.body.get("when", {}), features, "when"),
             features=self.names("features", features.names) if "features" in self.body else None,
             without=self.names("without", features.names) if "without" in self.body else (),
             model=self.model(),
             prior=self.prior(),
+            rule=self.rule(features),
         )
 
     def wrong(self, message: str, *path: str | int) -> ConfigError:
@@ -224,29 +230,28 @@ class _Reader:
                 raise self.wrong(f"No feature is called {name!r}", key)
         return chosen
 
-    def conditions(self, features: FeatureSet) -> tuple[Condition, ...]:
-        declared = self.body.get("when", {})
+    def conditions(self, declared: object, features: FeatureSet, *path: str | int) -> tuple[Condition, ...]:
         if not isinstance(declared, Mapping):
-            raise self.wrong("Expected a mapping of feature to test, such as `visit_views: {min: 2}`", "when")
-        return tuple(self.condition(str(name), test, features) for name, test in declared.items())
+            raise self.wrong("Expected a mapping of feature to test, such as `visit_views: {min: 2}`", *path)
+        return tuple(self.condition(str(name), test, features, *path) for name, test in declared.items())
 
-    def condition(self, name: str, test: object, features: FeatureSet) -> Condition:
+    def condition(self, name: str, test: object, features: FeatureSet, *path: str | int) -> Condition:
         try:
             kind = features.condition_kind(name)
         except ConfigError as error:
-            raise self.wrong(error.message, "when", name) from None
+            raise self.wrong(error.message, *path, name) from None
         if not isinstance(test, Mapping) or not test or set(test) - {"min", "max", "in"}:
-            raise self.wrong("Expected `{min: …}`, `{max: …}`, both, or `{in: […]}`", "when", name)
+            raise self.wrong("Expected `{min: …}`, `{max: …}`, both, or `{in: […]}`", *path, name)
         if ("in" in test) == (kind == "number"):
             raise self.wrong(
-                f"{name!r} is a {kind}; expected `min` or `max` for numbers, `in` for categories", "when", name
+                f"{name!r} is a {kind}; expected `min` or `max` for numbers, `in` for categories", *path, name
             )
         accepted = test.get("in", [])
         if not isinstance(accepted, list):
-            raise self.wrong("Expected a list", "when", name, "in")
+            raise self.wrong("Expected a list", *path, name, "in")
         for bound in ("min", "max"):
             if bound in test and (isinstance(test[bound], bool) or not isinstance(test[bound], int | float)):
-                raise self.wrong("Expected a number", "when", name, bound)
+                raise self.wrong("Expected a number", *path, name, bound)
         return Condition(name, test.get("min"), test.get("max"), tuple(str(one) for one in accepted))
 
     def model(self) -> Mapping[str, Any]:
@@ -256,6 +261,27 @@ class _Reader:
         if model["name"] == "ftrl":  # begin where the scorers begin, instead of learning the base rate first
             return {"intercept_init": log(self.prior() / (1.0 - self.prior())), **model}
         return model
+
+    def rule(self, features: FeatureSet) -> tuple[tuple[tuple[Condition, ...], float], ...]:
+        declared = self.body.get("rule", [])
+        if not isinstance(declared, list):
+            raise self.wrong("Expected a list of cases, such as `- {when: {clicks: {min: 3}}, score: 0.2}`", "rule")
+        cases = [self.case(number, case, features) for number, case in enumerate(declared)]
+        for number, (tests, _) in enumerate(cases):
+            last = number == len(cases) - 1
+            if last and tests:
+                raise self.wrong("Expected a last case without `when`, for everybody else", "rule", number)
+            if not last and not tests:
+                raise self.wrong("This case applies to everybody; those below it would never count", "rule", number)
+        return tuple(cases)
+
+    def case(self, number: int, case: object, features: FeatureSet) -> tuple[tuple[Condition, ...], float]:
+        if not isinstance(case, Mapping) or set(case) - {"when", "score"} or "score" not in case:
+            raise self.wrong("Expected `score`, and `when` for all cases but the last", "rule", number)
+        score = case["score"]
+        if isinstance(score, bool) or not isinstance(score, int | float) or not 0.0 < score < 1.0:
+            raise self.wrong("Expected a probability above 0 and below 1", "rule", number, "score")
+        return self.conditions(case.get("when", {}), features, "rule", number, "when"), float(score)
 
     def prior(self) -> float:
         value = self.body.get("prior", 0.5)

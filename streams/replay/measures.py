@@ -7,31 +7,47 @@ from dataclasses import dataclass
 from typing import Any
 
 from online_models.closed_loop import ClosedLoop, Watcher
-from online_models.estimators import Estimator
+from online_models.estimators import Estimator, SparseFTRL
+from online_models.validation import Judge, OperatingPoint
 from streams.replay.tally import Tally
 from streams.settings import Settings
+
+# Weights shown of a linear model: the largest by magnitude.
+_SHOWN_WEIGHTS = 40
 
 
 @dataclass
 class Results:
-    """What was found out about a candidate; plain values, to be handed from process to process."""
+    """What was found out about a candidate; plain values, to be handed from process to process.
+
+    Attributes
+    ----------
+    objectives
+        By name, what `Judge.report` tells, and ``weights``: the largest of a linear model.
+    models
+        Declared name of the model, by objective.
+    """
 
     label: str
     tally: Tally
     scored: int
     ignored: dict[str, int]
+    objectives: dict[str, dict[str, Any]]
     models: dict[str, str]
 
 
 class Measures:
     """The judges of one candidate."""
 
-    def __init__(self, settings: Settings, plan: Any) -> None:
+    def __init__(self, settings: Settings, point: OperatingPoint) -> None:
         self.settings = settings
-        self.watchers: Mapping[str, list[Watcher]] = {}
+        self._judges = {one.name: Judge(one, settings.features, point) for one in settings.objectives}
+        self._models: dict[str, Estimator] = {}
+        self.watchers: Mapping[str, list[Watcher]] = {name: [judge] for name, judge in self._judges.items()}
 
     def timed(self, objective: str, model: Estimator) -> Estimator:
-        """Return the model, to be timed if that was asked for."""
+        """Take note of an objective's model; return it, to be timed if that was asked for."""
+        self._models[objective] = model
         return model
 
     def results(self, label: str, tally: Tally, loop: ClosedLoop) -> Results:
@@ -41,5 +57,15 @@ class Measures:
             tally=tally,
             scored=loop.scored,
             ignored=dict(loop.ignored),
+            objectives={
+                name: {**judge.report(), "weights": _largest_weights(self._models[name])}
+                for name, judge in self._judges.items()
+            },
             models={one.name: str(one.model["name"]) for one in self.settings.objectives},
         )
+
+
+def _largest_weights(model: Estimator) -> list[tuple[str, float]]:
+    if not isinstance(model, SparseFTRL):
+        return []
+    return sorted(model.weights.items(), key=lambda one: (-abs(one[1]), one[0]))[:_SHOWN_WEIGHTS]

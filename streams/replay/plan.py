@@ -9,6 +9,7 @@ from hashlib import blake2b
 from importlib.metadata import version
 from pathlib import Path
 
+from online_models.validation import BY_BUDGET, OperatingPoint
 from streams.mapping import Mapping as RowMapping
 from streams.replay.chunks import ReplaySource
 from streams.replay.files import FilesSource
@@ -66,6 +67,8 @@ class Plan:
         Name of a topic for the scores.
     resume
         Go on from the last checkpoint in `folder`.
+    point
+        Where precision and recall are measured.
     checkpoint_s
         Seconds between checkpoints.
     all_labels
@@ -82,6 +85,7 @@ class Plan:
     to_topic: str | None = None
     resume: bool = False
     as_live: bool = False
+    point: OperatingPoint = BY_BUDGET
     checkpoint_s: float = 60.0
     all_labels: tuple[str, ...] = ()
 
@@ -124,6 +128,7 @@ class Plan:
             self.mapping,
             self.limit,
             self.as_live,
+            self.point,
             [settings.lineage(one) for one in settings.objectives],
             [repr(one) for one in settings.objectives],
             settings.learning.publish_interval,

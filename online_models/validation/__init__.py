@@ -1,0 +1,7 @@
+"""How good scores were, and whether they beat what a simple rule would have said."""
+
+from online_models.validation.baselines import Baselines, Rule
+from online_models.validation.histogram import OperatingPoint, ScoreHistogram
+from online_models.validation.judge import BY_BUDGET, Judge
+
+__all__ = ["BY_BUDGET", "Baselines", "Judge", "OperatingPoint", "Rule", "ScoreHistogram"]

@@ -1,0 +1,116 @@
+"""What simple rules would have said, with the same labels at the same moments as the model.
+
+- *base rate*: the rate of positives among the labels known so far;
+- *popularity*: the rate of the trigger's item among the labels known so far, drawn towards the base rate;
+- *last click*: the rate among triggers of visitors whose last known label was the same: who did it last
+  time does it again;
+- *rule*: what the configuration says by hand, the first case that applies.
+
+Rates are smoothed: (k + s·base) / (n + s) with s = 20, Laplace's rule for the base rate itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from online_models.features import FeatureSet
+from online_models.objectives import Condition, Objective
+from schemas.scores import Score
+
+SMOOTHING = 20.0
+# A shop's catalogue; items that come later share one rate.
+MOST_ITEMS = 200_000
+MOST_VISITORS = 500_000
+
+_REST = "\0rest"
+
+
+class Rule:
+    """The hand-written rule of an objective, made ready to run."""
+
+    def __init__(self, cases: Sequence[tuple[Sequence[Condition], float]], features: FeatureSet) -> None:
+        self._cases = [
+            ([(features.position(test.feature), test.holds) for test in tests], score) for tests, score in cases
+        ]
+
+    def score(self, values: Sequence[Any]) -> float:
+        """Return the score of the first case that applies; the last one always does."""
+        for tests, score in self._cases:
+            if all(holds(values[position]) for position, holds in tests):
+                return score
+        raise AssertionError("the last case of a rule has no conditions")
+
+
+class Said(NamedTuple):
+    """What the baselines said at a trigger, and what they need to learn from its label."""
+
+    base_rate: float
+    popularity: float
+    last_click: float
+    rule: float
+    item_id: str
+    user_id: str
+    last_label: int
+
+
+class Baselines:
+    """The baselines of one objective."""
+
+    def __init__(self, objective: Objective, features: FeatureSet) -> None:
+        self._rule = Rule(objective.rule, features) if objective.rule else None
+        self._total = [0, 0]
+        self._items: dict[str, list[int]] = {}
+        self._by_last_label = [[0, 0] for _ in range(3)]  # none yet, negative, positive
+        self._last_label: dict[str, int] = {}
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the baselines there are."""
+        return ["base_rate", "popularity", "last_click", *(["rule"] if self._rule else [])]
+
+    def said(self, score: Score, values: Sequence[Any]) -> Said:
+        """Return what each says of a trigger."""
+        n, k = self._total
+        base = (k + 1.0) / (n + 2.0)
+        item_id = score.item_id or ""
+        seen, clicked = self._items.get(item_id) or self._items.get(_REST) or (0, 0)
+        last_label = self._last_label.get(score.user_id, 0)
+        times, hits = self._by_last_label[last_label]
+        weight = SMOOTHING * base
+        return Said(
+            base,
+            (clicked + weight) / (seen + SMOOTHING),
+            (hits + weight) / (times + SMOOTHING),
+            self._rule.score(values) if self._rule else base,
+            item_id,
+            score.user_id,
+            last_label,
+        )
+
+    def learn(self, said: Said, label: bool) -> None:
+        """Learn the label of a trigger of which something was said."""
+        self._total[0] += 1
+        self._total[1] += label
+        counts = self._items.get(said.item_id)
+        if counts is None:
+            known = said.item_id if len(self._items) < MOST_ITEMS else _REST
+            counts = self._items.setdefault(known, [0, 0])
+        counts[0] += 1
+        counts[1] += label
+        counts = self._by_last_label[said.last_label]
+        counts[0] += 1
+        counts[1] += label
+        last = self._last_label
+        last.pop(said.user_id, None)
+        last[said.user_id] = 2 if label else 1
+        if len(last) > MOST_VISITORS:
+            del last[next(iter(last))]
+
+    def state(self) -> list[Any]:
+        """Return everything as plain values."""
+        return [self._total, self._items, self._by_last_label, self._last_label]
+
+    def restore(self, state: Sequence[Any]) -> None:
+        """Take up what `state` gave."""
+        self._total, self._items, self._by_last_label, self._last_label = state

@@ -1,0 +1,214 @@
+"""Judge: progressive validation of one objective, beside the baselines, overall and over time.
+
+A score is judged when its label arrives, by which time nothing had been learned from it; so is what the
+baselines said at the same trigger. What is judged is collected and counted a few thousand at a time, at
+places that depend on the labels alone, so that chunks decide nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from online_models.features import FeatureSet
+from online_models.objectives import Objective
+from online_models.step import Probe
+from online_models.validation.baselines import Baselines, Said
+from online_models.validation.histogram import OperatingPoint, ScoreHistogram
+from schemas.events import EventBase
+from schemas.examples import Example
+from schemas.scores import Score
+
+MODEL = "model"
+BY_BUDGET = OperatingPoint()
+
+# Counting so many at once makes the cost of numpy's calls small.
+_COUNTED_AT_ONCE = 4096
+# Enough for a curve; neighbours are joined when a stream outgrows them.
+_MOST_WINDOWS = 64
+_FIRST_WIDTH_MS = 60_000
+# How long a trigger is remembered after its window has closed; labels come with the next publication.
+_MARGIN_MS = 3_600_000
+# Overall, AUC is right to a few ten thousandths; within a window, to a few thousandths.
+_BINS_OVERALL, _BINS_OF_WINDOW = 256, 32
+
+Histograms = dict[str, ScoreHistogram]
+
+
+class Judge:
+    """Judges the scores of an objective.
+
+    Parameters
+    ----------
+    point
+        Where precision and recall are measured.
+
+    Attributes
+    ----------
+    unknown
+        Labels of triggers that were not seen, or were given up.
+    """
+
+    def __init__(self, objective: Objective, features: FeatureSet, point: OperatingPoint = BY_BUDGET) -> None:
+        self._point = point
+        self._baselines = Baselines(objective, features)
+        self._kept_ms = objective.closes_after_ms + _MARGIN_MS
+        self._said: dict[str, tuple[int, Said]] = {}
+        self._rows: list[tuple[Any, ...]] = []
+        self._names = [MODEL, *self._baselines.names]
+        self._overall = self._histograms(_BINS_OVERALL)
+        self._windows: dict[int, Histograms] = {}
+        self._width_ms = _FIRST_WIDTH_MS
+        self.unknown = 0
+
+    def _histograms(self, bins_per_unit: int) -> Histograms:
+        return {name: ScoreHistogram(self._point, bins_per_unit) for name in self._names}
+
+    def scored(self, score: Score, event: EventBase, values: Sequence[Any], probe: Probe) -> None:
+        """Note what the baselines say of the trigger."""
+        self._said[score.score_id] = score.ts, self._baselines.said(score, values)
+
+    def labelled(self, example: Example) -> None:
+        """Judge a score by its label."""
+        ts, said = self._said.pop(example.score_id, (0, None))
+        if said is None:
+            self.unknown += 1
+            return
+        label = example.label
+        self._rows.append((label, ts, example.score, *said[:4]))
+        self._baselines.learn(said, label)
+        if len(self._rows) >= _COUNTED_AT_ONCE:
+            self._count()
+            self._forget(example.released_ts - self._kept_ms)
+
+    def _forget(self, before_ms: int) -> None:
+        """Give up the oldest triggers whose window is long over: they were scored, and got no label."""
+        stale = []
+        for score_id, (ts, _) in self._said.items():
+            if ts >= before_ms:
+                break
+            stale.append(score_id)
+        for score_id in stale:
+            del self._said[score_id]
+
+    # ---------------------------------------------------------------- counting
+
+    def _count(self) -> None:
+        rows, self._rows = self._rows, []
+        if not rows:
+            return
+        columns = list(zip(*rows, strict=True))
+        labels = np.array(columns[0], dtype=bool)
+        times = np.array(columns[1], dtype=np.int64)
+        scores = {name: np.array(column, dtype=float) for name, column in zip(self._names, columns[2:], strict=False)}
+        self._widen(int(times.min()), int(times.max()))
+        for name, column in scores.items():
+            self._overall[name].add(labels, column)
+        place = times // self._width_ms
+        for number in np.unique(place).tolist():
+            within = place == number
+            window = self._windows.get(number)
+            if window is None:
+                window = self._windows[number] = self._histograms(_BINS_OF_WINDOW)
+            for name, column in scores.items():
+                window[name].add(labels[within], column[within])
+
+    def _widen(self, earliest_ms: int, latest_ms: int) -> None:
+        """Join windows until those that are needed are few enough."""
+        first, last = earliest_ms // self._width_ms, latest_ms // self._width_ms
+        if self._windows:
+            first, last = min(first, *self._windows), max(last, *self._windows)
+        while last - first >= _MOST_WINDOWS:
+            self._width_ms *= 2
+            first, last = first // 2, last // 2
+            joined: dict[int, Histograms] = {}
+            for number, window in sorted(self._windows.items()):
+                other = joined.setdefault(number // 2, window)
+                if other is not window:
+                    for name, histogram in window.items():
+                        other[name].merge(histogram)
+            self._windows = joined
+
+    # ---------------------------------------------------------------- what was found
+
+    def report(self) -> dict[str, Any]:
+        """Return metrics of the model and the baselines.
+
+        Returns
+        -------
+        dict
+            ``overall``, ``windows`` (each with ``from_ms`` and ``to_ms``), ``calibration_curve``,
+            ``baselines`` (name to metrics), ``last_window_log_loss``.
+        """
+        self._count()
+        windows = [
+            {
+                "from_ms": number * self._width_ms,
+                "to_ms": (number + 1) * self._width_ms,
+                **_with_base(window),
+                "baselines": {name: window[name].log_loss for name in self._baselines.names},
+            }
+            for number, window in sorted(self._windows.items())
+        ]
+        return {
+            "overall": _with_base(self._overall),
+            "windows": windows,
+            "calibration_curve": self._overall[MODEL].calibration_curve(),
+            "operating_point": self._point._asdict(),
+            "baselines": {name: self._overall[name].metrics() for name in self._baselines.names},
+            "last_quarter": self._last_quarter(),
+        }
+
+    def _last_quarter(self) -> dict[str, Any]:
+        """Return the metrics of the last quarter of the time: what the model is like when it has learned."""
+        numbers = sorted(self._windows)
+        if not numbers:
+            return _with_base(self._histograms(_BINS_OF_WINDOW))
+        start = numbers[0] + (numbers[-1] + 1 - numbers[0]) * 3 // 4
+        joined = self._histograms(_BINS_OF_WINDOW)
+        for number in numbers:
+            if number >= start:
+                for name, histogram in self._windows[number].items():
+                    joined[name].merge(histogram)
+        return _with_base(joined)
+
+    # ---------------------------------------------------------------- to go on later
+
+    def state(self) -> list[Any]:
+        """Return everything as plain values."""
+        return [
+            {score_id: [ts, *said] for score_id, (ts, said) in self._said.items()},
+            self._rows,
+            self._baselines.state(),
+            _states(self._overall),
+            self._width_ms,
+            {number: _states(window) for number, window in self._windows.items()},
+            self.unknown,
+        ]
+
+    def restore(self, state: Sequence[Any]) -> None:
+        """Take up what `state` gave."""
+        said, rows, baselines, overall, self._width_ms, windows, self.unknown = state
+        self._said = {score_id: (ts, Said(*rest)) for score_id, (ts, *rest) in said.items()}
+        self._rows = [tuple(row) for row in rows]
+        self._baselines.restore(baselines)
+        _restore(self._overall, overall)
+        self._windows = {}
+        for number, window in windows.items():
+            self._windows[number] = self._histograms(_BINS_OF_WINDOW)
+            _restore(self._windows[number], window)
+
+
+def _with_base(histograms: Histograms) -> dict[str, Any]:
+    return {**histograms[MODEL].metrics(), "base_log_loss": histograms["base_rate"].log_loss}
+
+
+def _states(histograms: Histograms) -> dict[str, Any]:
+    return {name: one.state() for name, one in histograms.items()}
+
+
+def _restore(histograms: Histograms, states: Mapping[str, Any]) -> None:
+    for name, one in histograms.items():
+        one.restore(states[name])
