@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
+import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -52,15 +55,46 @@ def replay(
     chunk: Annotated[int, typer.Option(min=1, help="Records at a time; decides no result.")] = 2000,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many events.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes among which the candidates are dealt.")] = 1,
+    threshold: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Measure precision and recall of scores of at least this.")
+    ] = None,
+    budget: Annotated[
+        float, typer.Option(min=0.0001, max=1, help="… or of this share of the triggers, the best scored.")
+    ] = 0.1,
+    report: Annotated[Path | None, typer.Option(help="Write the report as one HTML file.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the report as JSON; `-` is standard output.")] = None,
 ) -> None:
     """Replay a topic's range or files, to test a model, a feature or a fix.
 
     The cores are those of the worker; models reach the scorers on event time, so that two runs give the
     same bytes. Nothing of the live state is touched.
     """
+    from online_models.validation import OperatingPoint
+    from streams.replay.report import make_report, report_json, show
+
     plan = _plan(sources, configs, mapping, to, resume, as_live, speed, chunk, limit)
-    results = asyncio.run(_run(plan, workers))
-    print(results)
+    plan = replace(plan, point=OperatingPoint(threshold, budget))
+    results, duration_s = asyncio.run(_run(plan, workers))
+    made = make_report(results, source=list(map(str, plan.sources)), duration_s=duration_s)
+    if json is not None:
+        _write(json, report_json(made))
+    if report is not None:
+        from streams.replay.html import render
+
+        _write(report, render(made).encode())
+    if json is None or str(json) != "-":
+        show(made, Console(highlight=False))
+
+
+def _write(path: Path, content: bytes) -> None:
+    if str(path) == "-":
+        sys.stdout.buffer.write(content)
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror}") from None
 
 
 def _plan(
@@ -126,7 +160,7 @@ def _candidates(configs: Sequence[str] | None) -> list[CandidateSpec]:
     return found
 
 
-async def _run(plan: Plan, workers: int) -> list[Results]:
+async def _run(plan: Plan, workers: int) -> tuple[list[Results], float]:
     from streams.mapping import MappingError
     from streams.reading import TopicMissing
     from streams.replay.as_live import NothingLive
@@ -138,17 +172,22 @@ async def _run(plan: Plan, workers: int) -> list[Results]:
     from streams.sources import SourceError
 
     stop = asyncio.Event()
+    started: list[float] = []
     with _progress() as bar, ends_on_interrupt(stop):
         task = bar.add_task("replay", total=None)
 
         def on_progress(share: float | None, records: int) -> None:
+            if not started:  # what comes before is the start of processes
+                started.append(time.monotonic())
             total = records / share if share else None
             bar.update(task, completed=records, total=total, description=f"{records:,} events")
 
         try:
             if workers > 1 and len(plan.candidates) > 1:
-                return await run_in_processes(plan, workers, on_progress=on_progress, stop=stop)
-            return await run(plan, on_progress=on_progress, stop=stop)
+                results = await run_in_processes(plan, workers, on_progress=on_progress, stop=stop)
+            else:
+                results = await run(plan, on_progress=on_progress, stop=stop)
+            return results, max(1e-3, time.monotonic() - started[0]) if started else 0.0
         except Interrupted:
             hint = "; --resume goes on from here" if plan.folder is not None else ""
             raise UserError(f"Interrupted{hint}") from None

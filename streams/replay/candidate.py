@@ -210,6 +210,7 @@ class Candidate:
         self.loop.restore(self._kept(_LOOP), self._state.timers())
         await self._output.restore(self._kept(_OUTPUT))
         vars(self.tally).update(self._kept(_TALLY))
+        self.tally.records_before = self.tally.records
         position: Mapping[str, Any] = self._kept(_POSITION)
         return position
 

@@ -147,8 +147,12 @@ class _Replay:
     async def run(self, chunks: AsyncGenerator[Chunk], on_progress: OnProgress, stop: asyncio.Event) -> None:
         saved = time.monotonic()
         pace = _Pace(self._plan.speed)
+        begun = False
         async with aclosing(chunks):
             async for chunk in chunks:
+                if not begun:
+                    on_progress(None, self._candidates[0].tally.records)
+                    begun = True
                 async for part in pace.parts(chunk, stop):
                     for candidate in self._candidates:
                         await candidate.process(part)

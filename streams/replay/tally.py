@@ -10,6 +10,7 @@ class Tally:
 
     def __init__(self) -> None:
         self.records = 0
+        self.records_before = 0  # before this process took the replay up
         self.scores = 0
         self.examples = 0
         self.dead: dict[str, int] = {}

@@ -1,0 +1,179 @@
+"""What `streamscore replay --json` writes: how good each candidate was, beside the simple rules."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+REPORT_VERSION = 1
+
+
+class Metrics(Struct, kw_only=True):
+    """Of the scores whose label came; None where nothing can be said.
+
+    Attributes
+    ----------
+    n, positives
+        Scores judged, and those whose outcome came.
+    log_loss
+        Mean, in nats.
+    base_log_loss
+        Of always predicting the rate known so far, at the same triggers.
+    auc
+        Area under the ROC curve; 0.5 is no order at all.
+    average_precision
+        Area under the precision-recall curve, by steps; the rate of positives is no order at all.
+    calibration_error
+        Mean distance of rate and mean score over 15 groups of equal size.
+    accuracy, precision, recall, lift
+        At the operating point; lift is precision over the rate of positives.
+    """
+
+    n: int
+    positives: int
+    log_loss: float | None
+    base_log_loss: float | None
+    auc: float | None
+    average_precision: float | None
+    calibration_error: float | None
+    accuracy: float | None
+    precision: float | None
+    recall: float | None
+    lift: float | None
+
+
+class Window(Metrics, kw_only=True):
+    """Metrics of the triggers of a span of event time, epoch ms; log loss of the baselines then, by name."""
+
+    from_ms: int
+    to_ms: int
+    baselines: dict[str, float | None]
+
+
+class CalibrationPoint(Struct, kw_only=True):
+    """A group of scores: what they promised, and what came."""
+
+    mean_score: float
+    rate: float
+    n: float
+
+
+class Point(Struct, kw_only=True):
+    """Where precision and recall are measured: scores of at least ``threshold``, or the best ``budget`` share."""
+
+    threshold: float | None
+    budget: float
+
+
+class ObjectiveReport(Struct, kw_only=True):
+    """One objective of one candidate.
+
+    Attributes
+    ----------
+    overall, last_quarter
+        Of all triggers, and of those of the last quarter of the time.
+    weights
+        The largest of a linear model at the end, (feature, weight).
+    """
+
+    overall: Metrics
+    last_quarter: Metrics
+    windows: list[Window]
+    calibration_curve: list[CalibrationPoint]
+    operating_point: Point
+    weights: list[tuple[str, float]]
+
+
+class CandidateReport(Struct, kw_only=True):
+    """One candidate.
+
+    Attributes
+    ----------
+    models
+        Name of the model, by objective.
+    us_per_event
+        Wall time in this candidate's scoring, learning, judging and writing, in microseconds for each event.
+    """
+
+    objectives: dict[str, ObjectiveReport]
+    models: dict[str, str]
+    us_per_event: float
+
+
+class Estimate(Struct, kw_only=True):
+    """An off-policy estimate of a policy's value: the mean reward that it would have had.
+
+    Attributes
+    ----------
+    low, high
+        Bounds of the 95 % confidence interval.
+    effective_sample_size
+        Kish's: how many triggers of the policy's own the weighted ones are worth.
+    warning
+        Why nothing should be concluded; None: nothing speaks against it.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+    effective_sample_size: float | None
+    warning: str | None
+
+
+class AlgorithmRow(Struct, kw_only=True):
+    """A line of the table of algorithms: quality, time and memory, and whether it still learns."""
+
+    algorithm: str
+    objective: str
+    log_loss: float | None
+    auc: float | None
+    last_quarter_log_loss: float | None
+    last_quarter_auc: float | None
+    predict_us: float | None
+    learn_us: float | None
+    memory_bytes: int | None
+    verdict: str
+    note: str
+
+
+class Report(Struct, kw_only=True):
+    """A replay, as it ended.
+
+    Attributes
+    ----------
+    verdict
+        Whether the learned models beat the simple rules; the report's first line.
+    source
+        What was read.
+    events
+        Records read; ``events == scored + dead + sum(ignored)``.
+    from_ms, to_ms
+        Event times of the first and the last event, epoch ms.
+    events_per_s
+        Records for each second of wall time, reading and writing included, for all candidates together.
+    objectives, baselines
+        Of the first candidate. ``baselines`` holds the metrics of each simple rule, by objective and name.
+    candidates
+        All of them, by label.
+    policies
+        Estimates by objective, policy and estimator, where scores carry propensities.
+    """
+
+    verdict: str
+    source: list[str]
+    events: int
+    scored: int
+    dead: int
+    ignored: dict[str, int]
+    from_ms: int
+    to_ms: int
+    duration_s: float
+    events_per_s: float
+    objectives: dict[str, ObjectiveReport]
+    baselines: dict[str, dict[str, Metrics]]
+    candidates: dict[str, CandidateReport]
+    policies: dict[str, dict[str, dict[str, Estimate]]] = {}
+    algorithms: list[AlgorithmRow] = []
+    schema_version: Annotated[int, Meta(ge=1, le=REPORT_VERSION)] = REPORT_VERSION
