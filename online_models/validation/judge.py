@@ -3,11 +3,15 @@
 A score is judged when its label arrives, by which time nothing had been learned from it; so is what the
 baselines said at the same trigger. What is judged is collected and counted a few thousand at a time, at
 places that depend on the labels alone, so that chunks decide nothing.
+
+Under the policy `immediate` a positive is known before its window has closed, a negative is not. Such a
+positive is held back until then: otherwise the last windows would hold positives only.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from heapq import heappop, heappush
 from typing import Any
 
 import numpy as np
@@ -54,9 +58,12 @@ class Judge:
     def __init__(self, objective: Objective, features: FeatureSet, point: OperatingPoint = BY_BUDGET) -> None:
         self._point = point
         self._baselines = Baselines(objective, features)
+        self._closes_after_ms = objective.closes_after_ms
         self._kept_ms = objective.closes_after_ms + _MARGIN_MS
         self._said: dict[str, tuple[int, Said]] = {}
         self._rows: list[tuple[Any, ...]] = []
+        self._early: list[tuple[int, int, tuple[Any, ...]]] = []  # a heap by (end of the window, number)
+        self._early_seen = 0
         self._names = [MODEL, *self._baselines.names]
         self._overall = self._histograms(_BINS_OVERALL)
         self._windows: dict[int, Histograms] = {}
@@ -77,11 +84,19 @@ class Judge:
             self.unknown += 1
             return
         label = example.label
-        self._rows.append((label, ts, example.score, *said[:4]))
+        row = (label, ts, example.score, *said[:4])
         self._baselines.learn(said, label)
+        now_ms = example.released_ts
+        if now_ms < ts + self._closes_after_ms:
+            self._early_seen += 1
+            heappush(self._early, (ts + self._closes_after_ms, self._early_seen, row))
+        else:
+            self._rows.append(row)
+        while self._early and self._early[0][0] <= now_ms:
+            self._rows.append(heappop(self._early)[2])
         if len(self._rows) >= _COUNTED_AT_ONCE:
             self._count()
-            self._forget(example.released_ts - self._kept_ms)
+            self._forget(now_ms - self._kept_ms)
 
     def _forget(self, before_ms: int) -> None:
         """Give up the oldest triggers whose window is long over: they were scored, and got no label."""
@@ -181,6 +196,7 @@ class Judge:
         return [
             {score_id: [ts, *said] for score_id, (ts, said) in self._said.items()},
             self._rows,
+            [self._early, self._early_seen],
             self._baselines.state(),
             _states(self._overall),
             self._width_ms,
@@ -190,9 +206,10 @@ class Judge:
 
     def restore(self, state: Sequence[Any]) -> None:
         """Take up what `state` gave."""
-        said, rows, baselines, overall, self._width_ms, windows, self.unknown = state
+        said, rows, (early, self._early_seen), baselines, overall, self._width_ms, windows, self.unknown = state
         self._said = {score_id: (ts, Said(*rest)) for score_id, (ts, *rest) in said.items()}
         self._rows = [tuple(row) for row in rows]
+        self._early = [(due_ms, number, tuple(row)) for due_ms, number, row in early]
         self._baselines.restore(baselines)
         _restore(self._overall, overall)
         self._windows = {}

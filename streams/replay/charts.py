@@ -107,8 +107,10 @@ def _grid(
     for number in range(5):
         value = x_scale.low + (x_scale.high - x_scale.low) * number / 4
         anchor = "start" if number == 0 else "end" if number == 4 else "middle"
+        style = ' class="minor"' if number in (1, 3) else ""
         parts.append(
-            f'<text x="{x_scale(value):.1f}" y="{HEIGHT - 8}" text-anchor="{anchor}">{escape(x_text(value))}</text>'
+            f'<text{style} x="{x_scale(value):.1f}" y="{HEIGHT - 8}" text-anchor="{anchor}">'
+            f"{escape(x_text(value))}</text>"
         )
     return parts
 
@@ -154,5 +156,6 @@ def bar_chart(bars: Sequence[tuple[str, float, str]], *, title: str, text: Calla
         parts.append(f'<text x="{at:.1f}" y="{top + 13}" text-anchor="{anchor}">{escape(text(value))}</text>')
     return (
         f"<figure><figcaption>{escape(title)}</figcaption>"
-        f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(title)}">{"".join(parts)}</svg></figure>'
+        f'<svg class="bars" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(title)}">'
+        f"{''.join(parts)}</svg></figure>"
     )
