@@ -74,7 +74,7 @@ class Estimate(Struct, frozen=True, kw_only=True):
     logged_value
         Mean reward of the logging policy on the same decisions.
     warning
-        Why nothing should be concluded from it; empty if there is no reason.
+        Why nothing should be concluded from it; None if there is no reason.
     """
 
     value: float | None
@@ -89,7 +89,7 @@ class Estimate(Struct, frozen=True, kw_only=True):
     mean_weight: float | None
     max_weight: float
     logged_value: float | None
-    warning: str
+    warning: str | None
 
 
 class OffPolicy:
@@ -208,7 +208,7 @@ class OffPolicy:
             mean_weight=weight / n if n else None,
             max_weight=self._max_weight,
             logged_value=self._rewards / n if n else None,
-            warning="",
+            warning=None,
         )
         rare_events = _kish(self._sum(rare), self._product(rare, rare))
         weight_error = sqrt(self._variance({_W: 1.0}) / n) if n > 1 else 0.0

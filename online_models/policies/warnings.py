@@ -15,8 +15,8 @@ FEW_DECISIONS = 50.0
 _OFF = 4.0
 
 
-def warning_of(estimator: str, estimate: Estimate, *, rare_events: float, weight_error: float) -> str:
-    """Return why nothing should be concluded from an estimate, as sentences; empty if nothing is wrong.
+def warning_of(estimator: str, estimate: Estimate, *, rare_events: float, weight_error: float) -> str | None:
+    """Return why nothing should be concluded from an estimate, as sentences; None if nothing is wrong.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def warning_of(estimator: str, estimate: Estimate, *, rare_events: float, weight
             f"The mean weight is {mean:.3g} and should be 1: the propensities are not those of these decisions, "
             "or the policy wants what was never shown."
         )
-    return " ".join(said)
+    return " ".join(said) or None
 
 
 def _too_little(estimate: Estimate, rare_events: float) -> list[str]:

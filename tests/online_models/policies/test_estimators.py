@@ -160,39 +160,39 @@ def coin_rows(n: int, clicks: int, *, target: float = 1.0) -> Rows:
     ]
 
 
-def test_few_clicks_are_too_few_to_conclude() -> None:
-    warning = evaluated(coin_rows(2000, 6)).estimates()["ips"].warning
+def warning(rows: Rows, estimator: str) -> str:
+    return evaluated(rows).estimates()[estimator].warning or ""
 
-    assert warning.startswith("Too little to conclude: what decides it is worth 6.0 events of equal weight")
+
+def test_few_clicks_are_too_few_to_conclude() -> None:
+    assert "what decides it is worth 6.0 events of equal weight" in warning(coin_rows(2000, 6), "ips")
 
 
 def test_few_decisions_are_too_few_to_conclude() -> None:
-    warning = evaluated(coin_rows(60, 12)).estimates()["snips"].warning
-
-    assert warning.startswith("Too little to conclude: it is worth 30.0 decisions of the policy's own")
+    assert "it is worth 30.0 decisions of the policy's own" in warning(coin_rows(60, 12), "snips")
 
 
 def test_a_policy_that_is_no_better_is_said_to_be_no_better() -> None:
-    same = [{**row, "reward": float(i % 20 < 2)} for i, row in enumerate(coin_rows(2000, 0))]
+    alike = [{**row, "reward": float(i % 20 < 2)} for i, row in enumerate(coin_rows(2000, 0))]
 
-    assert "no difference is shown" in evaluated(same).estimates()["ips"].warning
+    assert warning(alike, "ips") == "The interval holds what the logging policy earned, 0.1: no difference is shown."
 
 
 def test_enough_clicks_that_make_a_difference_raise_no_warning() -> None:
     estimate = evaluated(coin_rows(2000, 100)).estimates()["ips"]
 
-    assert estimate.warning == ""
+    assert estimate.warning is None
     assert (estimate.value, estimate.logged_value) == (0.1, 0.05)
 
 
 def test_propensities_that_do_not_belong_to_the_decisions_are_noticed() -> None:
     wrong = [{**row, "propensity": 0.9} for row in coin_rows(2000, 100)]
 
-    assert "The mean weight is 0.556 and should be 1" in evaluated(wrong).estimates()["ips"].warning
+    assert "The mean weight is 0.556 and should be 1" in warning(wrong, "ips")
 
 
 def test_the_direct_method_never_hides_that_its_model_may_be_wrong() -> None:
-    assert "does not hold the error of the model" in evaluated(coin_rows(2000, 100)).estimates()["dm"].warning
+    assert "does not hold the error of the model" in warning(coin_rows(2000, 100), "dm")
 
 
 # ---------------------------------------------------------------- a known truth

@@ -1,0 +1,51 @@
+"""With which probabilities a policy chooses; nothing is ever drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import exp, log
+
+from online_models.policies.declarations import Policy
+
+# Log odds of scores at 0 and 1 stay finite.
+_EDGE = 1e-15
+
+
+def probabilities(policy: Policy, scores: Sequence[float]) -> list[float]:
+    """Return the probability of each candidate.
+
+    Parameters
+    ----------
+    scores
+        What the policy goes by, one for each candidate, at least one.
+
+    Examples
+    --------
+    Who is best is chosen unless a share of `epsilon` explores; ties are shared:
+
+    >>> policy = Policy(name="p", kind="epsilon_greedy", objective="click", epsilon=0.1)
+    >>> [round(p, 3) for p in probabilities(policy, [0.2, 0.5])]
+    [0.05, 0.95]
+    >>> probabilities(policy, [0.2, 0.2])
+    [0.5, 0.5]
+    """
+    if policy.kind == "uniform":
+        return [1.0 / len(scores)] * len(scores)
+    if policy.kind == "softmax":
+        return _softmax(scores, policy.temperature)
+    return _greedy(scores, policy.epsilon)
+
+
+def _greedy(scores: Sequence[float], epsilon: float) -> list[float]:
+    best = max(scores)
+    share, explored = (1.0 - epsilon) / scores.count(best), epsilon / len(scores)
+    return [(share if score == best else 0.0) + explored for score in scores]
+
+
+def _softmax(scores: Sequence[float], temperature: float) -> list[float]:
+    inside = [min(max(score, _EDGE), 1.0 - _EDGE) for score in scores]
+    logits = [log(p / (1.0 - p)) / temperature for p in inside]
+    highest = max(logits)
+    parts = [exp(logit - highest) for logit in logits]
+    total = sum(parts)
+    return [part / total for part in parts]
