@@ -21,6 +21,7 @@ from online_models.errors import ConfigError
 from online_models.estimators import build
 from online_models.features import FeatureSet, compile_features
 from online_models.objectives import Objective, parse_objectives
+from online_models.policies import Policy, parse_policies
 from streams.sections import KafkaSettings, LearningSettings, RedisSettings, Section, Topics, WorkerSettings
 from streams.yaml_lines import Document
 
@@ -41,6 +42,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     objectives: list[Objective]
     model_key: bytes | None
     candidates: tuple[str, ...] = ()
+    policies: tuple[Policy, ...] = ()
 
     def lineage(self, objective: Objective) -> str:
         """Return the identity of an objective's model: models of another lineage are not mixed with it."""
@@ -152,7 +154,7 @@ class _Reader:
 
     def settings(self) -> Settings | None:
         top = self.document.value
-        allowed = {"app", "features", "objectives", "candidates", *_SECTIONS}
+        allowed = {"app", "features", "objectives", "candidates", "policies", *_SECTIONS}
         for key in top:
             if key not in allowed:
                 self.errors.append(
@@ -163,6 +165,7 @@ class _Reader:
         features = self.features()
         objectives = self.objectives(features) if features else []
         candidates = self.candidates()
+        policies = self.policies(objectives)
         if self.errors:
             return None
         return Settings(
@@ -171,6 +174,7 @@ class _Reader:
             objectives=objectives,
             model_key=self.model_key(),
             candidates=candidates,
+            policies=policies,
             **sections,  # type: ignore[arg-type]
         )
 
@@ -190,6 +194,18 @@ class _Reader:
                     ConfigError(("candidates", str(name)), "Expected changes of features, objectives or learning")
                 )
         return tuple(map(str, declared))
+
+    def policies(self, objectives: list[Objective]) -> tuple[Policy, ...]:
+        """Return the policies that replays ask about."""
+        declared = self.document.value.get("policies")
+        bodies = [{name: body} for name, body in declared.items()] if isinstance(declared, dict) else [declared]
+        found: list[Policy] = []
+        for body in bodies:
+            try:
+                found += parse_policies(body, objectives=objectives)
+            except ConfigError as error:
+                self.errors.append(error.under("policies"))
+        return tuple(found)
 
     def app(self) -> str:
         app = self.document.value.get("app", "streamscore")

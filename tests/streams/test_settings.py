@@ -29,7 +29,7 @@ def problems(text: str, **environment: str) -> list[str]:
 
 
 def test_shipped_configurations_are_fine() -> None:
-    assert shipped_configs() == ["globo", "shop"]
+    assert shipped_configs() == ["globo", "obd", "shop"]
     for name in shipped_configs():
         assert load_settings(shipped_config(name), {}).objectives
 
@@ -40,6 +40,20 @@ def test_a_fine_configuration_has_good_defaults() -> None:
     assert (settings.app, settings.topics.events.name, settings.topics.dead.name) == ("site", "events", "events.dead")
     assert settings.learning.publish_examples == 1000
     assert settings.objectives[0].window_ms == 30 * 60_000
+
+
+def test_policies_are_read_and_decide_nothing_about_the_models() -> None:
+    asked = parse_settings(FINE + "policies:\n  even: {kind: uniform, objective: click}\n", {})
+    plain = parse_settings(FINE, {})
+
+    assert [one.name for one in asked.policies] == ["even"]
+    assert asked.lineage(asked.objectives[0]) == plain.lineage(plain.objectives[0])
+
+
+def test_wrong_policies_are_named_with_their_lines() -> None:
+    text = FINE + "policies:\n  even: {kind: uniform, objective: buy}\n  best: {kind: best, objective: click}\n"
+
+    assert [problem.split(": ")[0] for problem in problems(text)] == ["scoring.yaml:13", "scoring.yaml:14"]
 
 
 @pytest.mark.parametrize(
