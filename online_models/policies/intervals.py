@@ -13,7 +13,7 @@ covers and, with a long tail of weights, is up to fourteen times as long as the 
 Clegg & Zou (2006, Statistical Methods in Medical Research 15, 547-569) take the mean weight, which covers
 80 % there. We take the geometric mean of the largest weight and of Σ w² / Σ w, the mean weight of what the
 target policy would choose: it covered 94.7 % or more in each of twelve simulated settings (rewards of 1 to
-95 %, effective sample sizes of 3 to 100 %), in which the normal interval went down to 57 %.
+95 %, effective sample sizes of 2 to 90 % of the decisions), in which the normal interval went down to 57 %.
 
 What else is in an estimate is put together with it as Zou & Donner (2008, Statistics in Medicine 27,
 1693-1702) recover variances: distances from the value to either end add up like correlated errors.

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from online_models.policies.estimators import Estimate
 
-# The interval of ten events of equal weight reaches from half the value to nearly twice.
+# The interval of ten events of equal weight reaches from half the value to nearly twice, a factor of 3.8.
 FEW_EVENTS = 10.0
+WIDE = 4.0
 # What comes of fewer decisions than this is moved by a handful of visitors.
 FEW_DECISIONS = 50.0
 # A mean weight this many standard errors from 1 is no accident.
@@ -54,9 +55,16 @@ def _too_little(estimate: Estimate, rare_events: float) -> list[str]:
             f"Too little to conclude: it is worth {estimate.effective_sample_size:.1f} decisions of the policy's own; "
             f"{FEW_DECISIONS:.0f} would be the least."
         ]
+    low, high, logged = estimate.low, estimate.high, estimate.logged_value
+    if low is None or high is None or logged is None:
+        return ["Too little to conclude: a single decision."]
+    if high > WIDE * low:
+        return [
+            f"Too little to conclude: anything from {max(low, 0.0):.2g} to {high:.2g} is possible, "
+            f"more than a factor of {WIDE:.0f}."
+        ]
     if estimate.mean_weight == estimate.max_weight:  # the logging policy itself
         return []
-    low, high, logged = estimate.low, estimate.high, estimate.logged_value
-    if low is not None and high is not None and logged is not None and low <= logged <= high:
+    if low <= logged <= high:
         return [f"The interval holds what the logging policy earned, {logged:.4g}: no difference is shown."]
     return []

@@ -143,6 +143,43 @@ def test_impossible_rows_are_refused_and_change_nothing(key: str, value: float) 
     assert policy.state() == before
 
 
+# ---------------------------------------------------------------- another library
+
+# Action, propensity and reward of each decision; the target's and the model's rows are taken in turn.
+DECISIONS = [
+    (0, 0.5, 0.0),
+    (1, 0.3, 1.0),
+    (1, 0.25, 0.0),
+    (2, 0.1, 1.0),
+    (0, 0.4, 1.0),
+    (2, 0.2, 0.0),
+    (1, 0.8, 0.0),
+    (1, 0.05, 1.0),
+    (0, 0.6, 0.0),
+    (2, 0.35, 1.0),
+]
+TARGET = [(0.1, 0.6, 0.3), (0.2, 0.2, 0.6), (0.0, 1.0, 0.0), (0.7, 0.1, 0.2)]
+MODEL = [(0.02, 0.05, 0.1), (0.3, 0.01, 0.2), (0.12, 0.08, 0.04), (0.25, 0.15, 0.05)]
+
+# Printed by obp 0.5.7 (the Open Bandit Pipeline) for these rows, by way of benchmarks/obp_estimates.py.
+OBP = {"ips": 0.6630952380952382, "snips": 0.43488444722048725, "dm": 0.1292, "dr": 0.6141095238095238}
+
+
+def test_the_open_bandit_pipeline_says_the_same() -> None:
+    policy = OffPolicy()
+    for number, (action, propensity, reward) in enumerate(DECISIONS):
+        target, model = TARGET[number % 4], MODEL[number % 4]
+        policy.update(
+            propensity=propensity,
+            target=target[action],
+            reward=reward,
+            q=model[action],
+            value=sum(chance * expected for chance, expected in zip(target, model, strict=True)),
+        )
+
+    assert values(policy) == pytest.approx(OBP, rel=1e-12)
+
+
 # ---------------------------------------------------------------- warnings
 
 
@@ -170,6 +207,15 @@ def test_few_clicks_are_too_few_to_conclude() -> None:
 
 def test_few_decisions_are_too_few_to_conclude() -> None:
     assert "it is worth 30.0 decisions of the policy's own" in warning(coin_rows(60, 12), "snips")
+
+
+def test_clicks_where_the_policy_hardly_ever_goes_are_too_few_to_conclude() -> None:
+    # What the policy mostly wants was shown 100 times and never clicked; 200 clicks weigh a tenth each.
+    wanted = {"propensity": 0.01, "target": 0.9, "reward": 0.0, "q": 0.01, "value": 0.01}
+    else_ = {"propensity": 0.99, "target": 0.1, "reward": 0.0, "q": 0.01, "value": 0.01}
+    rows = [wanted] * 100 + [else_] * 9700 + [{**else_, "reward": 1.0}] * 200
+
+    assert "more than a factor of 4" in warning(rows, "ips")
 
 
 def test_a_policy_that_is_no_better_is_said_to_be_no_better() -> None:
