@@ -134,6 +134,27 @@ def test_the_candidates_of_a_trigger_are_what_was_shown_before_it_at_its_positio
     assert replay.values("uniform")["ips"] == pytest.approx(0.5 / 4)
 
 
+@pytest.mark.parametrize("kind", ["greedy", "softmax"])
+@pytest.mark.parametrize("estimator", ["ips", "snips", "dr"])
+def test_the_value_of_a_policy_that_never_ran_is_found(kind: str, estimator: str) -> None:
+    # i0 … i4 are clicked at 10 % … 50 %; the log prefers the first, the model the last.
+    rng = random.Random(11)
+    items, shown, rates = [f"i{k}" for k in range(5)], [0.4, 0.25, 0.15, 0.1, 0.1], [0.1, 0.2, 0.3, 0.4, 0.5]
+    policy = a_policy(kind, items=tuple(items))
+    replay = Replay(policy)
+    for _ in range(3000):
+        [k] = rng.choices(range(5), shown)
+        replay.label(replay.show(items[k], propensity=shown[k]), rng.random() < rates[k])
+    chances = probabilities(policy, [model(an_impression(item)) for item in items])
+    truth = sum(chance * rate for chance, rate in zip(chances, rates, strict=True))
+
+    estimate = replay.evaluation.report()[kind][estimator]
+
+    assert estimate["low"] < truth < estimate["high"]
+    assert estimate["value"] == pytest.approx(truth, rel=0.15)
+    assert estimate["low"] > estimate["logged_value"]
+
+
 def test_weights_are_1_on_average_however_many_items_there_are() -> None:
     rng = random.Random(5)
     replay = Replay(a_policy("uniform", recent=5), a_policy("softmax", recent=20))

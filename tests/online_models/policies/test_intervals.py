@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import chi2, gamma
+from scipy.stats import chi2, gamma, norm
 
 from online_models.policies.intervals import (
     Interval,
@@ -25,6 +25,10 @@ def test_the_gamma_quantile_is_that_of_scipy(p: float, shape: float) -> None:
 @pytest.mark.parametrize("shape", [10_001.0, 1e6, 1e9])
 def test_beyond_the_exact_range_the_gamma_quantile_is_right_to_seven_digits(shape: float) -> None:
     assert gamma_quantile(0.975, shape) == pytest.approx(gamma.ppf(0.975, shape), rel=1e-7)
+
+
+def test_the_normal_interval_is_that_of_95_in_100() -> None:
+    assert pytest.approx(norm.ppf(0.975), rel=1e-15) == Z
 
 
 @given(events=st.integers(1, 5000), weight=st.floats(0.01, 100.0))
