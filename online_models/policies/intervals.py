@@ -38,6 +38,8 @@ Z = 1.959963984540054
 # Beyond this shape the approximation of Wilson & Hilferty is right to seven digits.
 _LARGE_SHAPE = 10_000.0
 _PRECISION = 1e-12
+# Below this the left flank is all there is, to the last digit; powers of what is far smaller overflow.
+_ALL_FLANK = 1e-16
 
 
 class Interval(NamedTuple):
@@ -130,7 +132,9 @@ def gamma_quantile(p: float, shape: float) -> float:
         return guess
     if guess <= 0.0 or shape < 1.0:  # where the density's left flank is all that counts: p = x^a / (a Γ(a))
         guess = exp((log(p) + lgamma(shape + 1.0)) / shape)
-    low, high, x = 0.0, inf, max(guess, 1e-300)
+        if guess < _ALL_FLANK:
+            return guess
+    low, high, x = 0.0, inf, guess
     for _ in range(200):
         excess = _gamma_cdf(x, shape) - p
         low, high = (low, x) if excess > 0.0 else (x, high)
