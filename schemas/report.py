@@ -44,11 +44,20 @@ class Metrics(Struct, kw_only=True):
 
 
 class Window(Metrics, kw_only=True):
-    """Metrics of the triggers of a span of event time, epoch ms; log loss of the baselines then, by name."""
+    """Metrics of the triggers of a span of event time.
+
+    Attributes
+    ----------
+    from_ms, to_ms
+        The span, epoch ms; `to_ms` not included.
+    baselines, baselines_auc
+        Log loss and AUC of the simple rules at the same triggers, by name.
+    """
 
     from_ms: int
     to_ms: int
     baselines: dict[str, float | None]
+    baselines_auc: dict[str, float | None]
 
 
 class CalibrationPoint(Struct, kw_only=True):
@@ -56,7 +65,7 @@ class CalibrationPoint(Struct, kw_only=True):
 
     mean_score: float
     rate: float
-    n: float
+    n: int
 
 
 class Point(Struct, kw_only=True):

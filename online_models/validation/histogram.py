@@ -137,7 +137,7 @@ class ScoreHistogram:
         negatives, positives = (best_first * share).sum(axis=1)
         return float(negatives), float(positives)
 
-    def calibration_curve(self, groups: int = _GROUPS) -> list[dict[str, float]]:
+    def calibration_curve(self, groups: int = _GROUPS) -> list[dict[str, Any]]:
         """Return mean score and rate of groups of about equal size, by rising score."""
         sizes = self._counts.sum(axis=0)
         n = self.n
@@ -147,7 +147,7 @@ class ScoreHistogram:
         found = []
         for number in range(groups):
             within = group == number
-            size = float(sizes[within].sum())
+            size = int(sizes[within].sum())
             if size:
                 found.append(
                     {
@@ -167,7 +167,7 @@ class ScoreHistogram:
         total = sum(one["n"] for one in curve)
         if not total:
             return None
-        return sum(abs(one["mean_score"] - one["rate"]) * one["n"] for one in curve) / total
+        return float(sum(abs(one["mean_score"] - one["rate"]) * one["n"] for one in curve) / total)
 
     def metrics(self) -> dict[str, Any]:
         """Return all of them, by name."""

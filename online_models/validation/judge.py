@@ -35,6 +35,8 @@ _MOST_WINDOWS = 64
 _FIRST_WIDTH_MS = 60_000
 # How long a trigger is remembered after its window has closed; labels come with the next publication.
 _MARGIN_MS = 3_600_000
+# Triggers remembered before the first look for stale ones; every look doubles the room, so its cost is spread.
+_REMEMBERED = 65_536
 # Overall, AUC is right to a few ten thousandths; within a window, to a few thousandths.
 _BINS_OVERALL, _BINS_OF_WINDOW = 256, 32
 
@@ -61,6 +63,7 @@ class Judge:
         self._closes_after_ms = objective.closes_after_ms
         self._kept_ms = objective.closes_after_ms + _MARGIN_MS
         self._said: dict[str, tuple[int, Said]] = {}
+        self._forget_at = _REMEMBERED
         self._rows: list[tuple[Any, ...]] = []
         self._early: list[tuple[int, int, tuple[Any, ...]]] = []  # a heap by (end of the window, number)
         self._early_seen = 0
@@ -76,6 +79,8 @@ class Judge:
     def scored(self, score: Score, event: EventBase, values: Sequence[Any], probe: Probe) -> None:
         """Note what the baselines say of the trigger."""
         self._said[score.score_id] = score.ts, self._baselines.said(score, values)
+        if len(self._said) >= self._forget_at:
+            self._forget(score.ts - self._kept_ms)
 
     def labelled(self, example: Example) -> None:
         """Judge a score by its label."""
@@ -96,17 +101,15 @@ class Judge:
             self._rows.append(heappop(self._early)[2])
         if len(self._rows) >= _COUNTED_AT_ONCE:
             self._count()
-            self._forget(now_ms - self._kept_ms)
 
     def _forget(self, before_ms: int) -> None:
-        """Give up the oldest triggers whose window is long over: they were scored, and got no label."""
-        stale = []
-        for score_id, (ts, _) in self._said.items():
-            if ts >= before_ms:
-                break
-            stale.append(score_id)
-        for score_id in stale:
-            del self._said[score_id]
+        """Give up triggers whose window is long over: they were scored, and got no label.
+
+        All are looked at, for they are not in the order of their times: one clock that is far ahead would
+        keep everything behind it.
+        """
+        self._said = {score_id: noted for score_id, noted in self._said.items() if noted[0] >= before_ms}
+        self._forget_at = max(_REMEMBERED, 2 * len(self._said))
 
     # ---------------------------------------------------------------- counting
 
@@ -154,8 +157,9 @@ class Judge:
         Returns
         -------
         dict
-            ``overall``, ``windows`` (each with ``from_ms`` and ``to_ms``), ``calibration_curve``,
-            ``baselines`` (name to metrics), ``last_window_log_loss``.
+            ``overall``, ``last_quarter``, ``windows`` (each with ``from_ms`` and ``to_ms``),
+            ``calibration_curve``, ``operating_point``, ``baselines`` (name to metrics); the fields of
+            `schemas.report`.
         """
         self._count()
         windows = [
@@ -164,6 +168,7 @@ class Judge:
                 "to_ms": (number + 1) * self._width_ms,
                 **_with_base(window),
                 "baselines": {name: window[name].log_loss for name in self._baselines.names},
+                "baselines_auc": {name: window[name].auc() for name in self._baselines.names},
             }
             for number, window in sorted(self._windows.items())
         ]
@@ -172,7 +177,7 @@ class Judge:
             "windows": windows,
             "calibration_curve": self._overall[MODEL].calibration_curve(),
             "operating_point": self._point._asdict(),
-            "baselines": {name: self._overall[name].metrics() for name in self._baselines.names},
+            "baselines": {name: _with_base(self._overall, name) for name in self._baselines.names},
             "last_quarter": self._last_quarter(),
         }
 
@@ -195,6 +200,7 @@ class Judge:
         """Return everything as plain values."""
         return [
             {score_id: [ts, *said] for score_id, (ts, said) in self._said.items()},
+            self._forget_at,
             self._rows,
             [self._early, self._early_seen],
             self._baselines.state(),
@@ -206,7 +212,8 @@ class Judge:
 
     def restore(self, state: Sequence[Any]) -> None:
         """Take up what `state` gave."""
-        said, rows, (early, self._early_seen), baselines, overall, self._width_ms, windows, self.unknown = state
+        said, self._forget_at, rows, (early, self._early_seen), *counted = state
+        baselines, overall, self._width_ms, windows, self.unknown = counted
         self._said = {score_id: (ts, Said(*rest)) for score_id, (ts, *rest) in said.items()}
         self._rows = [tuple(row) for row in rows]
         self._early = [(due_ms, number, tuple(row)) for due_ms, number, row in early]
@@ -218,8 +225,8 @@ class Judge:
             _restore(self._windows[number], window)
 
 
-def _with_base(histograms: Histograms) -> dict[str, Any]:
-    return {**histograms[MODEL].metrics(), "base_log_loss": histograms["base_rate"].log_loss}
+def _with_base(histograms: Histograms, name: str = MODEL) -> dict[str, Any]:
+    return {**histograms[name].metrics(), "base_log_loss": histograms["base_rate"].log_loss}
 
 
 def _states(histograms: Histograms) -> dict[str, Any]:

