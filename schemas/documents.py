@@ -1,4 +1,4 @@
-"""The wire contract as documents: JSON Schema for each message, AsyncAPI 3 for the topics.
+"""The wire contract as documents: JSON Schema for each message and the report, AsyncAPI 3 for the topics.
 
 Generated from the structs, so that they cannot say anything else; a test holds the written files
 against them. ``python -m schemas.documents`` writes them anew.
@@ -20,6 +20,7 @@ from schemas.events import SCHEMA_VERSION, Event
 from schemas.examples import Example
 from schemas.metrics import Metric
 from schemas.models import ModelRecord
+from schemas.report import Report
 from schemas.scores import Score
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -32,7 +33,7 @@ KAFKA_BINDING = "0.5.0"
 
 
 class Topic(NamedTuple):
-    """What the documents say of a topic that carries JSON."""
+    """What the documents say of a topic or a file that carries JSON."""
 
     kind: Any
     about: str
@@ -54,6 +55,10 @@ MESSAGES: dict[str, Topic] = {
         Metric, "Where events went, and how good the scores were.", "topic-partition, or objective", samples.METRICS
     ),
 }
+# Files that are read by others; no topic carries them.
+FILES: dict[str, Topic] = {
+    "report": Topic(Report, "How good the scores of a replay were, beside the simple rules.", "", (samples.REPORT,)),
+}
 DEAD = "events.dead"
 # What a worker does, which is the application that the document describes.
 RECEIVES = ("events", "examples", "models")
@@ -61,8 +66,8 @@ SENDS = ("events", "scores", "examples", "models", "metrics", DEAD)
 
 
 def json_schema(name: str) -> dict[str, Any]:
-    """Return the JSON Schema (draft 2020-12) of a topic's messages."""
-    topic = MESSAGES[name]
+    """Return the JSON Schema (draft 2020-12) of a topic's messages, or of a file."""
+    topic = MESSAGES.get(name) or FILES[name]
     schema = _without_indentation(msgspec.json.schema(topic.kind))
     examples = [_plain(sample) for sample in topic.samples]
     return {"$schema": DIALECT, "title": name, "description": topic.about, **schema, "examples": examples}
@@ -176,7 +181,7 @@ def _dead_message() -> dict[str, Any]:
 
 def documents() -> dict[str, bytes]:
     """Return every document by its file name."""
-    found = {f"{name}.json": json_schema(name) for name in MESSAGES}
+    found = {f"{name}.json": json_schema(name) for name in [*MESSAGES, *FILES]}
     found[ASYNCAPI] = asyncapi()
     return {name: orjson.dumps(content, option=orjson.OPT_INDENT_2) + b"\n" for name, content in found.items()}
 

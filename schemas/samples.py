@@ -1,4 +1,4 @@
-"""A message of each kind, for the documents: what a reader of a topic may expect to see."""
+"""A message of each kind, and a report, for the documents: what a reader may expect to see."""
 
 from __future__ import annotations
 
@@ -11,6 +11,17 @@ from schemas.dead_letters import INVALID, DeadLetter, dead_letter, locator
 from schemas.examples import Example
 from schemas.metrics import Accounting, Progress
 from schemas.models import ModelBlock, ModelDelta, ModelManifest, OpaquePart
+from schemas.report import (
+    AlgorithmRow,
+    CalibrationPoint,
+    CandidateReport,
+    Estimate,
+    Metrics,
+    ObjectiveReport,
+    Point,
+    Report,
+    Window,
+)
 from schemas.scores import Score
 
 _TS = 1_790_000_000_000
@@ -81,3 +92,66 @@ DEAD: DeadLetter = dead_letter(
     source=locator("events", 3, 1103),
     source_ts_ms=_TS + 99_000,
 )
+
+
+_OVERALL: dict[str, Any] = {
+    "n": 51_400, "positives": 2_610, "log_loss": 0.1871, "base_log_loss": 0.2012, "auc": 0.704,
+    "average_precision": 0.118, "calibration_error": 0.0021, "accuracy": 0.879, "precision": 0.142, "recall": 0.279,
+    "lift": 2.79,
+}  # fmt: skip
+_BASE: dict[str, Any] = {
+    **_OVERALL, "log_loss": 0.2012, "auc": 0.506, "average_precision": 0.052, "calibration_error": 0.0034,
+    "accuracy": 0.855, "precision": 0.054, "recall": 0.106, "lift": 1.06,
+}  # fmt: skip
+_POPULARITY: dict[str, Any] = {**_BASE, "log_loss": 0.1958, "auc": 0.631, "average_precision": 0.089, "lift": 2.01}
+_CLICK = ObjectiveReport(
+    overall=Metrics(**_OVERALL),
+    last_quarter=Metrics(**{**_OVERALL, "n": 12_900, "positives": 655, "log_loss": 0.1849, "auc": 0.712}),
+    windows=[
+        Window(
+            **_OVERALL,
+            from_ms=_TS,
+            to_ms=_TS + 3_840_000,
+            baselines={"base_rate": 0.2012, "popularity": 0.1958},
+            baselines_auc={"base_rate": 0.506, "popularity": 0.631},
+        )
+    ],
+    calibration_curve=[
+        CalibrationPoint(mean_score=0.031, rate=0.029, n=25_700),
+        CalibrationPoint(mean_score=0.071, rate=0.0726, n=25_700),
+    ],
+    operating_point=Point(threshold=None, budget=0.1),
+    weights=[("favourite=shoes*category=shoes", 0.81), ("position=9", -0.42)],
+)
+REPORT = Report(
+    verdict="click: the model beats every simple rule: log loss 0.1871 (popularity: 0.1958), "
+    "AUC 0.704 (popularity: 0.631).",
+    source=["kafka://events"],
+    events=104_000,
+    scored=51_990,
+    dead=10,
+    ignored={"no_trigger": 52_000},
+    from_ms=_TS,
+    to_ms=_TS + 3_600_000,
+    duration_s=5.2,
+    events_per_s=20_000.0,
+    objectives={"click": _CLICK},
+    baselines={"click": {"base_rate": Metrics(**_BASE), "popularity": Metrics(**_POPULARITY)}},
+    candidates={"scoring": CandidateReport(objectives={"click": _CLICK}, models={"click": "ftrl"}, us_per_event=41.7)},
+    policies={
+        "click": {
+            "popular": {
+                "snips": Estimate(
+                    value=0.0561, low=0.0502, high=0.062, n=51_400, effective_sample_size=8_120.4, warning=None
+                )
+            }
+        }
+    },
+    algorithms=[
+        AlgorithmRow(
+            algorithm="ftrl", objective="click", log_loss=0.1871, auc=0.704, last_quarter_log_loss=0.1849,
+            last_quarter_auc=0.712, predict_us=6.1, learn_us=7.9, memory_bytes=1_240_000, verdict="still learning",
+            note="",
+        )
+    ],
+)  # fmt: skip

@@ -12,6 +12,7 @@ from online_models.errors import ConfigError
 from online_models.features.categories import category_feature
 from online_models.features.crosses import cross
 from online_models.features.feature_set import FeatureSet
+from online_models.features.fields import PERSONAL_FIELDS
 from online_models.features.options import Defaults, Options
 from online_models.features.plan import Cross, Feature, Reading, SlotTable
 from online_models.features.registry import FAMILIES
@@ -64,7 +65,11 @@ class _Compiler:
         crossing = [name for name, family in families.items() if family == "cross"]
         crosses = [self._cross(name, [one.name for one in base], crossing) for name in crossing]
         self._canonical.append(list(families))  # the order of features is the order of stored values
-        return FeatureSet(_hash(self._canonical), list(families), base, crosses, self._slots)
+        personal = [name for name, family in families.items() if family == "field" and self._is_personal(name)]
+        return FeatureSet(_hash(self._canonical), list(families), base, crosses, self._slots, personal)
+
+    def _is_personal(self, name: str) -> bool:
+        return self._bodies[name]["field"] in PERSONAL_FIELDS
 
     def _options(self, name: str) -> Options:
         return Options(name, self._bodies[name], self._slots, self._defaults)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from online_models.errors import ConfigError
@@ -23,6 +23,8 @@ class FeatureSet:
         16 hex digits of the canonical declaration; another hash means that values have another meaning.
     names
         Declared names, crosses included, in order.
+    personal
+        Names of those whose values are a visitor's own words or id: not to be shown.
     slot_keys
         Identity of each slot.
     fold
@@ -36,10 +38,17 @@ class FeatureSet:
     """
 
     def __init__(
-        self, hash_: str, names: Sequence[str], features: Sequence[Feature], crosses: Sequence[Cross], slots: SlotTable
+        self,
+        hash_: str,
+        names: Sequence[str],
+        features: Sequence[Feature],
+        crosses: Sequence[Cross],
+        slots: SlotTable,
+        personal: Collection[str],
     ) -> None:
         self.hash = hash_
         self.names = list(names)
+        self.personal = frozenset(personal)
         self.slot_keys = slots.keys
         self._features = list(features)
         self._crosses = list(crosses)

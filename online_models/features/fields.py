@@ -39,6 +39,8 @@ NUMBER_FIELDS: tuple[str, ...] = (
 )
 # Kept in user state by value, so short ones only.
 ID_FIELDS = ("item_id", "category", "campaign")
+# May name or betray a person; reports show nothing that was made of their values.
+PERSONAL_FIELDS = frozenset(("user_id", "url", "referrer", "user_agent", "query"))
 COMMON_FIELDS = frozenset(EventBase.__struct_fields__) | {"type"}
 
 

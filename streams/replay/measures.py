@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from heapq import nsmallest
 from typing import Any
 
 from online_models.closed_loop import ClosedLoop, Watcher
 from online_models.estimators import Estimator, SparseFTRL
+from online_models.features import FeatureSet
 from online_models.validation import Judge, OperatingPoint
 from streams.replay.tally import Tally
 from streams.settings import Settings
@@ -58,14 +61,17 @@ class Measures:
             scored=loop.scored,
             ignored=dict(loop.ignored),
             objectives={
-                name: {**judge.report(), "weights": _largest_weights(self._models[name])}
+                name: {**judge.report(), "weights": _largest_weights(self._models[name], self.settings.features)}
                 for name, judge in self._judges.items()
             },
             models={one.name: str(one.model["name"]) for one in self.settings.objectives},
         )
 
 
-def _largest_weights(model: Estimator) -> list[tuple[str, float]]:
+def _largest_weights(model: Estimator, features: FeatureSet) -> list[tuple[str, float]]:
+    """Return what may be shown: no weight of a single visitor's id, address or words, alone or in a cross."""
     if not isinstance(model, SparseFTRL):
         return []
-    return sorted(model.weights.items(), key=lambda one: (-abs(one[1]), one[0]))[:_SHOWN_WEIGHTS]
+    personal = re.compile("|".join(rf"(^|\*){re.escape(name)}=" for name in sorted(features.personal)) or r"(?!)")
+    shown = ((name, weight) for name, weight in model.weights.items() if not personal.search(name))
+    return nsmallest(_SHOWN_WEIGHTS, shown, key=lambda one: (-abs(one[1]), one[0]))
