@@ -1,4 +1,8 @@
-"""Small charts as SVG, drawn by hand: no script, no network, sharp on paper, coloured by the page's own variables."""
+"""Small charts as SVG, drawn by hand: no script, no network, sharp on paper, coloured by the page's own variables.
+
+Under every plot stand its figures as a table, for those who cannot see it, or want to copy them. Bars are
+a table of their own, so that labels and figures keep their size on a telephone.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +85,8 @@ def line_chart(
         x_range, y_range = (min(xs), max(xs)), _bounds(ys)
     x_scale = _Scale(*x_range, _LEFT, WIDTH - _RIGHT)
     y_scale = _Scale(*y_range, HEIGHT - _BOTTOM, _TOP)
-    parts = [*_grid(x_scale, y_scale, x_text, y_text)]
+    x_ticks = ticks(*x_range) if square else [x_range[0] + (x_range[1] - x_range[0]) * part / 4 for part in range(5)]
+    parts = [*_grid(x_scale, y_scale, x_ticks, x_text, y_text)]
     if square:
         parts.append(
             f'<line class="ideal" x1="{x_scale(0):.1f}" y1="{y_scale(0):.1f}" '
@@ -92,25 +97,53 @@ def line_chart(
     legend = "".join(f'<li class="{one.style}">{escape(one.name)}</li>' for one in series)
     return (
         f'<figure><figcaption>{escape(title)}</figcaption><ul class="legend">{legend}</ul>'
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">{"".join(parts)}</svg></figure>'
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">{"".join(parts)}</svg>'
+        f"{_figures(series, x_text, y_text)}</figure>"
+    )
+
+
+def _figures(series: Sequence[Series], x_text: Callable[[float], str], y_text: Callable[[float], str]) -> str:
+    """Return what is drawn as a table, closed at first: a column for each line, or a row for each point."""
+
+    def shown(value: float | None) -> str:
+        return "-" if value is None else y_text(value)
+
+    places = [[x for x, _ in one.points] for one in series]
+    if all(one == places[0] for one in places):
+        head = ["", *(one.name for one in series)]
+        rows = [[x_text(x), *(shown(one.points[number][1]) for one in series)] for number, x in enumerate(places[0])]
+    else:
+        head = ["", "", ""]
+        rows = [[one.name, x_text(x), shown(y)] for one in series for x, y in one.points]
+    titles = "".join(f'<th scope="col">{escape(one)}</th>' for one in head)
+    body = "".join(
+        f'<tr><th scope="row">{escape(first)}</th>' + "".join(f"<td>{escape(one)}</td>" for one in rest) + "</tr>"
+        for first, *rest in rows
+    )
+    return (
+        '<details><summary>Figures</summary><div class="scroll" tabindex="0" role="region" aria-label="Figures">'
+        f"<table><thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table></div></details>"
     )
 
 
 def _grid(
-    x_scale: _Scale, y_scale: _Scale, x_text: Callable[[float], str], y_text: Callable[[float], str]
+    x_scale: _Scale,
+    y_scale: _Scale,
+    x_ticks: Sequence[float],
+    x_text: Callable[[float], str],
+    y_text: Callable[[float], str],
 ) -> list[str]:
     parts = []
     for value in ticks(y_scale.low, y_scale.high):
         at = y_scale(value)
         parts.append(f'<line class="grid" x1="{_LEFT}" y1="{at:.1f}" x2="{WIDTH - _RIGHT}" y2="{at:.1f}"/>')
         parts.append(f'<text x="{_LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{escape(y_text(value))}</text>')
-    for number in range(5):
-        value = x_scale.low + (x_scale.high - x_scale.low) * number / 4
-        anchor = "start" if number == 0 else "end" if number == 4 else "middle"
-        style = ' class="minor"' if number in (1, 3) else ""
+    for number, value in enumerate(x_ticks):
+        at = x_scale(value)
+        anchor = "start" if at < _LEFT + 1 else "end" if at > WIDTH - _RIGHT - 30 else "middle"
+        style = ' class="minor"' if number % 2 else ""
         parts.append(
-            f'<text{style} x="{x_scale(value):.1f}" y="{HEIGHT - 8}" text-anchor="{anchor}">'
-            f"{escape(x_text(value))}</text>"
+            f'<text{style} x="{at:.1f}" y="{HEIGHT - 8}" text-anchor="{anchor}">{escape(x_text(value))}</text>'
         )
     return parts
 
@@ -137,25 +170,20 @@ def bar_chart(bars: Sequence[tuple[str, float, str]], *, title: str, text: Calla
     """Draw horizontal bars to the left and right of 0: (label, value, class)."""
     if not bars:
         return ""
-    row, label_width = 22, 220
-    height = row * len(bars) + 8
     low, high = min(0.0, *(value for _, value, _ in bars)), max(0.0, *(value for _, value, _ in bars))
-    room = 64
-    scale = _Scale(low, high if high > low else low + 1.0, label_width + (room if low < 0 else 4), WIDTH - room)
+    scale = _Scale(low, high if high > low else low + 1.0, 0.0, 100.0)
     zero = scale(0.0)
-    parts = [f'<line class="grid" x1="{zero:.1f}" y1="0" x2="{zero:.1f}" y2="{height}"/>']
-    for number, (label, value, style) in enumerate(bars):
-        top, end = number * row + 4, scale(value)
-        shown = label if len(label) <= 34 else label[:33] + "…"
-        parts.append(f'<text x="{label_width - 6}" y="{top + 13}" text-anchor="end">{escape(shown)}</text>')
-        parts.append(
-            f'<rect class="{style}" x="{min(zero, end):.1f}" y="{top}" width="{max(1.0, abs(end - zero)):.1f}" '
-            f'height="{row - 6}"><title>{escape(label)}: {escape(text(value))}</title></rect>'
+    rows = []
+    for label, value, style in bars:
+        end = scale(value)
+        start, length = min(zero, end), max(0.3, abs(end - zero))
+        rows.append(
+            f'<tr><th scope="row">{escape(label)}</th><td class="bar">'
+            '<svg viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">'
+            f'<rect class="{style}" x="{start:.2f}" y="0" width="{length:.2f}" height="10"/>'
+            f"</svg></td><td>{escape(text(value))}</td></tr>"
         )
-        anchor, at = ("start", end + 5) if value >= 0 else ("end", end - 5)
-        parts.append(f'<text x="{at:.1f}" y="{top + 13}" text-anchor="{anchor}">{escape(text(value))}</text>')
     return (
-        f"<figure><figcaption>{escape(title)}</figcaption>"
-        f'<svg class="bars" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(title)}">'
-        f"{''.join(parts)}</svg></figure>"
+        f'<figure><figcaption>{escape(title)}</figcaption><table class="bars"><tbody>{"".join(rows)}</tbody></table>'
+        "</figure>"
     )

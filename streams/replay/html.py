@@ -123,15 +123,17 @@ def _over_time(name: str, report: Report, figure: str, title: str) -> str:
         Series(label, [((w.from_ms + w.to_ms) / 2, getattr(w, figure)) for w in one.windows], style)
         for label, style, one in _of_objective(name, report)
     ]
-    if figure == "log_loss":
-        series += [
-            Series(
-                TITLES.get(rule, rule),
-                [((w.from_ms + w.to_ms) / 2, w.baselines.get(rule)) for w in first.windows],
-                _STYLES.get(rule, "b1"),
-            )
-            for rule in report.baselines[name]
-        ]
+    series += [
+        Series(
+            TITLES.get(rule, rule),
+            [
+                ((w.from_ms + w.to_ms) / 2, (w.baselines if figure == "log_loss" else w.baselines_auc).get(rule))
+                for w in first.windows
+            ],
+            _STYLES.get(rule, "b1"),
+        )
+        for rule in report.baselines[name]
+    ]
     spans_days = report.to_ms - report.from_ms > 3 * _DAY_MS
     return line_chart(
         series,
@@ -171,7 +173,7 @@ def _improvement(name: str, report: Report) -> str:
 
 
 def _weights(one: ObjectiveReport) -> str:
-    bars = [(feature, weight, "m1" if weight >= 0 else "b4") for feature, weight in one.weights[:24]]
+    bars = [(feature, weight, "m1" if weight >= 0 else "m2") for feature, weight in one.weights[:24]]
     return bar_chart(bars, title="Largest weights at the end, in logits", text="{:+.2f}".format)
 
 
@@ -233,7 +235,10 @@ def _throughput(report: Report) -> str:
 
 
 def _table(head: Iterable[str], body: Iterable[Iterable[str]], *, text_columns: int = 1) -> str:
-    titles = "".join(f'<th scope="col">{escape(one)}</th>' for one in head)
+    titles = "".join(
+        f'<th scope="col"{" class=text" if number < text_columns else ""}>{escape(one)}</th>'
+        for number, one in enumerate(head)
+    )
     rows = "".join(
         "<tr>"
         + "".join(
@@ -244,7 +249,8 @@ def _table(head: Iterable[str], body: Iterable[Iterable[str]], *, text_columns: 
         for row in body
     )
     return (
-        f'<div class="scroll" tabindex="0"><table><thead><tr>{titles}</tr></thead><tbody>{rows}</tbody></table></div>'
+        '<div class="scroll" tabindex="0" role="region" aria-label="Table">'
+        f"<table><thead><tr>{titles}</tr></thead><tbody>{rows}</tbody></table></div>"
     )
 
 
