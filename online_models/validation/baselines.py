@@ -12,7 +12,7 @@ Rates are smoothed: (k + s·base) / (n + s) with s = 20, Laplace's rule for the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from online_models.features import FeatureSet
 from online_models.objectives import Condition, Objective
@@ -37,21 +37,17 @@ class Rule:
     def score(self, values: Sequence[Any]) -> float:
         """Return the score of the first case that applies; the last one always does."""
         for tests, score in self._cases:
-            if all(holds(values[position]) for position, holds in tests):
+            for position, holds in tests:
+                if not holds(values[position]):
+                    break
+            else:
                 return score
         raise AssertionError("the last case of a rule has no conditions")
 
 
-class Said(NamedTuple):
-    """What the baselines said at a trigger, and what they need to learn from its label."""
-
-    base_rate: float
-    popularity: float
-    last_click: float
-    rule: float
-    item_id: str
-    user_id: str
-    last_label: int
+# What the baselines said at a trigger, in the order of `Baselines.names` (without a rule, the base rate again), and
+# what they need to learn from its label: item_id, user_id, the visitor's last label. A plain tuple: one for each score.
+Said = tuple[float, float, float, float, str, str, int]
 
 
 class Baselines:
@@ -73,37 +69,37 @@ class Baselines:
         """Return what each says of a trigger."""
         n, k = self._total
         base = (k + 1.0) / (n + 2.0)
-        item_id = score.item_id or ""
+        item_id, user_id = score.item_id or "", score.user_id
         seen, clicked = self._items.get(item_id) or self._items.get(_REST) or (0, 0)
-        last_label = self._last_label.get(score.user_id, 0)
+        last_label = self._last_label.get(user_id, 0)
         times, hits = self._by_last_label[last_label]
         weight = SMOOTHING * base
-        return Said(
+        return (
             base,
             (clicked + weight) / (seen + SMOOTHING),
             (hits + weight) / (times + SMOOTHING),
             self._rule.score(values) if self._rule else base,
             item_id,
-            score.user_id,
+            user_id,
             last_label,
         )
 
     def learn(self, said: Said, label: bool) -> None:
         """Learn the label of a trigger of which something was said."""
-        self._total[0] += 1
-        self._total[1] += label
-        counts = self._items.get(said.item_id)
+        _, _, _, _, item_id, user_id, last_label = said
+        counts = self._items.get(item_id)
         if counts is None:
-            known = said.item_id if len(self._items) < MOST_ITEMS else _REST
+            known = item_id if len(self._items) < MOST_ITEMS else _REST
             counts = self._items.setdefault(known, [0, 0])
-        counts[0] += 1
-        counts[1] += label
-        counts = self._by_last_label[said.last_label]
-        counts[0] += 1
-        counts[1] += label
+        of_last = self._by_last_label[last_label]
+        for one in (self._total, counts, of_last):
+            one[0] += 1
+        if label:
+            for one in (self._total, counts, of_last):
+                one[1] += 1
         last = self._last_label
-        last.pop(said.user_id, None)
-        last[said.user_id] = 2 if label else 1
+        last.pop(user_id, None)
+        last[user_id] = 2 if label else 1
         if len(last) > MOST_VISITORS:
             del last[next(iter(last))]
 

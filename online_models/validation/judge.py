@@ -41,6 +41,8 @@ _REMEMBERED = 65_536
 _BINS_OVERALL, _BINS_OF_WINDOW = 256, 32
 
 Histograms = dict[str, ScoreHistogram]
+# Label, time of the trigger, the model's score, what the baselines said.
+Row = tuple[bool, int, float, Said]
 
 
 class Judge:
@@ -64,8 +66,8 @@ class Judge:
         self._kept_ms = objective.closes_after_ms + _MARGIN_MS
         self._said: dict[str, tuple[int, Said]] = {}
         self._forget_at = _REMEMBERED
-        self._rows: list[tuple[Any, ...]] = []
-        self._early: list[tuple[int, int, tuple[Any, ...]]] = []  # a heap by (end of the window, number)
+        self._rows: list[Row] = []
+        self._early: list[tuple[int, int, Row]] = []  # a heap by (end of the window, number)
         self._early_seen = 0
         self._names = [MODEL, *self._baselines.names]
         self._overall = self._histograms(_BINS_OVERALL)
@@ -84,22 +86,23 @@ class Judge:
 
     def labelled(self, example: Example) -> None:
         """Judge a score by its label."""
-        ts, said = self._said.pop(example.score_id, (0, None))
-        if said is None:
+        noted = self._said.pop(example.score_id, None)
+        if noted is None:
             self.unknown += 1
             return
-        label = example.label
-        row = (label, ts, example.score, *said[:4])
+        ts, said = noted
+        label, rows = example.label, self._rows
+        row = (label, ts, example.score, said)
         self._baselines.learn(said, label)
         now_ms = example.released_ts
         if now_ms < ts + self._closes_after_ms:
             self._early_seen += 1
             heappush(self._early, (ts + self._closes_after_ms, self._early_seen, row))
         else:
-            self._rows.append(row)
+            rows.append(row)
         while self._early and self._early[0][0] <= now_ms:
-            self._rows.append(heappop(self._early)[2])
-        if len(self._rows) >= _COUNTED_AT_ONCE:
+            rows.append(heappop(self._early)[2])
+        if len(rows) >= _COUNTED_AT_ONCE:
             self._count()
 
     def _forget(self, before_ms: int) -> None:
@@ -117,10 +120,11 @@ class Judge:
         rows, self._rows = self._rows, []
         if not rows:
             return
-        columns = list(zip(*rows, strict=True))
-        labels = np.array(columns[0], dtype=bool)
-        times = np.array(columns[1], dtype=np.int64)
-        scores = {name: np.array(column, dtype=float) for name, column in zip(self._names, columns[2:], strict=False)}
+        labels = np.array([row[0] for row in rows], dtype=bool)
+        times = np.array([row[1] for row in rows], dtype=np.int64)
+        scores = {MODEL: np.array([row[2] for row in rows], dtype=float)}
+        for position, name in enumerate(self._baselines.names):
+            scores[name] = np.array([row[3][position] for row in rows], dtype=float)
         self._widen(int(times.min()), int(times.max()))
         for name, column in scores.items():
             self._overall[name].add(labels, column)
@@ -199,7 +203,7 @@ class Judge:
     def state(self) -> list[Any]:
         """Return everything as plain values."""
         return [
-            {score_id: [ts, *said] for score_id, (ts, said) in self._said.items()},
+            self._said,
             self._forget_at,
             self._rows,
             [self._early, self._early_seen],
@@ -214,15 +218,20 @@ class Judge:
         """Take up what `state` gave."""
         said, self._forget_at, rows, (early, self._early_seen), *counted = state
         baselines, overall, self._width_ms, windows, self.unknown = counted
-        self._said = {score_id: (ts, Said(*rest)) for score_id, (ts, *rest) in said.items()}
-        self._rows = [tuple(row) for row in rows]
-        self._early = [(due_ms, number, tuple(row)) for due_ms, number, row in early]
+        self._said = {score_id: (ts, tuple(of_trigger)) for score_id, (ts, of_trigger) in said.items()}
+        self._rows = [_row(one) for one in rows]
+        self._early = [(due_ms, number, _row(one)) for due_ms, number, one in early]
         self._baselines.restore(baselines)
         _restore(self._overall, overall)
         self._windows = {}
         for number, window in windows.items():
             self._windows[number] = self._histograms(_BINS_OF_WINDOW)
             _restore(self._windows[number], window)
+
+
+def _row(saved: Sequence[Any]) -> Row:
+    label, ts, score, said = saved
+    return label, ts, score, tuple(said)
 
 
 def _with_base(histograms: Histograms, name: str = MODEL) -> dict[str, Any]:

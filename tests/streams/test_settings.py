@@ -50,6 +50,14 @@ def test_policies_are_read_and_decide_nothing_about_the_models() -> None:
     assert asked.lineage(asked.objectives[0]) == plain.lineage(plain.objectives[0])
 
 
+def test_a_hand_written_rule_decides_nothing_about_the_model() -> None:
+    ruled = parse_settings(FINE + "    rule: [{when: {clicks: {min: 3}}, score: 0.2}, {score: 0.05}]\n", {})
+    plain = parse_settings(FINE, {})
+
+    assert len(ruled.objectives[0].rule) == 2
+    assert ruled.lineage(ruled.objectives[0]) == plain.lineage(plain.objectives[0])
+
+
 def test_wrong_policies_are_named_with_their_lines() -> None:
     text = FINE + "policies:\n  even: {kind: uniform, objective: buy}\n  best: {kind: best, objective: click}\n"
 
