@@ -37,9 +37,10 @@ setup: $(VENV)/.done  ## Install everything into .venv
 demo: $(VENV)/.done  ## Run the main job here; ARGS="--seconds 30 --json"
 	@$(BIN)/streamscore demo $(ARGS)
 
+# Two processes: one has the tests with servers, which mostly wait; the other has the rest.
 .PHONY: test
 test: $(VENV)/.done  ## Run all tests; those on Apache Kafka need Java 17 and Maven; ARGS="-k offsets"
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
 .PHONY: lint
 lint: $(VENV)/.done  ## Check style, types and the direction of imports

@@ -19,6 +19,15 @@ from kafka_cluster import KafkaCluster, kafka_or_skip
 
 from streams.embedded import EmbeddedKafka, EmbeddedValkey
 
+SERVERS = ("tests/integration/", "tests/test_kafka_cluster.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep all tests with servers in one process: they share the servers, and are paced by waiting."""
+    for item in items:
+        if item.nodeid.startswith(SERVERS):
+            item.add_marker(pytest.mark.xdist_group("servers"))
+
 
 class Broker(NamedTuple):
     """A broker to test on; `kind` is "embedded" or "kafka"."""

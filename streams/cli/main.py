@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from streams.cli import audit, dead, demo, feeding, replay, tail, topics, working
+from streams.cli import audit, dead, demo, diff, feeding, replay, tail, topics, working
 
 app = typer.Typer(
     name="streamscore",
@@ -20,6 +20,7 @@ app.command("worker")(working.worker)
 app.command("check")(working.check_argument)
 app.command("feed")(feeding.feed)
 app.command("audit")(audit.audit)
+app.command("diff")(diff.diff)
 app.command("replay")(replay.replay)
 app.command("tail")(tail.tail)
 app.add_typer(topics.app, name="topics")

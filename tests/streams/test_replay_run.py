@@ -54,7 +54,7 @@ async def replayed(plan: Plan, *, stop_at: int | None = None) -> None:
     stop = asyncio.Event()
 
     def on_progress(share: float | None, records: int) -> None:
-        assert records == 0 or share is not None
+        assert share is None or 0 <= share <= 1
         if stop_at is not None and records >= stop_at:
             stop.set()
 
