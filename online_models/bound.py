@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 from online_models.features import FeatureSet
 from online_models.objectives import Objective
+from online_models.serving import Served
+from schemas.examples import Shadows
+
+Vectorize = Callable[[Sequence[Any]], dict[str, float]]
 
 
 class Replica(Protocol):
@@ -19,17 +23,61 @@ class Replica(Protocol):
     def score_one(self, x: dict[str, float], n_reasons: int) -> tuple[float, list[tuple[str, float]]]: ...
 
 
-class BoundObjective:
-    """An objective, its conditions resolved to positions and its model at hand."""
+class Variant(NamedTuple):
+    """The declared model of an objective, or a challenger."""
 
-    def __init__(self, objective: Objective, features: FeatureSet, replica: Replica) -> None:
+    name: str
+    replica: Replica
+    vectorize: Vectorize
+
+
+class BoundObjective:
+    """An objective, its conditions resolved to positions and its models at hand.
+
+    Parameters
+    ----------
+    replicas
+        By the names of the objective's variants, see `Objective.variants`.
+    served
+        Says which variant is served.
+    """
+
+    def __init__(
+        self, objective: Objective, features: FeatureSet, replicas: Mapping[str, Replica], served: Served
+    ) -> None:
         self.objective = objective
-        self.replica = replica
+        self.served = served
         self.immediate = objective.labels == "immediate"
-        self.vectorize: Callable[[Sequence[Any]], dict[str, float]] = features.vectorizer(
-            objective.feature_names(features.names)
-        )
+        vectorizers: dict[tuple[str, ...], Vectorize] = {}
+        self.variants: dict[str, Variant] = {}
+        for name, variant in objective.variants.items():
+            if variant.name not in replicas:
+                continue  # a challenger that is left out
+            seen = tuple(variant.feature_names(features.names))
+            if seen not in vectorizers:
+                vectorizers[seen] = features.vectorizer(list(seen))
+            self.variants[name] = Variant(name, replicas[variant.name], vectorizers[seen])
+        self.vectorize = self.variants[""].vectorize
+        self.others = {
+            name: one.vectorize for name, one in self.variants.items() if one.vectorize is not self.vectorize
+        }
         self.conditions = [(features.position(test.feature), test.holds) for test in objective.when]
+
+    @property
+    def shown(self) -> Variant:
+        """The variant that is served."""
+        return self.variants[self.served.variant]
+
+    def shadows(self, shown: Variant, x: dict[str, float], values: Sequence[Any]) -> Shadows | None:
+        """Return what the variants that are not served say: name to (probability, version); None if there are none."""
+        if len(self.variants) == 1:
+            return None
+        said = {}
+        for name, one in self.variants.items():
+            if one is not shown:
+                own = x if one.vectorize is shown.vectorize else one.vectorize(values)
+                said[name] = self.corrected(one.replica.score_one(own, 0)[0]), one.replica.version
+        return said
 
     def applies(self, values: Sequence[Any]) -> bool:
         """Tell whether a trigger with these feature values passes all conditions."""

@@ -17,15 +17,22 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
+import msgspec
+
 from online_models.bound import Replica
+from online_models.contest import Contest
 from online_models.estimators import Estimator, SparseFTRL
 from online_models.explain import Reasons, leave_one_out
 from online_models.learning import LearningCore
+from online_models.objectives import objective_of
 from online_models.scoring import ScoringCore
+from online_models.serving import Served
 from online_models.step import Collected, Observer, Probe
 from schemas.codec import decode_example, decode_partition_meta, encode_json, encode_partition_meta
 from schemas.events import EventBase, Tick, VisitorEvent
 from schemas.examples import Example
+from schemas.metrics import Promotion
+from schemas.models import Serving
 from schemas.scores import Score
 from schemas.user_state import PartitionMeta, UserState
 
@@ -95,7 +102,15 @@ class LearnerPair(NamedTuple):
 
 
 def learner_pair(
-    objective: str, *, lineage: str, model: Estimator, prior: float, publish_examples: int, judging: bool = True
+    objective: str,
+    *,
+    lineage: str,
+    model: Estimator,
+    prior: float,
+    publish_examples: int,
+    judging: bool = True,
+    variant: str = "",
+    contest: Contest | None = None,
 ) -> LearnerPair:
     """Join a model that has learned nothing with a replica of its own; see `LearningCore`."""
     replica = OwnReplica(model, prior=prior)
@@ -106,6 +121,8 @@ def learner_pair(
         distributor=Direct(replica),
         publish_examples=publish_examples,
         judging=judging,
+        variant=variant,
+        contest=contest,
     )
     return LearnerPair(learner, replica)
 
@@ -146,7 +163,9 @@ class ClosedLoop:
         Makes the scoring core of a partition, given its number and what was kept of it, around the
         replicas of `learners` and with `watchers` as its observer.
     learners
-        By objective.
+        By the names of all variants.
+    served
+        Which variant of an objective is served; its contest decides.
     publish_ms
         Interval of event time at which models reach the scorers.
     learning
@@ -156,6 +175,8 @@ class ClosedLoop:
     ----------
     scores, examples
         What the last `run` led to.
+    promotions
+        (event time in epoch ms, what happened) of every change of what is served.
     """
 
     def __init__(
@@ -165,10 +186,16 @@ class ClosedLoop:
         learners: Mapping[str, LearnerPair],
         watchers: Watchers,
         publish_ms: int,
+        served: Mapping[str, Served] | None = None,
         learning: bool = True,
     ) -> None:
         self._new_core = new_core
         self._learners = learners
+        self._learners_of: dict[str, list[LearningCore]] = {}
+        for name, pair in learners.items():
+            self._learners_of.setdefault(objective_of(name), []).append(pair.learner)
+        self._served = served or {}
+        self.promotions: list[tuple[int, Promotion]] = []
         self._watchers = watchers
         self._publish_ms = publish_ms
         self._learning = learning
@@ -234,20 +261,27 @@ class ClosedLoop:
         self._learned_to = len(self.examples)
         if not released:
             return
-        for_learner: dict[str, list[tuple[int, Example]]] = {name: [] for name in self._learners}
+        of_objective: dict[str, list[tuple[int, Example]]] = {name: [] for name in self._learners_of}
         labelled = self._watchers.labelled
         for example in released:
             if example.use != "learn":
                 labelled(example)
-            for_learner[example.objective].append((self._examples_seen, example))
+            of_objective[example.objective].append((self._examples_seen, example))
             self._examples_seen += 1
         if not self._learning:
             return
-        for name, examples in for_learner.items():
-            if examples:
-                learner = self._learners[name].learner
+        for objective, examples in of_objective.items():
+            for learner in self._learners_of[objective] if examples else ():
                 learner.step(examples)
                 learner.publish_pending()
+                if learner.contest is not None:
+                    self._decide(learner, learner.contest)
+
+    def _decide(self, learner: LearningCore, contest: Contest) -> None:
+        made = contest.decide(learner.next_offset)
+        if made is not None:
+            self._served[contest.objective].follow(made.serving)
+            self.promotions.append((self._due_ms, made.promotion))
 
     # ---------------------------------------------------------------- what became of it
 
@@ -289,6 +323,8 @@ class ClosedLoop:
             "waiting": [encode_json(one) for one in self._waiting + self.examples[self._learned_to :]],
             "learners": {name: pair.learner.checkpoint() for name, pair in self._learners.items()},
             "watchers": self._watchers.state(),
+            "served": {name: encode_json(one.record(name)) for name, one in self._served.items() if one.number},
+            "promotions": [(ts, encode_json(one)) for ts, one in self.promotions],
             "partitions": {
                 partition: [
                     encode_partition_meta(self._cores[partition].meta()),
@@ -308,6 +344,9 @@ class ClosedLoop:
         for name, blob in state["learners"].items():
             self._learners[name].learner.restore(blob)
         self._watchers.restore(state["watchers"])
+        for name, record in state["served"].items():
+            self._served[name].follow(msgspec.json.decode(record, type=Serving))
+        self.promotions = [(ts, msgspec.json.decode(one, type=Promotion)) for ts, one in state["promotions"]]
         for partition, (meta, scored, ignored, notes) in state["partitions"].items():
             self._adopt(partition, decode_partition_meta(meta), timers.get(partition))
             collected = self._collected[partition]

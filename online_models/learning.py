@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import Struct
 
+from online_models.contest import Contest, said_by
 from online_models.distribution import Distributor
 from online_models.estimators import Estimator
 from online_models.evaluation import ProgressiveMetrics
@@ -50,6 +51,7 @@ class Checkpoint(Struct, array_like=True):
     estimator: bytes
     distributor: int
     metrics: Any
+    contest: Any = None
 
 
 _pack = msgspec.msgpack.Encoder().encode
@@ -62,7 +64,7 @@ class LearningCore:
     Parameters
     ----------
     objective
-        Its name.
+        Its name; of a challenger, the variant's.
     lineage
         Hash of the declarations of the features and of the model. A checkpoint of another lineage
         keeps its place in the log, but not its model.
@@ -70,6 +72,10 @@ class LearningCore:
         A version is published after this many learned examples; the shell may ask for more.
     judging
         Keep `progress`; a replay, whose judges find out more, does without.
+    variant
+        Challenger that this model is; empty: the declared model.
+    contest
+        Of the objective's challengers; kept by the learner of the declared model.
     """
 
     def __init__(
@@ -81,8 +87,12 @@ class LearningCore:
         distributor: Distributor,
         publish_examples: int,
         judging: bool = True,
+        variant: str = "",
+        contest: Contest | None = None,
     ) -> None:
         self.objective = objective
+        self.variant = variant
+        self.contest = contest
         self.lineage = lineage
         self.next_offset = 0
         self.learned = 0
@@ -118,8 +128,8 @@ class LearningCore:
             if self._is_repeat(example):
                 self.repeated += 1
                 continue
-            if self._judging and example.use != "learn":
-                self._metrics.update(example.label, example.score)
+            if example.use != "learn":
+                self._judge(example)
             if example.use != "judge":
                 self._learn(example)
             if self._since_publication >= self._publish_examples:
@@ -134,11 +144,21 @@ class LearningCore:
         self._sources[source] = released
         return False
 
+    def _judge(self, example: Example) -> None:
+        if self.contest is not None:
+            self.contest.update(example)
+        if self._judging:
+            # The declared model's figures are those of what was served, whoever that was.
+            score = said_by(self.variant, example) if self.variant else example.score
+            if score is not None:
+                self._metrics.update(example.label, score)
+
     def _learn(self, example: Example) -> None:
-        if refusal(example.features) is not None:
+        x = example.features_of.get(self.variant, example.features) if self.variant else example.features
+        if refusal(x) is not None:
             self.refused += 1
             return
-        self._estimator.learn_one(example.features, example.label)
+        self._estimator.learn_one(x, example.label)
         self.learned += 1
         self._since_publication += 1
 
@@ -181,6 +201,7 @@ class LearningCore:
                 self._estimator.to_bytes(),
                 self._distributor.state(),
                 self._metrics.state(),
+                self.contest.state() if self.contest else None,
             )
         )
 
@@ -205,6 +226,8 @@ class LearningCore:
             raise BadRecord(INVALID, f"checkpoint: expected format {CHECKPOINT_FORMAT} of objective {self.objective}")
         self.next_offset = saved.next_offset
         self._sources = saved.sources
+        if self.contest is not None and saved.contest is not None:
+            self.contest.restore(saved.contest)
         if saved.lineage != self.lineage:
             return False
         self._since_publication = saved.since_publication

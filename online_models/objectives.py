@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from math import log
 from typing import Any, Literal, get_args
 
-from msgspec import Struct
+from msgspec import Struct, ValidationError, convert, structs
 
+from online_models.contest import Promoting
 from online_models.errors import ConfigError
 from online_models.features import FeatureSet
 from online_models.features.durations import parse_duration_ms
@@ -56,6 +57,15 @@ class Condition(Struct, frozen=True):
         return (self.minimum is None or value >= self.minimum) and (self.maximum is None or value <= self.maximum)
 
 
+class Challenger(Struct, frozen=True, kw_only=True):
+    """Another model for the same triggers and labels: scored and learned, not served until it is promoted."""
+
+    name: str
+    features: tuple[str, ...] | None = None
+    without: tuple[str, ...] = ()
+    model: Mapping[str, Any]
+
+
 class Objective(Struct, frozen=True, kw_only=True):
     """One thing to predict.
 
@@ -85,6 +95,8 @@ class Objective(Struct, frozen=True, kw_only=True):
     rule
         What somebody would write by hand, to be beaten in replays: (conditions, score), the first case
         that applies counts; the last has no conditions. Empty: nobody wrote one.
+    challengers, promotion
+        Models that run in the shadow of the one that is served, and when one of them takes its place.
     """
 
     name: str
@@ -101,6 +113,26 @@ class Objective(Struct, frozen=True, kw_only=True):
     model: Mapping[str, Any]
     prior: float = 0.5
     rule: tuple[tuple[tuple[Condition, ...], float], ...] = ()
+    challengers: tuple[Challenger, ...] = ()
+    promotion: Promoting = Promoting()
+
+    @property
+    def variants(self) -> dict[str, Objective]:
+        """The declared model, whose name is empty, and the challengers: an objective of its own for each.
+
+        `click~deep` is the challenger `deep` of `click` to whoever builds, learns and distributes models.
+        """
+        found = {"": self}
+        for one in self.challengers:
+            found[one.name] = structs.replace(
+                self,
+                name=variant_name(self.name, one.name),
+                features=one.features,
+                without=one.without,
+                model=one.model,
+                challengers=(),
+            )
+        return found
 
     @property
     def closes_after_ms(self) -> int:
@@ -111,6 +143,16 @@ class Objective(Struct, frozen=True, kw_only=True):
         """Select, in order, the declared features that this objective's model sees."""
         chosen = declared if self.features is None else [name for name in declared if name in self.features]
         return [name for name in chosen if name not in self.without]
+
+
+def variant_name(objective: str, variant: str) -> str:
+    """Return the name under which a variant is learned and distributed."""
+    return f"{objective}~{variant}" if variant else objective
+
+
+def objective_of(variant_name: str) -> str:
+    """Return the objective whose examples a variant learns; the inverse of `variant_name`."""
+    return variant_name.partition("~")[0]
 
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
@@ -129,8 +171,14 @@ _KEYS = frozenset(
         "model",
         "prior",
         "rule",
+        "challengers",
+        "promotion",
     )
 )
+# How people call the variant whose name is empty.
+DECLARED = "declared"
+_REQUIRED = "`trigger`, `outcome`, `match` and `window`"
+_CHALLENGER_KEYS = frozenset(("model", "features", "without"))
 
 
 def parse_objectives(declaration: object, *, features: FeatureSet) -> list[Objective]:
@@ -150,21 +198,22 @@ def parse_objectives(declaration: object, *, features: FeatureSet) -> list[Objec
     """
     if not isinstance(declaration, Mapping) or not declaration:
         raise ConfigError((), "Expected at least one objective, such as `click: {trigger: impression, outcome: click}`")
-    return [_Reader(str(name), body).objective(features) for name, body in declaration.items()]
+    return [_Reader(str(name), body, _KEYS).objective(features) for name, body in declaration.items()]
 
 
 class _Reader:
     """Reads one objective's keys and says which of them is wrong."""
 
-    def __init__(self, name: str, body: object) -> None:
-        if not isinstance(body, Mapping):
-            raise ConfigError((name,), "Expected a mapping with `trigger`, `outcome`, `match` and `window`")
-        unknown = sorted(set(map(str, body)) - _KEYS)
-        if unknown:
-            raise ConfigError((name, unknown[0]), f"Unknown key; expected one of: {', '.join(sorted(_KEYS))}")
-        if not _NAME.fullmatch(name):  # names are part of keys, where / and : separate
-            raise ConfigError((name,), "Expected a name of up to 64 letters, digits, underscores and dashes")
+    def __init__(self, name: str, body: object, keys: frozenset[str], *, below: tuple[str, ...] = ()) -> None:
         self.name = name
+        self._path = (*below, name)
+        if not isinstance(body, Mapping):
+            raise self.wrong(f"Expected a mapping with {'`model`' if below else _REQUIRED}")
+        unknown = sorted(set(map(str, body)) - keys)
+        if unknown:
+            raise self.wrong(f"Unknown key; expected one of: {', '.join(sorted(keys))}", unknown[0])
+        if not _NAME.fullmatch(name):  # names are part of keys, where / and : and ~ separate
+            raise self.wrong("Expected a name of up to 64 letters, digits, underscores and dashes")
         self.body: Mapping[str, Any] = body
 
     def objective(self, features: FeatureSet) -> Objective:
@@ -178,15 +227,51 @@ class _Reader:
             labels=self.choice("labels", get_args(Labels), default="at_window_end"),
             credit=self.choice("credit", get_args(Credit), default="all"),
             when=self.conditions(self.body.get("when", {}), features, "when"),
-            features=self.names("features", features.names) if "features" in self.body else None,
-            without=self.names("without", features.names) if "without" in self.body else (),
+            **self.selection(features),
             model=self.model(),
             prior=self.prior(),
             rule=self.rule(features),
+            challengers=self.challengers(features),
+            promotion=self.promotion(),
         )
 
+    def challengers(self, features: FeatureSet) -> tuple[Challenger, ...]:
+        declared = self.body.get("challengers", {})
+        if not isinstance(declared, Mapping):
+            raise self.wrong("Expected a mapping of name to `{model: …, features: […], without: […]}`", "challengers")
+        return tuple(self.challenger(str(name), body, features) for name, body in declared.items())
+
+    def challenger(self, name: str, body: object, features: FeatureSet) -> Challenger:
+        reader = _Reader(name, body, _CHALLENGER_KEYS, below=(self.name, "challengers"))
+        if name == DECLARED:
+            raise reader.wrong("This is how commands call the declared model; take another name")
+        # What a challenger does not say is as in the objective.
+        kept = {key: self.body[key] for key in (*_CHALLENGER_KEYS, "prior") if key in self.body}
+        reader.body = {**kept, **reader.body}
+        return Challenger(name=name, model=reader.model(), **reader.selection(features))
+
+    def promotion(self) -> Promoting:
+        declared = self.body.get("promotion", {})
+        if declared and not self.body.get("challengers"):
+            raise self.wrong("There are no `challengers` to promote", "promotion")
+        try:
+            promoting = convert(declared, Promoting)
+        except ValidationError as error:
+            raise self.wrong(str(error).replace(" - at `$", " - at `promotion"), "promotion") from None
+        if not 0.0 < promoting.false_promotions <= 0.5:
+            raise self.wrong("Expected a probability above 0, of at most 0.5", "promotion", "false_promotions")
+        if promoting.after < 0:
+            raise self.wrong("Expected a number of judged triggers", "promotion", "after")
+        return promoting
+
+    def selection(self, features: FeatureSet) -> dict[str, Any]:
+        return {
+            "features": self.names("features", features.names) if "features" in self.body else None,
+            "without": self.names("without", features.names) if "without" in self.body else (),
+        }
+
     def wrong(self, message: str, *path: str | int) -> ConfigError:
-        return ConfigError((self.name, *path), message)
+        return ConfigError((*self._path, *path), message)
 
     def required(self, key: str) -> Any:
         if key not in self.body:

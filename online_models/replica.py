@@ -25,8 +25,11 @@ from typing import Protocol
 
 from online_models.estimators.base import Estimator
 from online_models.explain import Reasons, leave_one_out, score_linear
+from online_models.serving import Served
 from schemas.codec import BadRecord, decode_model_record
-from schemas.models import BLOCKS, ModelBlock, ModelDelta, ModelManifest, ModelRecord, OpaquePart
+from schemas.models import BLOCKS, ModelBlock, ModelDelta, ModelManifest, OpaquePart, Serving
+
+PublishedModel = ModelDelta | ModelBlock | OpaquePart | ModelManifest
 
 _MISSING = -1
 
@@ -49,7 +52,7 @@ class Follower(Protocol):
     incomplete: int
 
     def score_one(self, x: dict[str, float], n_reasons: int) -> tuple[float, Reasons]: ...
-    def follow(self, record: ModelRecord) -> None: ...
+    def follow(self, record: PublishedModel) -> None: ...
 
 
 class LinearReplica:
@@ -86,7 +89,7 @@ class LinearReplica:
             return self._prior, []
         return score_linear(self.weights, self.intercept, x, n_reasons)
 
-    def follow(self, record: ModelRecord) -> None:
+    def follow(self, record: PublishedModel) -> None:
         """Gather a record, or switch to a manifest's version."""
         if isinstance(record, OpaquePart):
             return
@@ -185,7 +188,7 @@ class OpaqueReplica:
     def _predict(self, x: Mapping[str, float]) -> float:
         return self._model.predict_proba_one(x)[True]
 
-    def follow(self, record: ModelRecord) -> None:
+    def follow(self, record: PublishedModel) -> None:
         """Hold a part, or take up the model whose manifest this is; raises BadRecord."""
         if record.version <= self.version:
             return
@@ -207,18 +210,21 @@ class OpaqueReplica:
 
 
 class ReplicaSet(Mapping[str, Follower]):
-    """The replicas of all objectives, by name.
+    """The replicas of all variants of all objectives, by name.
 
     Attributes
     ----------
+    served
+        Which variant of an objective is served, by the objective's name.
     unreadable
         Records that were no records of ours; passed over.
     foreign
         Records of objectives or lineages that are not declared here; passed over.
     """
 
-    def __init__(self, replicas: Mapping[str, Follower]) -> None:
+    def __init__(self, replicas: Mapping[str, Follower], served: Mapping[str, Served] | None = None) -> None:
         self._replicas = dict(replicas)
+        self.served = dict(served or {})
         self.unreadable = 0
         self.foreign = 0
 
@@ -237,6 +243,9 @@ class ReplicaSet(Mapping[str, Follower]):
             return
         try:
             record = decode_model_record(value)
+            if isinstance(record, Serving):
+                self._serve(record)
+                return
             replica = self._replicas.get(record.objective)
             if replica is None or replica.lineage != record.lineage:
                 self.foreign += 1
@@ -244,3 +253,10 @@ class ReplicaSet(Mapping[str, Follower]):
                 replica.follow(record)
         except BadRecord:
             self.unreadable += 1
+
+    def _serve(self, record: Serving) -> None:
+        served = self.served.get(record.objective)
+        if served is None:
+            self.foreign += 1
+        else:
+            served.follow(record)

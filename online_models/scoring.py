@@ -34,9 +34,10 @@ from online_models.duplicates import remember
 from online_models.features import FeatureSet
 from online_models.objectives import Objective
 from online_models.records import DecodedBatch, DecodedEvent
+from online_models.serving import Served
 from online_models.step import Collected, Observer, StepResult
 from schemas.events import EventBase, Tick, VisitorEvent
-from schemas.examples import Example, Use
+from schemas.examples import Example, Shadows, Use
 from schemas.metrics import Accounting
 from schemas.scores import Score
 from schemas.user_state import Layout, OpenAttribution, PartitionMeta, UserState
@@ -58,11 +59,15 @@ class ScoringCore:
     topic, partition
         The partition that this core serves; they are part of every score_id.
     features, objectives, replicas
-        What to compute; ``replicas`` has one model for each objective, by name.
+        What to compute; ``replicas`` has one model for each variant of each objective, by name.
+    served
+        What is served of objectives that have challengers, by name; the others serve their declared model.
     meta, timers
         What the store held for the partition; None and empty for a new one.
     observer
         Told of each score, once it is made.
+    shadowing
+        Ask the variants that are not served as well.
     """
 
     def __init__(
@@ -73,21 +78,25 @@ class ScoringCore:
         features: FeatureSet,
         objectives: Sequence[Objective],
         replicas: Mapping[str, Replica],
+        served: Mapping[str, Served] | None = None,
         meta: PartitionMeta | None = None,
         timers: Mapping[str, int] | None = None,
         n_reasons: int = 3,
         max_open_per_user: int = MAX_OPEN_PER_USER,
         max_open_per_partition: int = MAX_OPEN_PER_PARTITION,
         observer: Observer | None = None,
+        shadowing: bool = True,
     ) -> None:
         self.topic = topic
         self.partition = partition
         self._features = features
         self._observer = observer
+        self._shadowing = shadowing
         self._n_reasons = n_reasons
         self._max_open_per_user = max_open_per_user
         self._max_open_per_partition = max_open_per_partition
-        bound = [BoundObjective(one, features, replicas[one.name]) for one in objectives]
+        served = served or {}
+        bound = [BoundObjective(one, features, replicas, served.get(one.name) or Served()) for one in objectives]
         self._objectives = {one.objective.name: one for one in bound}
         self._by_trigger = by_event_type(bound, lambda objective: objective.trigger)
         self._by_outcome = by_event_type(bound, lambda objective: objective.outcome)
@@ -295,8 +304,10 @@ class ScoringCore:
         user: UserState,
         out: Collected,
     ) -> None:
-        objective, replica = bound.objective, bound.replica
-        p, reasons = replica.score_one(bound.vectorize(values), self._n_reasons)
+        objective, shown = bound.objective, bound.shown
+        replica = shown.replica
+        x = shown.vectorize(values)
+        p, reasons = replica.score_one(x, self._n_reasons)
         p = bound.corrected(p)
         score = Score(
             score_id=f"{self.topic}-{self.partition}-{out.offset}:{objective.name}",
@@ -315,17 +326,19 @@ class ScoringCore:
             session_id=event.session_id,
             item_id=event.item_id,
             propensity=getattr(event, "propensity", None),
+            variant=shown.name,
         )
         if replica.version == 0:
             score.flags = [*score.flags, "cold"]
         out.scores.append(score)
-        self._open(bound, score, event, values, user, out)
+        shadows = bound.shadows(shown, x, values) if self._shadowing else None
+        self._open(bound, score, event, values, shadows, user, out)
         if self._observer is not None:
             self._observer.scored(score, event, values, lambda other: self._would_score(bound, other, user))
 
     def _would_score(self, bound: BoundObjective, other: EventBase, user: UserState) -> float:
-        values = self._features.extract(user.slots, other)
-        return bound.corrected(bound.replica.score_one(bound.vectorize(values), 0)[0])
+        values, shown = self._features.extract(user.slots, other), bound.shown
+        return bound.corrected(shown.replica.score_one(shown.vectorize(values), 0)[0])
 
     def _open(
         self,
@@ -333,6 +346,7 @@ class ScoringCore:
         score: Score,
         event: EventBase,
         values: list[Any],
+        shadows: Shadows | None,
         user: UserState,
         out: Collected,
     ) -> None:
@@ -352,6 +366,7 @@ class ScoringCore:
             out.notes["open_full"] += 1
         else:
             one = OpenAttribution(objective.name, score.offset, key, score.ts, values, score.score, score.model_version)
+            one.variant, one.shadows = score.variant, shadows
             if len(user.open) >= self._max_open_per_user:
                 self._keep_open(event.user_id, user, user.open[1:])
                 out.notes["open_cut"] += 1
@@ -384,6 +399,11 @@ class ScoringCore:
                 seq=out.seq,
                 released_ts=self.stream_time_ms,
                 use=use,
+                variant=one.variant,
+                shadows=one.shadows or {},
+                features_of={}
+                if use == "judge"
+                else {name: vectorize(one.values) for name, vectorize in bound.others.items()},
             )
         )
         out.seq += 1

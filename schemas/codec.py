@@ -14,8 +14,8 @@ import msgspec
 from schemas import dead_letters as why
 from schemas.events import Event, Tick, VisitorEvent
 from schemas.examples import Example
-from schemas.metrics import Accounting, Metric, Progress
-from schemas.models import ModelBlock, ModelDelta, ModelManifest, ModelRecord, OpaquePart
+from schemas.metrics import Metric
+from schemas.models import ModelRecord
 from schemas.scores import Score
 from schemas.user_state import PartitionMeta, UserState
 
@@ -46,8 +46,8 @@ class BadRecord(ValueError):
 _event: msgspec.json.Decoder[VisitorEvent | Tick] = msgspec.json.Decoder(Event)
 _score = msgspec.json.Decoder(Score)
 _example = msgspec.json.Decoder(Example)
-_metric: msgspec.json.Decoder[Accounting | Progress] = msgspec.json.Decoder(Metric)
-_model: msgspec.json.Decoder[ModelDelta | ModelBlock | OpaquePart | ModelManifest] = msgspec.json.Decoder(ModelRecord)
+_metric: msgspec.json.Decoder[Metric] = msgspec.json.Decoder(Metric)
+_model: msgspec.json.Decoder[ModelRecord] = msgspec.json.Decoder(ModelRecord)
 _user = msgspec.msgpack.Decoder(UserState)
 _meta = msgspec.msgpack.Decoder(PartitionMeta)
 _json = msgspec.json.Encoder()
@@ -131,7 +131,7 @@ def decode_example(value: bytes) -> Example:
         raise BadRecord(why.INVALID, str(error)) from None
 
 
-def decode_metric(value: bytes) -> Accounting | Progress:
+def decode_metric(value: bytes) -> Metric:
     """Decode a record of `metrics`; raises BadRecord."""
     try:
         return _metric.decode(value)
@@ -139,7 +139,7 @@ def decode_metric(value: bytes) -> Accounting | Progress:
         raise BadRecord(why.INVALID, str(error)) from None
 
 
-def decode_model_record(value: bytes) -> ModelDelta | ModelBlock | OpaquePart | ModelManifest:
+def decode_model_record(value: bytes) -> ModelRecord:
     """Decode a record of `models`; raises BadRecord."""
     try:
         return _model.decode(value)

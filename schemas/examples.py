@@ -9,6 +9,8 @@ from msgspec import Meta, Struct
 EXAMPLES_VERSION = 1
 
 Use = Literal["both", "learn", "judge"]
+# By variant: what it said, and the version of its model.
+Shadows = dict[str, tuple[float, int]]
 
 
 class Example(Struct, kw_only=True, omit_defaults=True):
@@ -24,6 +26,12 @@ class Example(Struct, kw_only=True, omit_defaults=True):
         As the model saw them at the trigger: name to finite value. Empty where ``use`` is "judge".
     score, model_version
         The prediction that was published, which is what progressive validation judges.
+    variant
+        Challenger whose score was served; empty: the declared model's.
+    shadows
+        What the other variants of the objective said: name to (score, model_version).
+    features_of
+        Features of the challengers that see others than the declared model.
     use
         "both": judge the score by the label, then learn. "learn": a fake negative, learned only.
         "judge": the window of a fake negative has ended, nothing is left to learn.
@@ -47,4 +55,7 @@ class Example(Struct, kw_only=True, omit_defaults=True):
     seq: int
     released_ts: int
     use: Use = "both"
+    variant: str = ""
+    shadows: Shadows = {}
+    features_of: dict[str, dict[str, float]] = {}
     schema_version: Annotated[int, Meta(ge=1, le=EXAMPLES_VERSION)] = 1

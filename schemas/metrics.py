@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
@@ -57,4 +57,70 @@ class Progress(Struct, kw_only=True, tag_field="kind", tag="progress"):
     schema_version: Annotated[int, Meta(ge=1, le=METRICS_VERSION)] = 1
 
 
-Metric = Accounting | Progress
+class Standing(Struct, kw_only=True):
+    """How a challenger stands against the champion.
+
+    Attributes
+    ----------
+    judged
+        Triggers on which both were judged.
+    advantage
+        Mean log loss of the champion less that of the challenger, in nats; above 0 the challenger is better.
+    evidence
+        E-value against "the challenger is no better"; `Contest.needed` of it promotes.
+    """
+
+    judged: int
+    advantage: float | None
+    evidence: float
+
+
+class Contest(Struct, kw_only=True, tag_field="kind", tag="contest"):
+    """The challengers of an objective against its champion; see docs/challengers.md.
+
+    Attributes
+    ----------
+    version
+        `examples` offset (exclusive) that these numbers cover.
+    champion
+        Variant that is served; empty: the declared model.
+    needed
+        Evidence that promotes.
+    """
+
+    objective: str
+    version: int
+    champion: str
+    needed: float
+    standings: dict[str, Standing]
+    schema_version: Annotated[int, Meta(ge=1, le=METRICS_VERSION)] = 1
+
+
+class Promotion(Struct, kw_only=True, tag_field="kind", tag="promotion"):
+    """Another variant of an objective's model is served from here on.
+
+    Attributes
+    ----------
+    variant, before
+        Challenger that is served, and what was served before; empty: the declared model.
+    cause
+        "test": the evidence sufficed; "command": ``streamscore promote``; "rollback": ``streamscore rollback``.
+    number
+        Counts the changes of the objective.
+    version
+        `examples` offset (exclusive) that the decision rests on; 0 for a command.
+    standing
+        Of the challenger, when the test decided.
+    """
+
+    objective: str
+    variant: str
+    before: str
+    cause: Literal["test", "command", "rollback"]
+    number: int
+    version: int = 0
+    standing: Standing | None = None
+    schema_version: Annotated[int, Meta(ge=1, le=METRICS_VERSION)] = 1
+
+
+Metric = Accounting | Progress | Contest | Promotion

@@ -1,4 +1,4 @@
-"""What the compacted topic `models` carries: changed weights, full blocks in turn, and manifests.
+"""What the compacted topic `models` carries: changed weights, full blocks in turn, manifests, and who is served.
 
 A publication is a few records and, last, a manifest with the version; scorers switch on the manifest.
 Weights are values, not differences: applying a record twice does no harm. Features are dealt to 256
@@ -106,4 +106,22 @@ class ModelManifest(Struct, kw_only=True, tag_field="kind", tag="manifest"):
     schema_version: Annotated[int, Meta(ge=1, le=MODELS_VERSION)] = 1
 
 
-ModelRecord = ModelDelta | ModelBlock | OpaquePart | ModelManifest
+class Serving(Struct, kw_only=True, tag_field="kind", tag="serving"):
+    """Which variant of an objective's model is served from here on. Key: ``objective/serving``.
+
+    Attributes
+    ----------
+    variant, before
+        Challenger that is served, and what was served before; empty: the declared model.
+    number
+        Counts the changes; a lower number than the one that holds is passed over.
+    """
+
+    objective: str
+    variant: str
+    before: str
+    number: Annotated[int, Meta(ge=1)]
+    schema_version: Annotated[int, Meta(ge=1, le=MODELS_VERSION)] = 1
+
+
+ModelRecord = ModelDelta | ModelBlock | OpaquePart | ModelManifest | Serving

@@ -9,8 +9,8 @@ from msgspec import Struct
 from schemas import events as ev
 from schemas.dead_letters import INVALID, DeadLetter, dead_letter, locator
 from schemas.examples import Example
-from schemas.metrics import Accounting, Progress
-from schemas.models import ModelBlock, ModelDelta, ModelManifest, OpaquePart
+from schemas.metrics import Accounting, Contest, Progress, Promotion, Standing
+from schemas.models import ModelBlock, ModelDelta, ModelManifest, OpaquePart, Serving
 from schemas.report import (
     AlgorithmRow,
     CalibrationPoint,
@@ -71,7 +71,10 @@ MODELS: tuple[Struct, ...] = (
     ModelBlock(**_MODEL, origin=1_000, version=52_000, block=90, weights={"position=2": -0.12}),
     OpaquePart(**_MODEL, version=52_000, part=0, body=b"signed bytes"),
     ModelManifest(**_MODEL, model="ftrl", version=52_000, origin=1_000, intercept=-2.9, features=1_204),
+    Serving(objective="click", variant="deep", before="", number=1),
 )
+
+_STANDING = Standing(judged=48_200, advantage=0.0021, evidence=27.4)
 
 METRICS: tuple[Struct, ...] = (
     Accounting(
@@ -81,6 +84,10 @@ METRICS: tuple[Struct, ...] = (
     Progress(
         objective="click", version=52_000, n=51_400, positives=2_610, learned=51_988, refused=12, log_loss=0.187,
         base_log_loss=0.201, auc=0.704, mean_score=0.0502,
+    ),
+    Contest(objective="click", version=52_000, champion="", needed=20.0, standings={"deep": _STANDING}),
+    Promotion(
+        objective="click", variant="deep", before="", cause="test", number=1, version=52_000, standing=_STANDING,
     ),
 )  # fmt: skip
 

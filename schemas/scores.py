@@ -25,6 +25,8 @@ class Score(Struct, kw_only=True, omit_defaults=True):
         The `examples` offset up to which (exclusive) the model had learned; 0: nothing yet.
     reasons
         Largest contributions first: (feature, its share of the logit).
+    variant
+        Challenger that made the score, see ``challengers:``; empty: the declared model.
     flags
         ``cold`` (the model has learned nothing yet), ``late`` (the trigger came after its window had closed).
     source_ts
@@ -47,5 +49,6 @@ class Score(Struct, kw_only=True, omit_defaults=True):
     session_id: str | None = None
     item_id: str | None = None
     propensity: float | None = None
+    variant: str = ""
     flags: list[str] = []
     schema_version: Annotated[int, Meta(ge=1, le=SCORES_VERSION)] = 1

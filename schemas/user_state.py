@@ -10,6 +10,8 @@ from typing import Any
 
 from msgspec import Struct
 
+from schemas.examples import Shadows
+
 
 class OpenAttribution(Struct, array_like=True):
     """A trigger that waits for its outcome or for the end of its window.
@@ -30,6 +32,8 @@ class OpenAttribution(Struct, array_like=True):
         As published.
     hit
         An outcome has come; the example waits for the end of the window.
+    variant, shadows
+        As in `schemas.examples.Example`.
     """
 
     objective: str
@@ -40,6 +44,8 @@ class OpenAttribution(Struct, array_like=True):
     score: float
     model_version: int
     hit: bool = False
+    variant: str = ""
+    shadows: Shadows | None = None
 
 
 class UserState(Struct, array_like=True):

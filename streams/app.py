@@ -201,6 +201,7 @@ class Worker:
             publisher=self.publisher,
             telemetry=self.telemetry,
             attempt=self.attempt,
+            served=self.replicas.served,
         )
         self.learners[tp.partition] = learner
 

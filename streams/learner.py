@@ -9,17 +9,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
+from online_models.contest import Contest
 from online_models.distribution import make_distributor
 from online_models.estimators import SparseFTRL, build
 from online_models.learning import LearningCore, Publication
 from online_models.objectives import Objective
 from online_models.records import Record
 from online_models.replica import Follower, LinearReplica, OpaqueReplica, ReplicaSet
+from online_models.serving import Served
 from schemas.codec import BadRecord, decode_example
 from schemas.examples import Example
+from schemas.metrics import Contest as ContestMetric
+from schemas.metrics import Progress
 from streams.logs import log_event
 from streams.output import partition_for_key
 from streams.publish import Publisher
@@ -37,7 +41,7 @@ def objectives_of(partition: int, partitions: int, objectives: Sequence[Objectiv
 
 
 def checkpoint_name(settings: Settings, objective: str) -> str:
-    """Name the objective's checkpoint in the store."""
+    """Name the checkpoint in the store of an objective's model, or of a challenger's."""
     return f"learner:{settings.topics.examples.name}:{objective}"
 
 
@@ -54,8 +58,15 @@ class LearnerSession:
         publisher: Publisher,
         telemetry: Telemetry,
         attempt: Attempt,
+        served: Mapping[str, Served],
     ) -> None:
         self._cores = dict(cores)
+        self._served = served
+        self._learners_of: dict[str, list[str]] = {
+            one.name: [variant.name for variant in one.variants.values()]
+            for one in settings.objectives
+            if one.name in cores
+        }
         self._tokens = dict(tokens)
         self._settings = settings
         self._store = store
@@ -77,12 +88,15 @@ class LearnerSession:
             for name, examples in self._by_objective(records).items():
                 core = self._cores[name]
                 learned, refused = core.learned, core.refused
+                if core.contest is not None:
+                    core.contest.follow(self._served[name].record(name))
                 publications = core.step(examples)
                 self._unsaved.add(name)
                 self._telemetry.learned_done(
                     core.progress(), learned=core.learned - learned, refused=core.refused - refused
                 )
                 await self._publish(core, publications)
+                await self._decide(core)
 
     def _by_objective(self, records: Sequence[Record]) -> dict[str, list[tuple[int, Example]]]:
         found: dict[str, list[tuple[int, Example]]] = {}
@@ -94,8 +108,8 @@ class LearnerSession:
                 self.unreadable += 1
                 log_event(logger, logging.ERROR, "unreadable example", offset=record.offset, why=bad.detail)
                 continue
-            if example.objective in self._cores:
-                found.setdefault(example.objective, []).append((record.offset, example))
+            for name in self._learners_of.get(example.objective, ()):
+                found.setdefault(name, []).append((record.offset, example))
         return found
 
     async def publish_pending(self) -> None:
@@ -108,8 +122,28 @@ class LearnerSession:
 
     async def _publish(self, core: LearningCore, publications: list[Publication]) -> None:
         if publications:
-            await self._attempt(
-                lambda: self._publisher.publish_models(publications, [core.progress()]), "publish model"
+            told: list[Progress | ContestMetric] = [core.progress()]
+            if core.contest is not None:
+                told.append(core.contest.metric(core.next_offset))
+            await self._attempt(lambda: self._publisher.publish_models(publications, told), "publish model")
+
+    async def _decide(self, core: LearningCore) -> None:
+        """Let a challenger take over, if the test says so.
+
+        A crash before the record is written repeats the decision from the checkpoint: its evidence is there.
+        """
+        made = core.contest.decide(core.next_offset) if core.contest is not None else None
+        if made is not None:
+            await self._attempt(lambda: self._publisher.publish_decision(made), "publish promotion")
+            self._served[core.objective].follow(made.serving)
+            log_event(
+                logger,
+                logging.WARNING,
+                "another model is served",
+                objective=core.objective,
+                variant=made.serving.variant or "the declared model",
+                before=made.serving.before or "the declared model",
+                evidence=round(made.promotion.standing.evidence, 1) if made.promotion.standing else None,
             )
 
     async def save(self) -> None:
@@ -147,27 +181,35 @@ async def open_learner(
     publisher: Publisher,
     telemetry: Telemetry,
     attempt: Attempt,
+    served: Mapping[str, Served],
 ) -> LearnerSession:
     """Take up the learning of a partition of `examples` where its checkpoints say."""
     cores: dict[str, LearningCore] = {}
     tokens: dict[str, str | None] = {}
-    for objective in objectives_of(partition, partitions, settings.objectives):
-        core = new_core(objective, settings)
-        found = await attempt(partial(store.load_blob, checkpoint_name(settings, objective.name)), "load checkpoint")
+    for core in new_cores(objectives_of(partition, partitions, settings.objectives), settings):
+        name = core.objective
+        found = await attempt(partial(store.load_blob, checkpoint_name(settings, name)), "load checkpoint")
         if found is not None:
-            blob, tokens[objective.name] = found
+            blob, tokens[name] = found
             if not _restored(core, blob, settings):
                 log_event(
                     logger,
                     logging.WARNING,
                     "features or model were changed; the objective learns anew from here",
-                    objective=objective.name,
+                    objective=name,
                 )
         else:
-            tokens[objective.name] = None
-        cores[objective.name] = core
+            tokens[name] = None
+        cores[name] = core
     return LearnerSession(
-        cores, tokens, settings=settings, store=store, publisher=publisher, telemetry=telemetry, attempt=attempt
+        cores,
+        tokens,
+        settings=settings,
+        store=store,
+        publisher=publisher,
+        telemetry=telemetry,
+        attempt=attempt,
+        served=served,
     )
 
 
@@ -183,22 +225,37 @@ def _restored(core: LearningCore, blob: bytes, settings: Settings) -> bool:
         ) from None
 
 
-def new_core(objective: Objective, settings: Settings) -> LearningCore:
-    """Build the learner of an objective, with nothing learned."""
-    estimator = build(objective.model, key=settings.model_key)
-    lineage = settings.lineage(objective)
-    return LearningCore(
-        objective.name,
-        lineage=lineage,
-        estimator=estimator,
-        distributor=make_distributor(objective.name, lineage=lineage, estimator=estimator),
-        publish_examples=settings.learning.publish_examples,
-    )
+def new_cores(objectives: Sequence[Objective], settings: Settings) -> Iterator[LearningCore]:
+    """Build the learners of objectives and of their challengers, with nothing learned."""
+    for objective in objectives:
+        for name, variant in objective.variants.items():
+            estimator = build(variant.model, key=settings.model_key)
+            lineage = settings.lineage(variant)
+            yield LearningCore(
+                variant.name,
+                lineage=lineage,
+                estimator=estimator,
+                distributor=make_distributor(variant.name, lineage=lineage, estimator=estimator),
+                publish_examples=settings.learning.publish_examples,
+                variant=name,
+                contest=None if name else new_contest(objective, settings),
+            )
+
+
+def new_contest(objective: Objective, settings: Settings) -> Contest | None:
+    """Return the contest of an objective's challengers; None if it has none."""
+    if not objective.challengers:
+        return None
+    lineages = {name: settings.lineage(variant) for name, variant in objective.variants.items()}
+    return Contest(objective.name, lineages, objective.promotion)
 
 
 def new_replicas(settings: Settings) -> ReplicaSet:
-    """Build the replicas of all objectives, with nothing learned."""
-    return ReplicaSet({one.name: _new_replica(one, settings) for one in settings.objectives})
+    """Build the replicas of all objectives and of their challengers, with nothing learned."""
+    return ReplicaSet(
+        {one.name: _new_replica(one, settings) for one in settings.variants},
+        {one.name: Served(one.variants) for one in settings.objectives},
+    )
 
 
 def _new_replica(objective: Objective, settings: Settings) -> Follower:

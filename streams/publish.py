@@ -11,11 +11,13 @@ from collections.abc import Mapping, Sequence
 
 from aiokafka.errors import MessageSizeTooLargeError
 
+from online_models.contest import Decision
 from online_models.learning import Publication
 from online_models.records import DecodedBatch
 from online_models.step import StepResult
 from schemas.codec import encode_json
 from schemas.dead_letters import OMITTED_HEADER
+from schemas.metrics import Contest as ContestMetric
 from schemas.metrics import Progress
 from streams.freshness import Freshness
 from streams.output import KafkaOutput, OutRecord, partition_for_key
@@ -94,8 +96,10 @@ class Publisher:
     def _keyed(self, topic: str, key: bytes) -> int:
         return partition_for_key(key, self._partitions[topic])
 
-    async def publish_models(self, publications: Sequence[Publication], progress: Sequence[Progress]) -> None:
-        """Publish model versions in order, and how well the scores so far were."""
+    async def publish_models(
+        self, publications: Sequence[Publication], told: Sequence[Progress | ContestMetric]
+    ) -> None:
+        """Publish model versions in order, and how good the scores were so far."""
         batches: Batches = {}
         models, metrics = self._topics.models.name, self._topics.metrics.name
         for publication in publications:
@@ -103,8 +107,22 @@ class Publisher:
                 # All records of an objective share a partition, or their order would be lost.
                 where = (models, self._keyed(models, key.partition(b"/")[0]))
                 batches.setdefault(where, []).append(OutRecord(key, value))
-        for one in progress:
+        for one in told:
             key = one.objective.encode()
             batches.setdefault((metrics, self._keyed(metrics, key)), []).append(OutRecord(key, encode_json(one)))
         if batches:
             await self._output.publish(batches)
+
+    async def publish_decision(self, made: Decision) -> None:
+        """Tell the scorers what is served from here on, and everybody else why."""
+        await self._output.publish(batches_of_decision(made, self._topics, self._partitions))
+
+
+def batches_of_decision(made: Decision, topics: Topics, partitions: Mapping[str, int]) -> Batches:
+    """Return the records of a change of what is served."""
+    key = made.serving.objective.encode()
+    models, metrics = topics.models.name, topics.metrics.name
+    return {
+        (models, partition_for_key(key, partitions[models])): [OutRecord(key + b"/serving", encode_json(made.serving))],
+        (metrics, partition_for_key(key, partitions[metrics])): [OutRecord(key, encode_json(made.promotion))],
+    }

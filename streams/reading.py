@@ -16,6 +16,7 @@ from aiokafka.structs import ConsumerRecord
 from streams.sections import KafkaSettings
 
 _FETCH_WAIT_MS = 100
+_LAST_LOOK_MS = 500
 
 
 class TopicMissing(RuntimeError):
@@ -86,6 +87,21 @@ async def end_offsets(kafka: KafkaSettings, topics: Iterable[str]) -> dict[Topic
     """Return where each partition of `topics` ends, or (embedded broker) a little before."""
     async with reader(kafka, topics) as consumer:
         return dict(await consumer.end_offsets(list(consumer.assignment())))
+
+
+async def read_to_end(consumer: AIOKafkaConsumer) -> AsyncIterator[list[ConsumerRecord]]:
+    """Yield what there is by now, and end even if more keeps coming."""
+    ends = await consumer.end_offsets(list(consumer.assignment()))
+    waiting = {one for one, end in ends.items() if await consumer.position(one) < end}
+    last_look = False
+    while True:
+        batches = await consumer.getmany(timeout_ms=_LAST_LOOK_MS)
+        for records in batches.values():
+            yield records
+        if last_look or (waiting and not batches):  # nothing came although something was announced: it is gone
+            return
+        waiting = {one for one in waiting if await consumer.position(one) < ends[one]}
+        last_look = not waiting  # one more: see above of the embedded broker
 
 
 async def read_until_quiet(

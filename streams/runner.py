@@ -12,11 +12,11 @@ The pure step is done once. When the store or the broker is away, only that I/O 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol, TypeVar
 
-from online_models.bound import Replica
 from online_models.records import DecodedBatch, Record, decode_batch
+from online_models.replica import ReplicaSet
 from online_models.scoring import ScoringCore
 from online_models.step import StepResult
 from schemas.codec import (
@@ -154,7 +154,7 @@ class Session:
 
 
 async def open_session(
-    partition: PartitionId, settings: Settings, store: StateStore, replicas: Mapping[str, Replica], attempt: Attempt
+    partition: PartitionId, settings: Settings, store: StateStore, replicas: ReplicaSet, attempt: Attempt
 ) -> Session:
     """Take up a partition where the store says that it was left."""
     record = await attempt(lambda: store.load_partition(partition), "load")
@@ -164,6 +164,7 @@ async def open_session(
         features=settings.features,
         objectives=settings.objectives,
         replicas=replicas,
+        served=replicas.served,
         meta=decode_partition_meta(record.meta) if record else None,
         timers=record.timers if record else None,
         n_reasons=settings.worker.n_reasons,

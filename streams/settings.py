@@ -57,6 +57,11 @@ class Settings(Struct, frozen=True, kw_only=True):
         )
         return blake2b(declared, digest_size=6).hexdigest()
 
+    @property
+    def variants(self) -> list[Objective]:
+        """Every model that is to be learned: the declared ones, and each challenger as an objective of its own."""
+        return [variant for one in self.objectives for variant in one.variants.values()]
+
     def masked(self) -> dict[str, Any]:
         """Return the plain settings for printing, secrets masked."""
         shown = msgspec.to_builtins(
@@ -278,10 +283,12 @@ class _Reader:
             except ConfigError as error:
                 self.errors.append(error.under("objectives"))
                 continue
-            try:
-                build(one.model, key=key)
-            except ConfigError as error:
-                self.errors.append(error.under("objectives", one.name, "model"))
+            for name, variant in one.variants.items():
+                try:
+                    build(variant.model, key=key)
+                except ConfigError as error:
+                    below = ("challengers", name) if name else ()
+                    self.errors.append(error.under("objectives", one.name, *below, "model"))
             found.append(one)
         return found
 

@@ -13,6 +13,7 @@ from online_models.objectives import Objective, parse_objectives
 from online_models.records import decode_batch
 from online_models.replica import LinearReplica
 from online_models.scoring import ScoringCore
+from online_models.serving import Served
 from online_models.step import StepResult
 from schemas.codec import encode_json, encode_user_state
 from schemas.examples import Example
@@ -56,13 +57,16 @@ class Bench:
     def __init__(self, objectives: dict[str, Any] | None = None, **limits: Any) -> None:
         self.features: FeatureSet = compile_features(FEATURES)
         self.objectives: list[Objective] = parse_objectives(objectives or {"click": CLICK}, features=self.features)
-        self.replicas = {one.name: a_replica(one.name) for one in self.objectives}
+        variants = [variant.name for one in self.objectives for variant in one.variants.values()]
+        self.replicas = {name: a_replica(name) for name in variants}
+        self.served = {one.name: Served(one.variants) for one in self.objectives}
         self.core = ScoringCore(
             topic="events",
             partition=0,
             features=self.features,
             objectives=self.objectives,
             replicas=self.replicas,
+            served=self.served,
             **limits,
         )
         self.users: dict[str, UserState] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from streams.cli import audit, dead, demo, diff, feeding, replay, tail, topics, working
+from streams.cli import audit, challengers, dead, demo, diff, feeding, replay, tail, topics, working
 
 app = typer.Typer(
     name="streamscore",
@@ -21,6 +21,9 @@ app.command("check")(working.check_argument)
 app.command("feed")(feeding.feed)
 app.command("audit")(audit.audit)
 app.command("diff")(diff.diff)
+app.command("challengers")(challengers.challengers)
+app.command("promote")(challengers.promote)
+app.command("rollback")(challengers.rollback)
 app.command("replay")(replay.replay)
 app.command("tail")(tail.tail)
 app.add_typer(topics.app, name="topics")

@@ -14,15 +14,18 @@ from pathlib import Path
 from typing import Any
 
 from online_models.closed_loop import Arrival
+from online_models.objectives import variant_name
+from online_models.serving import Served
 from schemas.codec import BadRecord, decode_score
 from streams.learner import checkpoint_name
-from streams.replay.history import ExampleSpool, ModelHistory, PastReplica
+from streams.replay.history import ExampleSpool, ModelHistory, PastReplica, VersionLost
 from streams.replay.range_reader import open_range
 from streams.replay.spec import ByOffset, TopicRange
 from streams.settings import Settings
 from streams.stores import StoreMisconfigured, Unavailable, open_store
 
-Versions = Mapping[str, int]
+# By objective: the variant that was served, and its version.
+Versions = Mapping[str, tuple[str, int]]
 
 
 class ScoredVersions:
@@ -32,7 +35,7 @@ class ScoredVersions:
         self._db = sqlite3.connect("" if path is None else path, isolation_level=None)
         self._db.executescript(
             "PRAGMA synchronous = OFF; PRAGMA journal_mode = OFF;"
-            "CREATE TABLE versions (partition INTEGER, position INTEGER, objective TEXT, version INTEGER,"
+            "CREATE TABLE versions (partition INTEGER, position INTEGER, objective TEXT, variant TEXT, version INTEGER,"
             " PRIMARY KEY (partition, position, objective)) WITHOUT ROWID"
         )
         self.count = 0
@@ -48,18 +51,19 @@ class ScoredVersions:
                 self.unreadable += 1
                 continue
             if score.topic == topic:
-                rows.append((score.partition, score.offset, score.objective, score.model_version))
+                rows.append((score.partition, score.offset, score.objective, score.variant, score.model_version))
         self._db.execute("BEGIN")
-        self.count += self._db.executemany("INSERT OR IGNORE INTO versions VALUES (?, ?, ?, ?)", rows).rowcount
+        self.count += self._db.executemany("INSERT OR IGNORE INTO versions VALUES (?, ?, ?, ?, ?)", rows).rowcount
         self._db.execute("COMMIT")
 
     def of(self, partition: int) -> Iterator[tuple[int, Versions]]:
-        """Yield (offset, version by objective) of a partition's scored events, in order."""
+        """Yield (offset, variant and version by objective) of a partition's scored events, in order."""
         rows = self._db.execute(
-            "SELECT position, objective, version FROM versions WHERE partition = ? ORDER BY position", (partition,)
+            "SELECT position, objective, variant, version FROM versions WHERE partition = ? ORDER BY position",
+            (partition,),
         )
         for offset, group in groupby(rows, key=lambda row: int(row[0])):
-            yield offset, {objective: version for _, objective, version in group}
+            yield offset, {objective: (variant, version) for _, objective, variant, version in group}
 
     def close(self) -> None:
         """Close the file."""
@@ -72,10 +76,10 @@ class _Walk:
     def __init__(self, versions: Iterator[tuple[int, Versions]]) -> None:
         self._versions = versions
         self._next = next(versions, None)
-        self.latest: dict[str, int] = {}
+        self.latest: dict[str, tuple[str, int]] = {}
 
-    def to(self, offset: int) -> dict[str, int]:
-        """Return the latest versions up to and including an offset."""
+    def to(self, offset: int) -> dict[str, tuple[str, int]]:
+        """Return the latest variants and versions up to and including an offset."""
         while self._next is not None and self._next[0] <= offset:
             self.latest.update(self._next[1])
             self._next = next(self._versions, None)
@@ -88,11 +92,14 @@ class AsLive:
     Attributes
     ----------
     replicas
-        By objective, for the scoring cores.
+        By variant, for the scoring cores.
+    served
+        By objective, the variant whose model made the live score.
     """
 
     def __init__(self, versions: ScoredVersions, histories: Mapping[str, ModelHistory], settings: Settings) -> None:
         self.replicas = {name: PastReplica(history, settings) for name, history in histories.items()}
+        self.served = {one.name: Served(one.variants) for one in settings.objectives}
         self._versions = versions
         self._ordering: dict[int, _Walk] = {}
         self._running: dict[int, _Walk] = {}
@@ -102,18 +109,29 @@ class AsLive:
     def order(self, partition: int, offset: int, stream_time_ms: int) -> tuple[int, int, int, int]:
         """Order records by the versions of their scores; asked for each partition in order."""
         latest = self._walk(self._ordering, partition).to(offset)
-        highest = self._highest[partition] = max(self._highest.get(partition, 0), sum(latest.values()))
+        reached = sum(version for _, version in latest.values())
+        highest = self._highest[partition] = max(self._highest.get(partition, 0), reached)
         return highest, stream_time_ms, partition, offset
 
     def moving(self, arrivals: Iterable[Arrival]) -> Iterator[Arrival]:
         """Yield arrivals, each when the models are where they were for it; raises VersionLost."""
-        replicas = self.replicas
         for arrival in arrivals:
-            for name, version in self._walk(self._running, arrival[0]).to(arrival[1]).items():
-                replica = replicas.get(name)
-                if replica is not None and replica.version != version:
-                    replica.go_to(version)
+            for objective, (variant, version) in self._walk(self._running, arrival[0]).to(arrival[1]).items():
+                served = self.served.get(objective)
+                if served is not None:
+                    self._move(served, objective, variant, version)
             yield arrival
+
+    def _move(self, served: Served, objective: str, variant: str, version: int) -> None:
+        replica = self.replicas.get(variant_name(objective, variant))
+        if replica is None:
+            raise VersionLost(
+                f"{objective} was scored by its challenger {variant!r}, which this configuration does not declare; "
+                "take the configuration that was live"
+            )
+        served.variant = variant
+        if replica.version != version:
+            replica.go_to(version)
 
     def _walk(self, walks: dict[int, _Walk], partition: int) -> _Walk:
         walk = walks.get(partition)
@@ -156,7 +174,7 @@ async def open_as_live(topic: str, settings: Settings) -> AsLive:
 async def open_histories(
     settings: Settings, *, up_to: int | None = None
 ) -> tuple[dict[str, ModelHistory], ExampleSpool]:
-    """Copy the live examples to disk; return the history of each objective's model.
+    """Copy the live examples to disk; return the history of each variant's model, by its name.
 
     Parameters
     ----------
@@ -171,9 +189,9 @@ async def open_histories(
             for records in batches.values():
                 spool.put([(record.offset, record.value) for record in records])
     histories = {}
-    for objective in settings.objectives:
-        checkpoint = await _checkpoint(settings, objective.name) if oldest else None
-        histories[objective.name] = ModelHistory(objective, settings, spool, oldest=oldest, checkpoint=checkpoint)
+    for variant in settings.variants:
+        checkpoint = await _checkpoint(settings, variant.name) if oldest else None
+        histories[variant.name] = ModelHistory(variant, settings, spool, oldest=oldest, checkpoint=checkpoint)
     return histories, spool
 
 

@@ -18,6 +18,7 @@ from online_models.estimators import SparseFTRL
 from online_models.explain import MAX_OMISSIONS, bounded_logit
 from online_models.objectives import Objective
 from online_models.scoring import ScoringCore
+from online_models.serving import Served
 from online_models.step import Collected, Probe
 from schemas.codec import BadRecord, decode_event, decode_score
 from schemas.events import EventBase, Tick
@@ -106,9 +107,14 @@ async def audit(score_id: str, settings: Settings) -> Audit:
     live = await _live_score(score_id, place, trigger, settings)
     histories, spool = await open_histories(settings, up_to=live.model_version)
     try:
-        replica = PastReplica(histories[objective.name], settings)
+        served = objective.variants.get(live.variant)
+        if served is None:
+            raise AuditError(
+                f"{score_id} is of the challenger {live.variant!r}, which the configuration does not declare"
+            )
+        replica = PastReplica(histories[served.name], settings)
         replica.go_to(live.model_version)
-        return await _recomputed(live, place, objective, replica, settings)
+        return await _recomputed(live, place, served, replica, settings)
     finally:
         spool.close()
 
@@ -159,12 +165,16 @@ async def _recomputed(
     live: Score, place: ScorePlace, objective: Objective, replica: PastReplica, settings: Settings
 ) -> Audit:
     catch = _Catch(place)
+    served = Served([live.variant])
+    served.variant = live.variant
     core = ScoringCore(
         topic=place.topic,
         partition=place.partition,
         features=settings.features,
         objectives=settings.objectives,
-        replicas=dict.fromkeys((one.name for one in settings.objectives), replica),
+        replicas=dict.fromkeys((one.name for one in settings.variants), replica),
+        served={place.objective: served},
+        shadowing=False,
         n_reasons=settings.worker.n_reasons,
         observer=catch,
     )

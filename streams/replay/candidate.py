@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any
 
@@ -13,10 +13,11 @@ from online_models.bound import Replica
 from online_models.closed_loop import ClosedLoop, LearnerPair, Users, Watchers, learner_pair
 from online_models.estimators import build
 from online_models.features.durations import parse_duration_ms
-from online_models.objectives import Objective
 from online_models.scoring import ScoringCore
+from online_models.serving import Served
 from schemas.codec import decode_user_state, encode_user_state
 from schemas.user_state import PartitionMeta
+from streams.learner import new_contest
 from streams.replay.as_live import AsLive
 from streams.replay.chunks import Chunk
 from streams.replay.measures import Measures, Results
@@ -78,7 +79,8 @@ class Candidate:
         self._output = output
         self._measures = measures
         self._watchers = Watchers(measures.watchers)
-        self._learners = {one.name: self._learner(one) for one in settings.objectives}
+        self._learners = dict(self._pairs())
+        self._served = as_live.served if as_live else {one.name: Served(one.variants) for one in settings.objectives}
         self._as_live = as_live
         self._replicas: Mapping[str, Replica] = (
             as_live.replicas if as_live else {name: pair.replica for name, pair in self._learners.items()}
@@ -88,22 +90,31 @@ class Candidate:
             learners=self._learners,
             watchers=self._watchers,
             publish_ms=parse_duration_ms(settings.learning.publish_interval),
+            served=self._served,
             learning=as_live is None,
         )
         self._users: dict[int, Users] = {}
         self._unsaved: dict[int, set[str]] = {}
 
-    def _learner(self, objective: Objective) -> LearnerPair:
+    def _pairs(self) -> Iterator[tuple[str, LearnerPair]]:
+        """Yield a learner with its replica for each variant of each objective, by the variant's name."""
         settings = self.settings
-        model = build(objective.model, key=settings.model_key)
-        return learner_pair(
-            objective.name,
-            lineage=settings.lineage(objective),
-            model=self._measures.timed(objective.name, model),
-            prior=objective.prior,
-            publish_examples=settings.learning.publish_examples,
-            judging=False,
-        )
+        for objective in settings.objectives:
+            for name, variant in objective.variants.items():
+                model = build(variant.model, key=settings.model_key)
+                yield (
+                    variant.name,
+                    learner_pair(
+                        variant.name,
+                        lineage=settings.lineage(variant),
+                        model=self._measures.timed(variant.name, model),
+                        prior=variant.prior,
+                        publish_examples=settings.learning.publish_examples,
+                        judging=bool(name),
+                        variant=name,
+                        contest=None if name else new_contest(objective, settings),
+                    ),
+                )
 
     def _new_core(self, partition: int, meta: PartitionMeta | None, timers: Mapping[str, int] | None) -> ScoringCore:
         return ScoringCore(
@@ -112,10 +123,12 @@ class Candidate:
             features=self.settings.features,
             objectives=self.settings.objectives,
             replicas=self._replicas,
+            served=self._served,
             meta=meta,
             timers=timers,
             n_reasons=self.settings.worker.n_reasons,
             observer=self._watchers,
+            shadowing=self._as_live is None,
         )
 
     # ---------------------------------------------------------------- running

@@ -86,7 +86,7 @@ class _Nowhere:
 
 
 class ModelHistory:
-    """The versions of one objective's model.
+    """The versions of the model of one variant of an objective.
 
     Parameters
     ----------
@@ -112,6 +112,7 @@ class ModelHistory:
     ) -> None:
         self.objective = objective
         self.learned = 0
+        self._trained_on, _, self._variant = objective.name.partition("~")
         self._settings = settings
         self._examples = examples
         self._oldest = oldest
@@ -140,7 +141,7 @@ class ModelHistory:
 
     def _learn(self, learner: LearningCore, end: int) -> None:
         batch: list[tuple[int, Example]] = []
-        for one in self._examples.between(self.objective.name, learner.next_offset, end):
+        for one in self._examples.between(self._trained_on, learner.next_offset, end):
             batch.append(one)
             if len(batch) == _LEARNED_AT_ONCE:
                 self.learned += len(batch)
@@ -184,6 +185,7 @@ class ModelHistory:
             distributor=_Nowhere(),
             publish_examples=1 << 62,
             judging=False,
+            variant=self._variant,
         )
         if blob is not None and not learner.restore(blob):
             raise VersionLost(

@@ -99,6 +99,7 @@ class WebServer:
                     name: {"name": replica.name, "version": replica.version}
                     for name, replica in worker.replicas.items()
                 },
+                "served": {name: served.variant for name, served in worker.replicas.served.items() if served.number},
             }
         )
 

@@ -13,10 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from online_models.closed_loop import Arrival, ClosedLoop, LearnerPair, Users, Watchers, learner_pair
+from online_models.contest import Contest
 from online_models.estimators import build
 from online_models.features import compile_features
 from online_models.objectives import parse_objectives
 from online_models.scoring import ScoringCore
+from online_models.serving import Served
 from schemas.codec import decode_user_state, encode_json, encode_user_state
 from schemas.events import EventBase
 from schemas.examples import Example
@@ -52,26 +54,35 @@ class Tape:
 class Rig:
     """A loop over the bench's features, with everything it made."""
 
-    def __init__(self, model: Mapping[str, Any] | None = None, labels: str = "at_window_end") -> None:
+    def __init__(
+        self, model: Mapping[str, Any] | None = None, labels: str = "at_window_end", **more: Mapping[str, Any]
+    ) -> None:
         self.features = compile_features(FEATURES)
-        declared = {name: {**body, "labels": labels, "model": model or {"name": "ftrl"}} for name, body in ALL.items()}
+        declared = {
+            name: {**body, "labels": labels, "model": model or {"name": "ftrl"}, **more} for name, body in ALL.items()
+        }
         self.objectives = parse_objectives(declared, features=self.features)
         self.learners: dict[str, LearnerPair] = {
-            one.name: learner_pair(
-                one.name,
+            variant.name: learner_pair(
+                variant.name,
                 lineage="test",
-                model=build(one.model, key=KEY),
-                prior=one.prior,
+                model=build(variant.model, key=KEY),
+                prior=variant.prior,
                 publish_examples=1000,
+                variant=name,
+                contest=None if name else Contest(one.name, dict.fromkeys(one.variants, "test"), one.promotion),
             )
             for one in self.objectives
+            for name, variant in one.variants.items()
         }
+        self.served = {one.name: Served(one.variants) for one in self.objectives}
         self.tape = Tape()
         self.loop = ClosedLoop(
             new_core=self.new_core,
             learners=self.learners,
             watchers=Watchers({one.name: [self.tape] for one in self.objectives}),
             publish_ms=PUBLISH_MS,
+            served=self.served,
         )
         self.users: dict[int, Users] = {number: {} for number in range(PARTITIONS)}
         self.timers: dict[int, dict[str, int]] = {number: {} for number in range(PARTITIONS)}
@@ -85,6 +96,7 @@ class Rig:
             features=self.features,
             objectives=self.objectives,
             replicas={name: pair.replica for name, pair in self.learners.items()},
+            served=self.served,
             meta=meta,
             timers=timers,
             observer=self.loop._watchers,
@@ -165,6 +177,32 @@ def test_it_scores_and_learns_what_the_cores_do_when_led_by_hand(labels: str) ->
 
     assert led_by_hand(Rig(labels=labels), ARRIVALS) == (rig.scores, rig.examples)
     assert any(b'"cold"' not in one for one in rig.scores), "the model has learned on the way"
+
+
+# A champion that believes the last thing it saw, and a challenger that learns with care.
+HASTY: Mapping[str, Any] = {"name": "ftrl", "alpha": 1.0}
+CONTESTED: dict[str, Mapping[str, Any]] = {
+    "challengers": {"calm": {"model": {"name": "ftrl", "alpha": 1e-4}, "without": ["since_click"]}},
+    "promotion": {"automatic": True, "after": 5, "false_promotions": 0.5},
+}
+
+
+@given(cut=st.integers(0, 400), chunk=st.integers(1, 500))
+@settings(max_examples=10, deadline=None)
+def test_promotions_depend_on_event_time_alone_and_survive_an_interruption(cut: int, chunk: int) -> None:
+    whole = Rig(HASTY, **CONTESTED).run(ARRIVALS, 100)
+    first = Rig(HASTY, **CONTESTED).run(ARRIVALS[:cut], chunk)
+    second = Rig(HASTY, **CONTESTED)
+    second.loop.restore(first.loop.state(), first.timers)
+    second.users = first.users
+    second.run(ARRIVALS[cut:], chunk)
+
+    assert [one.cause for _, one in whole.loop.promotions] == ["test"] * len(whole.loop.promotions) != []
+    assert second.loop.promotions == whole.loop.promotions
+    assert first.scores + second.scores == whole.scores
+    assert first.examples + second.examples == whole.examples
+    promoted = whole.loop.promotions[0][1]
+    assert any(f'"variant":"{promoted.variant}"'.encode() in one for one in whole.scores)
 
 
 def led_by_hand(rig: Rig, arrivals: Sequence[Arrival]) -> tuple[list[bytes], list[bytes]]:

@@ -10,7 +10,7 @@ from online_models.estimators import build
 from online_models.learning import LearningCore
 from schemas.codec import encode_json
 from schemas.examples import Example
-from streams.learner import new_core
+from streams.learner import new_cores
 from streams.replay import history
 from streams.replay.history import ExampleSpool, ModelHistory, PastReplica, VersionLost
 from streams.settings import parse_settings
@@ -54,7 +54,7 @@ def spool(start: int = 0) -> ExampleSpool:
 
 
 def learned(version: int) -> LearningCore:
-    core = new_core(OBJECTIVE, SETTINGS)
+    core = next(new_cores([OBJECTIVE], SETTINGS))
     core.step([(offset, one) for offset, one in EXAMPLES if offset < version and one.objective == "click"])
     return core
 
