@@ -8,15 +8,16 @@ only where two workers had them in different order does a learner go back.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from online_models.closed_loop import Arrival
-from online_models.objectives import variant_name
+from online_models.objectives import objective_of, variant_name
 from online_models.serving import Served
 from schemas.codec import BadRecord, decode_score
+from schemas.examples import Example
 from streams.learner import checkpoint_name
 from streams.replay.history import ExampleSpool, ModelHistory, PastReplica, VersionLost
 from streams.replay.range_reader import open_range
@@ -24,19 +25,29 @@ from streams.replay.spec import ByOffset, TopicRange
 from streams.settings import Settings
 from streams.stores import StoreMisconfigured, Unavailable, open_store
 
-# By objective: the variant that was served, and its version.
-Versions = Mapping[str, tuple[str, int]]
+OnExamples = Callable[[list[Example]], None]
+
+
+class Said(NamedTuple):
+    """A model that said something about an event: its name (see `variant_name`), its version, if it was served."""
+
+    model: str
+    version: int
+    served: bool
 
 
 class ScoredVersions:
-    """Which model version each live score names, on disk; of a repeated score the first counts."""
+    """Which model version each live score names, on disk; of a repeated score the first counts.
+
+    What was not served is named by the examples: of a trigger without an example nobody will know it.
+    """
 
     def __init__(self, path: Path | None) -> None:
         self._db = sqlite3.connect("" if path is None else path, isolation_level=None)
         self._db.executescript(
             "PRAGMA synchronous = OFF; PRAGMA journal_mode = OFF;"
-            "CREATE TABLE versions (partition INTEGER, position INTEGER, objective TEXT, variant TEXT, version INTEGER,"
-            " PRIMARY KEY (partition, position, objective)) WITHOUT ROWID"
+            "CREATE TABLE versions (partition INTEGER, position INTEGER, model TEXT, version INTEGER, served INTEGER,"
+            " PRIMARY KEY (partition, position, model)) WITHOUT ROWID"
         )
         self.count = 0
         self.unreadable = 0
@@ -51,39 +62,72 @@ class ScoredVersions:
                 self.unreadable += 1
                 continue
             if score.topic == topic:
-                rows.append((score.partition, score.offset, score.objective, score.variant, score.model_version))
-        self._db.execute("BEGIN")
-        self.count += self._db.executemany("INSERT OR IGNORE INTO versions VALUES (?, ?, ?, ?, ?)", rows).rowcount
-        self._db.execute("COMMIT")
+                model = variant_name(score.objective, score.variant)
+                rows.append((score.partition, score.offset, model, score.model_version, True))
+        self.count += self._insert(rows)
 
-    def of(self, partition: int) -> Iterator[tuple[int, Versions]]:
-        """Yield (offset, variant and version by objective) of a partition's scored events, in order."""
+    def put_shadows(self, examples: Iterable[Example], topic: str) -> None:
+        """Keep the versions of what was said in the shadow; after all scores."""
+        self._insert(
+            [
+                (one.partition, trigger_offset(one.score_id), variant_name(one.objective, variant), version, False)
+                for one in examples
+                if one.topic == topic
+                for variant, (_, version) in one.shadows.items()
+            ]
+        )
+
+    def _insert(self, rows: Sequence[tuple[int, int, str, int, bool]]) -> int:
+        self._db.execute("BEGIN")
+        inserted = self._db.executemany("INSERT OR IGNORE INTO versions VALUES (?, ?, ?, ?, ?)", rows).rowcount
+        self._db.execute("COMMIT")
+        return inserted
+
+    def of(self, partition: int) -> Iterator[tuple[int, list[Said]]]:
+        """Yield (offset, what was said) of a partition's scored events, in order."""
         rows = self._db.execute(
-            "SELECT position, objective, variant, version FROM versions WHERE partition = ? ORDER BY position",
+            "SELECT position, model, version, served FROM versions WHERE partition = ? ORDER BY position, model",
             (partition,),
         )
         for offset, group in groupby(rows, key=lambda row: int(row[0])):
-            yield offset, {objective: (variant, version) for _, objective, variant, version in group}
+            yield offset, [Said(model, version, bool(served)) for _, model, version, served in group]
 
     def close(self) -> None:
         """Close the file."""
         self._db.close()
 
 
+def trigger_offset(score_id: str) -> int:
+    """Return the offset of the trigger that a score_id names.
+
+    >>> trigger_offset("shop-events-3-1047:click")
+    1047
+    """
+    return int(score_id.partition(":")[0].rpartition("-")[2])
+
+
 class _Walk:
-    """The versions of a partition's events, asked for in order."""
+    """What was said of a partition's events, asked for in order."""
 
-    def __init__(self, versions: Iterator[tuple[int, Versions]]) -> None:
-        self._versions = versions
-        self._next = next(versions, None)
-        self.latest: dict[str, tuple[str, int]] = {}
+    def __init__(self, said: Iterator[tuple[int, list[Said]]]) -> None:
+        self._said = said
+        self._next = next(said, None)
+        self._served: dict[str, int] = {}
 
-    def to(self, offset: int) -> dict[str, tuple[str, int]]:
-        """Return the latest variants and versions up to and including an offset."""
+    def at(self, offset: int) -> list[Said]:
+        """Return what was said of one event."""
+        found: list[Said] = []
         while self._next is not None and self._next[0] <= offset:
-            self.latest.update(self._next[1])
-            self._next = next(self._versions, None)
-        return self.latest
+            if self._next[0] == offset:
+                found = self._next[1]
+            self._served.update((objective_of(one.model), one.version) for one in self._next[1] if one.served)
+            self._next = next(self._said, None)
+        return found
+
+    def reached(self, offset: int) -> int:
+        """Return how far the models were that were served up to and including an offset: the sum of their versions."""
+        self.at(offset)
+        return sum(self._served.values())
 
 
 class AsLive:
@@ -108,30 +152,30 @@ class AsLive:
 
     def order(self, partition: int, offset: int, stream_time_ms: int) -> tuple[int, int, int, int]:
         """Order records by the versions of their scores; asked for each partition in order."""
-        latest = self._walk(self._ordering, partition).to(offset)
-        reached = sum(version for _, version in latest.values())
+        reached = self._walk(self._ordering, partition).reached(offset)
         highest = self._highest[partition] = max(self._highest.get(partition, 0), reached)
         return highest, stream_time_ms, partition, offset
 
     def moving(self, arrivals: Iterable[Arrival]) -> Iterator[Arrival]:
         """Yield arrivals, each when the models are where they were for it; raises VersionLost."""
         for arrival in arrivals:
-            for objective, (variant, version) in self._walk(self._running, arrival[0]).to(arrival[1]).items():
-                served = self.served.get(objective)
+            for one in self._walk(self._running, arrival[0]).at(arrival[1]):
+                served = self.served.get(objective_of(one.model))
                 if served is not None:
-                    self._move(served, objective, variant, version)
+                    self._move(served, one)
             yield arrival
 
-    def _move(self, served: Served, objective: str, variant: str, version: int) -> None:
-        replica = self.replicas.get(variant_name(objective, variant))
+    def _move(self, served: Served, one: Said) -> None:
+        replica = self.replicas.get(one.model)
         if replica is None:
             raise VersionLost(
-                f"{objective} was scored by its challenger {variant!r}, which this configuration does not declare; "
+                f"Events were scored by {one.model}, a challenger which this configuration does not declare; "
                 "take the configuration that was live"
             )
-        served.variant = variant
-        if replica.version != version:
-            replica.go_to(version)
+        if one.served:
+            served.variant = one.model.partition("~")[2]
+        if replica.version != one.version:
+            replica.go_to(one.version)
 
     def _walk(self, walks: dict[int, _Walk], partition: int) -> _Walk:
         walk = walks.get(partition)
@@ -165,14 +209,14 @@ async def open_as_live(topic: str, settings: Settings) -> AsLive:
                 versions.put([record.value for record in records], topic)
     if not versions.count:
         raise NothingLive(f"{settings.topics.scores.name} holds no scores of {topic}; was it scored live?")
-    histories, spool = await open_histories(settings)
+    histories, spool = await open_histories(settings, on_examples=lambda some: versions.put_shadows(some, topic))
     as_live = AsLive(versions, histories, settings)
     as_live._to_close.append(spool)
     return as_live
 
 
 async def open_histories(
-    settings: Settings, *, up_to: int | None = None
+    settings: Settings, *, up_to: int | None = None, on_examples: OnExamples = lambda examples: None
 ) -> tuple[dict[str, ModelHistory], ExampleSpool]:
     """Copy the live examples to disk; return the history of each variant's model, by its name.
 
@@ -180,6 +224,8 @@ async def open_histories(
     ----------
     up_to
         Only examples before this offset; None: all.
+    on_examples
+        Is handed all of them.
     """
     spool = ExampleSpool(None)
     wanted = TopicRange(settings.topics.examples.name, end=None if up_to is None else ByOffset({None: up_to}))
@@ -187,7 +233,7 @@ async def open_histories(
         oldest = max(source.starts.values())
         while batches := await source.read():
             for records in batches.values():
-                spool.put([(record.offset, record.value) for record in records])
+                on_examples(spool.put([(record.offset, record.value) for record in records]))
     histories = {}
     for variant in settings.variants:
         checkpoint = await _checkpoint(settings, variant.name) if oldest else None

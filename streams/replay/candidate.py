@@ -128,7 +128,6 @@ class Candidate:
             timers=timers,
             n_reasons=self.settings.worker.n_reasons,
             observer=self._watchers,
-            shadowing=self._as_live is None,
         )
 
     # ---------------------------------------------------------------- running

@@ -45,17 +45,21 @@ class ExampleSpool:
         )
         self.unreadable = 0
 
-    def put(self, records: list[tuple[int, bytes | None]]) -> None:
-        """Keep records of the topic: (offset, value)."""
-        rows = []
+    def put(self, records: list[tuple[int, bytes | None]]) -> list[Example]:
+        """Keep records of the topic, as (offset, value); return those that can be read."""
+        rows, read = [], []
         for offset, value in records:
             try:
-                rows.append((decode_example(value or b"").objective, offset, value))
+                example = decode_example(value or b"")
             except BadRecord:  # the live learner passes over it as well
                 self.unreadable += 1
+                continue
+            read.append(example)
+            rows.append((example.objective, offset, value))
         self._db.execute("BEGIN")
         self._db.executemany("INSERT OR IGNORE INTO examples VALUES (?, ?, ?)", rows)
         self._db.execute("COMMIT")
+        return read
 
     def between(self, objective: str, start: int, end: int) -> Iterator[tuple[int, Example]]:
         """Yield (offset, example) from `start` up to and not including `end`."""

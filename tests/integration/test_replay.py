@@ -79,6 +79,8 @@ def test_as_live_gives_the_bytes_that_were_published_and_touches_nothing(live: S
         # What a rebalance has repeated stands there twice, with the same id.
         assert set(lines(tmp_path / "again" / f"{name}.jsonl")) == set(published)
         assert len(published) > EVENTS / 4
+    compared = live.command("diff", str(tmp_path / "again"), "live")
+    assert compared.returncode == 0, compared.stdout + compared.stderr
     assert asyncio.run(live_state(live)) == before
 
 
