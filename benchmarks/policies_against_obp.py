@@ -33,7 +33,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from online_models.policies import ESTIMATORS, Estimate, OffPolicy
+from online_models.policies import ESTIMATORS, OffPolicy
+from schemas.report import Estimate
 
 ITEMS, POSITIONS = 34, 3
 SMOOTHING = 20.0

@@ -31,7 +31,7 @@ from online_models.step import Collected, Observer, Probe
 from schemas.codec import decode_example, decode_partition_meta, encode_json, encode_partition_meta
 from schemas.events import EventBase, Tick, VisitorEvent
 from schemas.examples import Example
-from schemas.metrics import Promotion
+from schemas.metrics import Promotion, Standing
 from schemas.models import Serving
 from schemas.scores import Score
 from schemas.user_state import PartitionMeta, UserState
@@ -303,6 +303,11 @@ class ClosedLoop:
     def notes(self) -> Counter[str]:
         """What else was noted, so far, see `online_models.scoring`."""
         return sum((one.notes for one in self._collected.values()), Counter())
+
+    def standings(self) -> dict[str, dict[str, Standing]]:
+        """Return how the challengers of each objective stand."""
+        contests = [pair.learner.contest for pair in self._learners.values()]
+        return {one.objective: one.standings() for one in contests if one is not None}
 
     def take_timers(self) -> dict[int, dict[str, int | None]]:
         """Return, by partition, the timers that were set or removed since the last call."""

@@ -6,6 +6,8 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from schemas.metrics import Standing
+
 REPORT_VERSION = 1
 
 
@@ -82,6 +84,8 @@ class ObjectiveReport(Struct, kw_only=True):
     ----------
     overall, last_quarter
         Of all triggers, and of those of the last quarter of the time.
+    unknown_labels
+        Labels that were not judged, because their trigger was not seen or had been given up.
     weights
         The largest of a linear model at the end, (feature, weight).
     """
@@ -92,6 +96,27 @@ class ObjectiveReport(Struct, kw_only=True):
     calibration_curve: list[CalibrationPoint]
     operating_point: Point
     weights: list[tuple[str, float]]
+    unknown_labels: int = 0
+
+
+class PromotionReport(Struct, kw_only=True):
+    """Another variant of an objective's model was served from an event time on.
+
+    Attributes
+    ----------
+    ts_ms
+        Event time, epoch ms.
+    variant, before
+        Challenger that was served, and what was served before; empty: the declared model.
+    standing
+        What the test decided by.
+    """
+
+    objective: str
+    ts_ms: int
+    variant: str
+    before: str
+    standing: Standing
 
 
 class CandidateReport(Struct, kw_only=True):
@@ -103,31 +128,57 @@ class CandidateReport(Struct, kw_only=True):
         Name of the model, by objective.
     us_per_event
         Wall time in this candidate's scoring, learning, judging and writing, in microseconds for each event.
+    policies
+        Estimates by objective, policy and estimator, where scores carry propensities.
+    promotions, standings
+        Changes of what was served, and how the challengers of each objective stood at the end.
     """
 
     objectives: dict[str, ObjectiveReport]
     models: dict[str, str]
     us_per_event: float
+    policies: dict[str, dict[str, dict[str, Estimate]]] = {}
+    promotions: list[PromotionReport] = []
+    standings: dict[str, dict[str, Standing]] = {}
 
 
-class Estimate(Struct, kw_only=True):
-    """An off-policy estimate of a policy's value: the mean reward that it would have had.
+class Estimate(Struct, frozen=True, kw_only=True):
+    """What one estimator says of a policy that did not run, and how far to trust it.
 
     Attributes
     ----------
-    low, high
-        Bounds of the 95 % confidence interval.
+    value
+        Expected reward per decision.
+    standard_error, low, high
+        Of the value, and its 95 % interval.
+    interval
+        How the interval was made: "weighted events" or "normal, without the model's error".
+    n
+        Decisions that were used.
+    positives, effective_positives
+        Decisions with a reward and a weight above 0, and how many of equal weight they are worth.
     effective_sample_size
-        Kish's: how many triggers of the policy's own the weighted ones are worth.
+        (Σ w)² / Σ w² (Kish 1965): as many decisions of the target policy's own would say as much.
+    mean_weight, max_weight
+        The mean must be near 1, or the propensities do not belong to these decisions.
+    logged_value
+        Mean reward of the logging policy on the same decisions.
     warning
-        Why nothing should be concluded; None: nothing speaks against it.
+        Why nothing should be concluded from it; None if there is no reason.
     """
 
     value: float | None
+    standard_error: float | None
     low: float | None
     high: float | None
+    interval: str
     n: int
-    effective_sample_size: float | None
+    positives: int
+    effective_positives: float
+    effective_sample_size: float
+    mean_weight: float | None
+    max_weight: float
+    logged_value: float | None
     warning: str | None
 
 
@@ -162,15 +213,16 @@ class Report(Struct, kw_only=True):
         Event times of the first and the last event, epoch ms.
     events_per_s
         Records for each second of wall time, reading and writing included, for all candidates together.
-    objectives, baselines
+    version
+        Of streamscore.
+    objectives, baselines, policies
         Of the first candidate. ``baselines`` holds the metrics of each simple rule, by objective and name.
     candidates
         All of them, by label.
-    policies
-        Estimates by objective, policy and estimator, where scores carry propensities.
     """
 
     verdict: str
+    version: str
     source: list[str]
     events: int
     scored: int

@@ -19,6 +19,7 @@ from schemas.report import (
     Metrics,
     ObjectiveReport,
     Point,
+    PromotionReport,
     Report,
     Window,
 )
@@ -133,6 +134,7 @@ _CLICK = ObjectiveReport(
 REPORT = Report(
     verdict="click: the model beats every simple rule: log loss 0.1871 (popularity: 0.1958), "
     "AUC 0.704 (popularity: 0.631).",
+    version="0.3.0",
     source=["kafka://events"],
     events=104_000,
     scored=51_990,
@@ -144,12 +146,24 @@ REPORT = Report(
     events_per_s=20_000.0,
     objectives={"click": _CLICK},
     baselines={"click": {"base_rate": Metrics(**_BASE), "popularity": Metrics(**_POPULARITY)}},
-    candidates={"scoring": CandidateReport(objectives={"click": _CLICK}, models={"click": "ftrl"}, us_per_event=41.7)},
+    candidates={
+        "scoring": CandidateReport(
+            objectives={"click": _CLICK},
+            models={"click": "ftrl"},
+            us_per_event=41.7,
+            promotions=[
+                PromotionReport(objective="click", ts_ms=_TS + 900_000, variant="deep", before="", standing=_STANDING)
+            ],
+            standings={"click": {"": _STANDING}},
+        )
+    },
     policies={
         "click": {
             "popular": {
                 "snips": Estimate(
-                    value=0.0561, low=0.0502, high=0.062, n=51_400, effective_sample_size=8_120.4, warning=None
+                    value=0.0561, standard_error=0.0031, low=0.0502, high=0.0627, interval="weighted events",
+                    n=51_400, positives=2_610, effective_positives=402.7, effective_sample_size=8_120.4,
+                    mean_weight=0.998, max_weight=12.0, logged_value=0.0508, warning=None,
                 )
             }
         }

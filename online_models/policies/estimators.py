@@ -31,7 +31,6 @@ from math import isfinite, sqrt
 from typing import Any
 
 import numpy as np
-from msgspec import Struct
 from msgspec.structs import replace
 from numpy.typing import ArrayLike, NDArray
 
@@ -42,6 +41,7 @@ from online_models.policies.intervals import (
     weighted_events_interval,
 )
 from online_models.policies.warnings import warning_of
+from schemas.report import Estimate
 
 ESTIMATORS = ("ips", "snips", "dm", "dr")
 
@@ -50,46 +50,6 @@ _W, _WR, _V, _WQ = range(4)
 _SIZE = 4
 
 Combination = Mapping[int, float]
-
-
-class Estimate(Struct, frozen=True, kw_only=True):
-    """What one estimator says of a policy, and how far to trust it.
-
-    Attributes
-    ----------
-    value
-        Expected reward per decision.
-    standard_error, low, high
-        Of the value, and its 95 % interval.
-    interval
-        How the interval was made: "weighted events" or "normal, without the model's error".
-    n
-        Decisions that were used.
-    positives, effective_positives
-        Decisions with a reward and a weight above 0, and how many of equal weight they are worth.
-    effective_sample_size
-        (Σ w)² / Σ w² (Kish 1965): as many decisions of the target policy's own would say as much.
-    mean_weight, max_weight
-        The mean must be near 1, or the propensities do not belong to these decisions.
-    logged_value
-        Mean reward of the logging policy on the same decisions.
-    warning
-        Why nothing should be concluded from it; None if there is no reason.
-    """
-
-    value: float | None
-    standard_error: float | None
-    low: float | None
-    high: float | None
-    interval: str
-    n: int
-    positives: int
-    effective_positives: float
-    effective_sample_size: float
-    mean_weight: float | None
-    max_weight: float
-    logged_value: float | None
-    warning: str | None
 
 
 class OffPolicy:

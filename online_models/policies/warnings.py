@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from online_models.policies.estimators import Estimate
+    from schemas.report import Estimate
 
 # The interval of ten events of equal weight reaches from half the value to nearly twice, a factor of 3.8.
 FEW_EVENTS = 10.0

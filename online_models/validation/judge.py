@@ -162,8 +162,8 @@ class Judge:
         -------
         dict
             ``overall``, ``last_quarter``, ``windows`` (each with ``from_ms`` and ``to_ms``),
-            ``calibration_curve``, ``operating_point``, ``baselines`` (name to metrics); the fields of
-            `schemas.report`.
+            ``calibration_curve``, ``operating_point``, ``unknown_labels``, ``baselines`` (name to metrics);
+            the fields of `schemas.report`.
         """
         self._count()
         windows = [
@@ -183,6 +183,7 @@ class Judge:
             "operating_point": self._point._asdict(),
             "baselines": {name: _with_base(self._overall, name) for name in self._baselines.names},
             "last_quarter": self._last_quarter(),
+            "unknown_labels": self.unknown,
         }
 
     def _last_quarter(self) -> dict[str, Any]:

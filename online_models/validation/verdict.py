@@ -15,8 +15,15 @@ TITLES = {
 }
 
 
-def verdict(objective: str, model: Metrics, baselines: Mapping[str, Metrics]) -> str:
-    """Compare a model with the simple rules, by log loss first and by AUC.
+def verdict(
+    objective: str, model: Metrics, baselines: Mapping[str, Metrics], others: Mapping[str, Metrics] | None = None
+) -> str:
+    """Compare a model with the simple rules, by log loss first and by AUC; and say which candidate is best.
+
+    Parameters
+    ----------
+    others
+        Metrics of the other candidates, by label.
 
     Examples
     --------
@@ -41,9 +48,22 @@ def verdict(objective: str, model: Metrics, baselines: Mapping[str, Metrics]) ->
         says = "beats every simple rule"
     sentence = f"{objective}: the model {says}: log loss {model.log_loss:.4f} ({_title(best)}: {losses[best]:.4f})"
     if model.auc is None or not orders:  # labels of one class only
-        return sentence + "."
+        return sentence + "." + _of_others(model.log_loss, losses[best], others or {})
     first = max(orders, key=lambda name: (orders[name], name))
-    return f"{sentence}, AUC {model.auc:.3f} ({_title(first)}: {orders[first]:.3f})."
+    sentence = f"{sentence}, AUC {model.auc:.3f} ({_title(first)}: {orders[first]:.3f})."
+    return sentence + _of_others(model.log_loss, losses[best], others or {})
+
+
+def _of_others(own: float, rule: float, others: Mapping[str, Metrics]) -> str:
+    """Name the best of the other candidates, and those that a simple rule beats."""
+    losses = {label: one.log_loss for label, one in others.items() if one.log_loss is not None}
+    if not losses:
+        return ""
+    best = min(losses, key=lambda label: (losses[label], label))
+    better = "better" if losses[best] < own else "no better"
+    beaten = [label for label, loss in losses.items() if loss >= rule]
+    found = f" Of the other candidates {best} is best by log loss ({losses[best]:.4f}), {better} than this one."
+    return found + (f" They do NOT all beat the rules: {', '.join(beaten)}." if beaten else "")
 
 
 def _title(name: str) -> str:

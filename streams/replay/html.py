@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 from html import escape
 from importlib import resources
 
+from online_models.objectives import DECLARED
 from online_models.validation.verdict import TITLES
+from schemas.metrics import Standing
 from schemas.report import AlgorithmRow, Estimate, Metrics, ObjectiveReport, Report
 from streams.replay.charts import Series, bar_chart, line_chart
+from streams.replay.report import moment
 
 _DAY_MS = 86_400_000
 _STYLES = {"base_rate": "b1", "popularity": "b2", "last_click": "b3", "rule": "b4"}
@@ -24,6 +26,7 @@ def render(report: Report) -> str:
             _head(report),
             *(_objective(name, report) for name in report.objectives),
             _algorithms(report.algorithms),
+            _challengers(report),
             _policies(report),
             _throughput(report),
         ]
@@ -53,7 +56,7 @@ def _head(report: Report) -> str:
         ("candidates", str(len(report.candidates))),
     ]
     shown = "".join(f"<div><dt>{escape(name)}</dt><dd>{value}</dd></div>" for name, value in tiles)
-    span = f"{_time(report.from_ms)} to {_time(report.to_ms)} UTC" if report.to_ms else ""
+    span = f"{moment(report.from_ms)} to {moment(report.to_ms)} UTC" if report.to_ms else ""
     return (
         f'<header class="{"good" if beaten else "bad"}">{sentences}'
         f"<p>Replay of {escape(', '.join(report.source))}, {span}</p></header><dl class='tiles'>{shown}</dl>"
@@ -138,7 +141,7 @@ def _over_time(name: str, report: Report, figure: str, title: str) -> str:
     return line_chart(
         series,
         title=title,
-        x_text=lambda ms: _time(ms, "%d %b" if spans_days else "%d %b %H:%M"),
+        x_text=lambda ms: moment(ms, "%d %b" if spans_days else "%d %b %H:%M"),
         y_text="{:.3g}".format,
     )
 
@@ -206,20 +209,53 @@ def _algorithms(rows: Sequence[AlgorithmRow]) -> str:
 def _policies(report: Report) -> str:
     if not report.policies:
         return ""
-    head = ("objective", "policy", "estimator", "value", "95 % interval", "triggers", "effective sample size", "")
+    head = (
+        *("objective", "policy", "estimator", "candidate", "value", "95 % interval", "triggers", "positives"),
+        *("effective sample size", "logged value", ""),
+    )
     body = [
-        [objective, policy, estimator, *_estimate_cells(estimate)]
-        for objective, policies in report.policies.items()
+        [objective, policy, estimator, label, *_estimate_cells(estimate)]
+        for label, candidate in report.candidates.items()
+        for objective, policies in candidate.policies.items()
         for policy, estimates in policies.items()
         for estimator, estimate in estimates.items()
     ]
-    return f"<section><h2>What if another policy had chosen?</h2>{_table(head, body, text_columns=3)}</section>"
+    return f"<section><h2>What if another policy had chosen?</h2>{_table(head, body, text_columns=4)}</section>"
 
 
 def _estimate_cells(one: Estimate) -> list[str]:
     interval = f"{_number(one.low, 5)} to {_number(one.high, 5)}" if one.low is not None else "-"
-    effective = "-" if one.effective_sample_size is None else f"{one.effective_sample_size:,.0f}"
-    return [_number(one.value, 5), interval, f"{one.n:,}", effective, one.warning or ""]
+    counts = (f"{one.n:,}", f"{one.positives:,}", f"{one.effective_sample_size:,.0f}")
+    return [_number(one.value, 5), interval, *counts, _number(one.logged_value, 5), one.warning or ""]
+
+
+def _challengers(report: Report) -> str:
+    rows = [
+        [
+            label,
+            one.objective,
+            one.variant or DECLARED,
+            f"served instead of {one.before or DECLARED}",
+            moment(one.ts_ms),
+            *_standing_cells(one.standing),
+        ]
+        for label, candidate in report.candidates.items()
+        for one in candidate.promotions
+    ]
+    rows += [
+        [label, objective, name or DECLARED, "challenges at the end", moment(report.to_ms), *_standing_cells(one)]
+        for label, candidate in report.candidates.items()
+        for objective, standings in candidate.standings.items()
+        for name, one in standings.items()
+    ]
+    if not rows:
+        return ""
+    head = ("candidate", "objective", "variant", "", "event time (UTC)", "judged", "advantage (nats)", "evidence")
+    return f"<section><h2>Champion and challengers</h2>{_table(head, rows, text_columns=4)}</section>"
+
+
+def _standing_cells(one: Standing) -> list[str]:
+    return [f"{one.judged:,}", _number(one.advantage, 5), f"{one.evidence:.3g}"]
 
 
 def _throughput(report: Report) -> str:
@@ -262,7 +298,3 @@ def _bytes(size: int | None) -> str:
     if size is None:
         return "-"
     return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"
-
-
-def _time(ms: float, form: str = "%Y-%m-%d %H:%M") -> str:
-    return datetime.fromtimestamp(ms / 1000, UTC).strftime(form)

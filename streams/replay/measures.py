@@ -11,7 +11,9 @@ from typing import Any
 from online_models.closed_loop import ClosedLoop, Watcher
 from online_models.estimators import Estimator, SparseFTRL
 from online_models.features import FeatureSet
+from online_models.policies import PolicyEvaluation
 from online_models.validation import Judge, OperatingPoint
+from schemas.metrics import Promotion, Standing
 from streams.replay.tally import Tally
 from streams.settings import Settings
 
@@ -29,6 +31,12 @@ class Results:
         By name, what `Judge.report` tells, and ``weights``: the largest of a linear model.
     models
         Declared name of the model, by objective.
+    policies
+        By objective, what `PolicyEvaluation.report` tells; objectives without policies are missing.
+    promotions
+        (event time in epoch ms, `Promotion`) of every change of what was served.
+    standings
+        By objective, how its challengers stood at the end.
     """
 
     label: str
@@ -37,6 +45,9 @@ class Results:
     ignored: dict[str, int]
     objectives: dict[str, dict[str, Any]]
     models: dict[str, str]
+    policies: dict[str, dict[str, Any]]
+    promotions: list[tuple[int, Promotion]]
+    standings: dict[str, dict[str, Standing]]
 
 
 class Measures:
@@ -46,7 +57,13 @@ class Measures:
         self.settings = settings
         self._judges = {one.name: Judge(one, settings.features, point) for one in settings.objectives}
         self._models: dict[str, Estimator] = {}
-        self.watchers: Mapping[str, list[Watcher]] = {name: [judge] for name, judge in self._judges.items()}
+        asked = {policy.objective for policy in settings.policies}
+        self._policies = {
+            one.name: PolicyEvaluation(one, settings.policies) for one in settings.objectives if one.name in asked
+        }
+        self.watchers: Mapping[str, list[Watcher]] = {
+            name: [judge, *([self._policies[name]] if name in asked else [])] for name, judge in self._judges.items()
+        }
 
     def timed(self, objective: str, model: Estimator) -> Estimator:
         """Take note of an objective's model; return it, to be timed if that was asked for."""
@@ -65,6 +82,9 @@ class Measures:
                 for name, judge in self._judges.items()
             },
             models={one.name: str(one.model["name"]) for one in self.settings.objectives},
+            policies={name: evaluation.report() for name, evaluation in self._policies.items()},
+            promotions=loop.promotions,
+            standings=loop.standings(),
         )
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
 from typing import Any
 
 import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from online_models.objectives import DECLARED
 from online_models.validation.verdict import TITLES, verdict
-from schemas.report import CandidateReport, Metrics, ObjectiveReport, Report
+from schemas.metrics import Promotion
+from schemas.report import CandidateReport, Estimate, Metrics, ObjectiveReport, PromotionReport, Report
 from streams.replay.measures import Results
 
 
@@ -25,7 +29,10 @@ def make_report(results: Sequence[Results], *, source: Sequence[str], duration_s
     }
     objectives = candidates[first.label].objectives
     return Report(
-        verdict=" ".join(verdict(name, one.overall, baselines[name]) for name, one in objectives.items()),
+        verdict=" ".join(
+            verdict(name, one.overall, baselines[name], _others(name, candidates)) for name, one in objectives.items()
+        ),
+        version=version("streamscore"),
         source=list(source),
         events=tally.records,
         scored=first.scored,
@@ -38,7 +45,14 @@ def make_report(results: Sequence[Results], *, source: Sequence[str], duration_s
         objectives=objectives,
         baselines=baselines,
         candidates=candidates,
+        policies=candidates[first.label].policies,
     )
+
+
+def _others(objective: str, candidates: Mapping[str, CandidateReport]) -> dict[str, Metrics]:
+    """Return how the candidates but the first did at an objective."""
+    others = list(candidates.items())[1:]
+    return {label: one.objectives[objective].overall for label, one in others if objective in one.objectives}
 
 
 def _candidate(results: Results) -> CandidateReport:
@@ -46,6 +60,16 @@ def _candidate(results: Results) -> CandidateReport:
         objectives={name: msgspec.convert(found, ObjectiveReport) for name, found in results.objectives.items()},
         models=results.models,
         us_per_event=1e6 * results.tally.seconds / max(1, results.tally.records),
+        policies=msgspec.convert(results.policies, dict[str, dict[str, dict[str, Estimate]]]),
+        promotions=[_promotion(ts_ms, one) for ts_ms, one in results.promotions],
+        standings=results.standings,
+    )
+
+
+def _promotion(ts_ms: int, one: Promotion) -> PromotionReport:
+    assert one.standing is not None  # in a replay the test decides
+    return PromotionReport(
+        objective=one.objective, ts_ms=ts_ms, variant=one.variant, before=one.before, standing=one.standing
     )
 
 
@@ -70,6 +94,10 @@ def show(report: Report, console: Console) -> None:
     )
     for name in report.objectives:
         console.print(_table(name, report))
+    for label, candidate in report.candidates.items():
+        _show_challengers(label, candidate, console)
+        for name, policies in candidate.policies.items():
+            console.print(_policies_table(f"{name}: what if another policy had chosen? ({label})", policies))
 
 
 def _table(name: str, report: Report) -> Table:
@@ -103,3 +131,39 @@ def _cells(one: Metrics) -> list[str]:
 
 def _number(value: float | None, digits: int = 4) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _show_challengers(label: str, candidate: CandidateReport, console: Console) -> None:
+    for one in candidate.promotions:
+        console.print(
+            f"{label}, {one.objective}: {one.variant or DECLARED} is served instead of {one.before or DECLARED} from "
+            f"{moment(one.ts_ms)} UTC: {one.standing.advantage:+.4f} nats better on {one.standing.judged:,} triggers",
+            markup=False,
+        )
+    for objective, standings in candidate.standings.items():
+        for name, standing in standings.items():
+            advantage = "-" if standing.advantage is None else f"{standing.advantage:+.5f} nats"
+            console.print(
+                f"{label}, {objective}: challenger {name or DECLARED}: {advantage} on {standing.judged:,} triggers, "
+                f"evidence {standing.evidence:.3g}",
+                markup=False,
+            )
+
+
+def _policies_table(title: str, policies: Mapping[str, Mapping[str, Estimate]]) -> Table:
+    table = Table(title=title, box=None, header_style="bold", title_justify="left")
+    for number, column in enumerate(("policy", "estimator", "value", "95 % interval", "triggers", "effective", "")):
+        table.add_column(column, justify="right" if 2 <= number <= 5 else "left", no_wrap=number < 6)
+    for policy, estimates in policies.items():
+        for estimator, one in estimates.items():
+            interval = "-" if one.low is None else f"{_number(one.low, 5)} to {_number(one.high, 5)}"
+            effective = f"{one.effective_sample_size:,.0f}"
+            table.add_row(
+                policy, estimator, _number(one.value, 5), interval, f"{one.n:,}", effective, one.warning or ""
+            )
+    return table
+
+
+def moment(ms: float, form: str = "%Y-%m-%d %H:%M") -> str:
+    """Return an event time for people, UTC."""
+    return datetime.fromtimestamp(ms / 1000, UTC).strftime(form)

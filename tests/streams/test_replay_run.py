@@ -13,8 +13,11 @@ import pytest
 from schemas.codec import decode_score, encode_json
 from streams.configs import shipped_config
 from streams.replay.candidate import CannotResume
+from streams.replay.html import render
+from streams.replay.measures import Results
 from streams.replay.parallel import ProcessFailed, run_in_processes, shares
 from streams.replay.plan import CandidateSpec, Plan
+from streams.replay.report import make_report
 from streams.replay.run import Interrupted, run
 from streams.replay.spec import parse_spec
 from streams.simulate import Shop
@@ -50,7 +53,7 @@ def plan(events: Path, config: Path, folder: Path | None, *candidates: str | Non
     return Plan(sources=(parse_spec(str(events)),), candidates=specs, chunk=500, folder=folder)
 
 
-async def replayed(plan: Plan, *, stop_at: int | None = None) -> None:
+async def replayed(plan: Plan, *, stop_at: int | None = None) -> list[Results]:
     stop = asyncio.Event()
 
     def on_progress(share: float | None, records: int) -> None:
@@ -58,7 +61,7 @@ async def replayed(plan: Plan, *, stop_at: int | None = None) -> None:
         if stop_at is not None and records >= stop_at:
             stop.set()
 
-    await run(plan, on_progress=on_progress, stop=stop)
+    return await run(plan, on_progress=on_progress, stop=stop)
 
 
 def written(folder: Path) -> dict[str, bytes]:
@@ -115,6 +118,46 @@ async def test_an_interrupted_replay_goes_on_to_the_same_bytes(
 
     assert written(tmp_path) == reference
     assert not list(tmp_path.glob("replay*.db*")), "there is nothing left to go on with"
+
+
+CONTESTED = """
+candidates:
+  contested:
+    objectives:
+      click:
+        model: {name: ftrl, alpha: 2.0, l2: 0.0}
+        challengers: {calm: {model: {name: ftrl, alpha: 0.02}, without: [price]}}
+        promotion: {automatic: true, after: 50}
+policies:
+  logged: {kind: logged, objective: click}
+  even: {kind: uniform, objective: click, candidates: {recent: 20}}
+"""
+
+
+async def test_an_interruption_changes_no_promotion_and_no_estimate(events: Path, tmp_path: Path) -> None:
+    config = tmp_path / "contested.yaml"
+    config.write_text(shipped_config("shop").read_text() + CONTESTED)
+
+    (whole,) = await replayed(plan(events, config, tmp_path / "whole", "contested"))
+    wanted = plan(events, config, tmp_path / "parts", "contested")
+    for number, stop_at in enumerate([900, 2100]):
+        with pytest.raises(Interrupted):
+            await replayed(replace(wanted, resume=number > 0, chunk=90), stop_at=stop_at)
+    (resumed,) = await replayed(replace(wanted, resume=True))
+
+    assert [one.variant for _, one in whole.promotions] == ["calm"]
+    assert whole.policies["click"]["even"]["snips"]["n"] > 500
+    for name in ("objectives", "policies", "promotions", "standings", "scored", "ignored"):
+        assert getattr(resumed, name) == getattr(whole, name)
+    assert written(tmp_path / "parts") == written(tmp_path / "whole")
+    scores = [decode_score(line) for line in (tmp_path / "whole" / "scores.jsonl").read_bytes().splitlines()]
+    assert {one.variant for one in scores if one.objective == "click"} == {"", "calm"}
+    report = make_report([whole], source=["events"], duration_s=1.0)
+    page = render(report)
+    assert "Champion and challengers" in page
+    assert "What if another policy had chosen?" in page
+    logged, judged = report.policies["click"]["logged"]["ips"], report.objectives["click"].overall
+    assert logged.value == pytest.approx(judged.positives / judged.n, abs=0.02)
 
 
 async def test_what_was_interrupted_goes_on_with_nothing_else(events: Path, config: Path, tmp_path: Path) -> None:
