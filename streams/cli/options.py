@@ -20,7 +20,7 @@ ConfigOption = Annotated[
     typer.Option(
         "--config",
         "-c",
-        help="The configuration: a file, or the name of a shipped one (`shop`, `globo`). "
+        help="The configuration: a file, or the name of a shipped one (`shop`, `globo`, `criteo`, `shoppers`, `obd`). "
         "Default: scoring.yaml here, else the shipped `shop`.",
         envvar="STREAMSCORE_CONFIG",
         show_default=False,
