@@ -17,9 +17,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from online_models.contest import Evidence
+from online_models.contest import Contest, Promoting, compared
+from schemas.examples import Example
 
-NEEDED = 20.0
+_APART_MS = 10_000
 # Before this many labels nobody would believe a z-test.
 _Z_FROM = 100
 _Z = 1.6449
@@ -47,14 +48,15 @@ KINDS = [
 ]
 
 
-def stream(kind: Kind, triggers: int, random: np.random.Generator) -> Iterator[tuple[bool, float, float]]:
-    """Yield (label, what the champion said, what the challenger said)."""
+def stream(kind: Kind, triggers: int, random: np.random.Generator) -> Iterator[tuple[str, bool, float, float]]:
+    """Yield (visitor, label, what the champion said, what the challenger said)."""
     visitors = triggers // kind.in_a_row
     truth = np.repeat(random.normal(math.log(kind.rate / (1 - kind.rate)), 1.0, visitors), kind.in_a_row)
     champion = truth + np.repeat(random.normal(0, NOISE, visitors), kind.in_a_row)
     challenger = truth + np.repeat(random.normal(0, kind.challenger_noise, visitors), kind.in_a_row)
     labels = random.random(len(truth)) < _p(truth)
-    yield from zip(labels.tolist(), _p(champion).tolist(), _p(challenger).tolist(), strict=True)
+    names = [f"u{number // kind.in_a_row}" for number in range(len(truth))]
+    yield from zip(names, labels.tolist(), _p(champion).tolist(), _p(challenger).tolist(), strict=True)
 
 
 def _p(logit: Floats) -> Floats:
@@ -62,22 +64,47 @@ def _p(logit: Floats) -> Floats:
     return odds / (1 + odds)
 
 
-def promoted_at(rows: Iterator[tuple[bool, float, float]]) -> tuple[int | None, int | None]:
+def promoted_at(rows: Iterator[tuple[str, bool, float, float]]) -> tuple[int | None, int | None]:
     """Return after how many labels the contest and the z-test would promote; None: never."""
-    evidence = Evidence()
+    contest = Contest("click", {"": "a", "b": "b"}, Promoting(automatic=True, after=0), closes_after_ms=0)
     by_contest = by_z = None
-    for seen, (label, champion, challenger) in enumerate(rows, start=1):
-        evidence.add(label, champion, challenger)
-        if by_contest is None and evidence.e_value >= NEEDED:
-            by_contest = seen
+    total = squares = 0.0
+    for seen, (visitor, label, champion, challenger) in enumerate(rows, start=1):
+        if by_contest is None:
+            contest.update(_example(seen, visitor, label, champion, challenger))
+            if contest.decide(seen) is not None:
+                by_contest = seen
+        d, _ = compared(label, champion, challenger)
+        total += d
+        squares += d * d
         if by_z is None and seen >= _Z_FROM:
-            mean = evidence.total / seen
-            variance = evidence.squares / seen - mean * mean
+            mean = total / seen
+            variance = squares / seen - mean * mean
             if variance > 0 and mean / math.sqrt(variance / seen) > _Z:
                 by_z = seen
         if by_contest and by_z:
             break
     return by_contest, by_z
+
+
+def _example(seen: int, visitor: str, label: bool, champion: float, challenger: float) -> Example:
+    ts = _APART_MS * seen
+    return Example(
+        objective="click",
+        score_id="",
+        ts=ts,
+        label=label,
+        features={},
+        score=champion,
+        model_version=1,
+        topic="events",
+        partition=0,
+        offset=seen,
+        seq=0,
+        released_ts=ts,
+        user_id=visitor,
+        shadows={"b": (challenger, 1)},
+    )
 
 
 def main() -> None:

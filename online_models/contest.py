@@ -1,19 +1,23 @@
 """Contest: a challenger takes the champion's place only on evidence, and one may look at any time.
 
 Every judged trigger has a log loss under each variant; d is the champion's less the challenger's, and
-above 0 the challenger was better. "The challenger is no better" means that the means of d, each given
-what was known before, do not sum to more than 0. Against that stands an e-process,
+above 0 the challenger was better. A visitor's triggers resemble each other, so those of an hour are one
+observation, D = sum(d). "The challenger is no better" means that the means of D, each given the visitors
+before and what was predicted, never sum to more than 0. Against that stands an e-process, the wealth of
+somebody who bets on the challenger with ten stakes at once:
 
-    E = mean over k of exp(lambda_k * sum(d) - psi(lambda_k) * sum(d^2)),
-    psi(l) = (-log(1 - l * B) - l * B) / B^2,   lambda_k = 2^-k / (2 * B),
+    E = mean over k of prod(1 + l_i * D_i) * exp(-(l - l_i) * b_i),   l = 2^-k,   l_i = min(l, 0.9 / b_i),
 
-where B bounds |d|. If the challenger is no better, E ever reaches 1/alpha with a probability of at most
-alpha, however often and whenever one looks (Ville's inequality): no fixed horizon, no correction for
-peeking, no assumption that triggers are alike or independent. Sources: Fan, Grama, Liu, "Exponential
-inequalities for martingales with applications", EJP 20 (2015), for the inequality behind psi; Howard et
-al., "Time-uniform, nonparametric, nonasymptotic confidence sequences", Annals of Statistics 49 (2021),
-section 3.5, for mixing over lambda; Choe, Ramdas, "Comparing sequential forecasters", Operations
-Research 72 (2024), for comparing forecasters on average instead of at each moment.
+where b_i is what D_i can cost at most, which follows from the predictions alone. If the challenger is no
+better, E ever reaches 1/alpha with a probability of at most alpha, however often and whenever one looks
+(Ville's inequality): no fixed horizon, no correction for peeking, no assumption that visitors are alike.
+For with m the mean of D_i given the past, 1 + l_i * m <= exp(l_i * m), and m >= -b_i pays for the stake
+that was held back, so a factor's mean is at most exp(l * m).
+
+Sources: Waudby-Smith, Ramdas, "Estimating means of bounded random variables by betting", JRSS B 86 (2024),
+for the bets and for mixing over stakes; Choe, Ramdas, "Comparing sequential forecasters", Operations
+Research 72 (2024), for comparing forecasters on average instead of at each moment. A stake of 1 bets the
+likelihood ratio, which is the best one can do if the challenger is the truth.
 
 Of several challengers each needs as many times the evidence as there are challengers (Bonferroni). The
 bound holds for each reign: after a promotion the evidence is collected anew.
@@ -22,7 +26,8 @@ bound holds for each reign: after a promotion the evidence is collected anew.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import exp, log
+from heapq import heappop, heappush
+from math import exp, log, log1p
 from typing import Any, Literal, NamedTuple
 
 from msgspec import Struct
@@ -33,12 +38,15 @@ from schemas.metrics import Promotion as PromotionMetric
 from schemas.metrics import Standing
 from schemas.models import Serving
 
-# Losses are compared for probabilities within these bounds, so that one blunder has a bounded price.
+# Losses are compared for probabilities that are this far from 0 and 1, so that one blunder has a bounded price.
 EDGE = 1e-4
-BOUND = log((1.0 - EDGE) / EDGE)
-_LAMBDAS = tuple(2.0**-k / (2.0 * BOUND) for k in range(8))
-_PENALTIES = tuple((-log(1.0 - one * BOUND) - one * BOUND) / BOUND**2 for one in _LAMBDAS)
+# Share of a bet's wealth that one trigger may take at most.
+_MOST_OF_WEALTH = 0.9
+_STAKES = tuple(2.0**-k for k in range(10))
 _MOST_EVIDENCE = 1e300
+HOUR_MS = 3_600_000
+# Beyond this an hour is closed early; only so many visitors are held in memory.
+_MOST_VISITORS = 100_000
 
 Cause = Literal["test", "command", "rollback"]
 
@@ -62,27 +70,41 @@ class Promoting(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Evidence:
-    """Sums that tell how much speaks for a challenger.
+    """How much speaks for a challenger.
 
     Attributes
     ----------
     judged
         Triggers counted.
-    total, squares
-        Sum of the differences of log losses, in nats, and of their squares.
+    total
+        Sum of the differences of log losses, in nats.
     """
 
-    def __init__(self, judged: int = 0, total: float = 0.0, squares: float = 0.0) -> None:
+    def __init__(self, judged: int = 0, total: float = 0.0, log_wealth: Sequence[float] = ()) -> None:
         self.judged = judged
         self.total = total
-        self.squares = squares
+        self._log_wealth = list(log_wealth) or [0.0] * len(_STAKES)
 
-    def add(self, label: bool, champion: float, challenger: float) -> None:
-        """Count a judged trigger: its label, and what the two predicted."""
-        d = _loss(label, champion) - _loss(label, challenger)
-        self.judged += 1
-        self.total += d
-        self.squares += d * d
+    def add(self, judged: int, total: float, at_worst: float) -> None:
+        """Count a visitor.
+
+        Parameters
+        ----------
+        judged
+            Triggers of the visitor.
+        total
+            Sum of their differences, D.
+        at_worst
+            What D could have cost, b, at least 0.
+        """
+        self.judged += judged
+        self.total += total
+        if at_worst > 0.0:
+            most = _MOST_OF_WEALTH / at_worst
+            self._log_wealth = [
+                wealth + (log1p(stake * total) if stake <= most else log1p(most * total) - (stake - most) * at_worst)
+                for wealth, stake in zip(self._log_wealth, _STAKES, strict=True)
+            ]
 
     @property
     def e_value(self) -> float:
@@ -91,11 +113,14 @@ class Evidence:
         >>> Evidence().e_value
         1.0
         """
-        powers = [one * self.total - penalty * self.squares for one, penalty in zip(_LAMBDAS, _PENALTIES, strict=True)]
-        highest = max(powers)
+        highest = max(self._log_wealth)
         if highest > log(_MOST_EVIDENCE):
             return _MOST_EVIDENCE
-        return exp(highest) * sum(exp(one - highest) for one in powers) / len(powers)
+        return exp(highest) * sum(exp(one - highest) for one in self._log_wealth) / len(_STAKES)
+
+    def state(self) -> list[Any]:
+        """Return the constructor's arguments."""
+        return [self.judged, self.total, self._log_wealth]
 
     def standing(self) -> Standing:
         """Return it for people."""
@@ -103,9 +128,11 @@ class Evidence:
         return Standing(judged=self.judged, advantage=advantage, evidence=self.e_value)
 
 
-def _loss(label: bool, p: float) -> float:
-    p = min(max(p, EDGE), 1.0 - EDGE)
-    return -log(p) if label else -log(1.0 - p)
+def compared(label: bool, champion: float, challenger: float) -> tuple[float, float]:
+    """Return by how much the challenger's log loss was lower on a trigger, and what it could have cost at most."""
+    p, q = (min(max(one, EDGE), 1.0 - EDGE) for one in (champion, challenger))
+    if_positive, if_negative = log(q / p), log((1.0 - q) / (1.0 - p))
+    return (if_positive if label else if_negative), max(0.0, -min(if_positive, if_negative))
 
 
 class Decision(NamedTuple):
@@ -115,13 +142,22 @@ class Decision(NamedTuple):
     promotion: PromotionMetric
 
 
+# End of the window (epoch ms), a number that makes rows unlike, label, visitor, what each variant said.
+_Row = tuple[int, int, bool, str, dict[str, float]]
+
+
 class Contest:
     """The challengers of an objective against its champion.
+
+    Under the policy `immediate` a positive is known before its window has closed, and a negative is not. Such
+    a positive waits for it: else a challenger that promises more would be ahead whenever one looks.
 
     Parameters
     ----------
     variants
         Lineage of each variant's model, by name; the declared model's name is empty.
+    closes_after_ms
+        Event time from a trigger until its window has closed.
 
     Attributes
     ----------
@@ -129,19 +165,25 @@ class Contest:
         What is served, and how many changes there were.
     """
 
-    def __init__(self, objective: str, variants: Mapping[str, str], promoting: Promoting) -> None:
+    def __init__(
+        self, objective: str, variants: Mapping[str, str], promoting: Promoting, *, closes_after_ms: int
+    ) -> None:
         self.objective = objective
         self.variants = dict(variants)
         self.promoting = promoting
         self.champion = ""
         self.number = 0
-        self._seen = 0
-        self._evidence: dict[str, Evidence] = {}
+        self._closes_after_ms = closes_after_ms
+        self._early: list[_Row] = []
+        self._numbered = 0
         self._begin()
 
     def _begin(self) -> None:
         self._seen = 0
+        self._hour_ms = 0
         self._evidence = {one: Evidence() for one in self.variants if one != self.champion}
+        # Of this hour: by challenger and visitor, what `Evidence.add` takes.
+        self._visitors: dict[str, dict[str, tuple[int, float, float]]] = {one: {} for one in self._evidence}
 
     @property
     def needed(self) -> float:
@@ -158,17 +200,37 @@ class Contest:
         return True
 
     def update(self, example: Example) -> None:
-        """Count a judged trigger for every challenger that said something on it, as the champion did."""
+        """Take in a judged trigger."""
+        said = {name: p for name in self.variants if (p := said_by(name, example)) is not None}
+        self._numbered += 1
+        due_ms = example.ts + self._closes_after_ms
+        heappush(self._early, (due_ms, self._numbered, example.label, example.user_id, said))
+        while self._early and self._early[0][0] <= example.released_ts:
+            self._count(heappop(self._early))
+
+    def _count(self, row: _Row) -> None:
+        due_ms, _, label, visitor, said = row
+        if due_ms >= self._hour_ms + HOUR_MS or len(self._visitors_of_any()) >= _MOST_VISITORS:
+            self._close_hour()
+            self._hour_ms = due_ms - due_ms % HOUR_MS
         self._seen += 1
-        if self._seen <= self.promoting.after:
+        if self._seen <= self.promoting.after or self.champion not in said:
             return
-        champion = said_by(self.champion, example)
-        if champion is None:
-            return
-        for name, evidence in self._evidence.items():
-            challenger = said_by(name, example)
-            if challenger is not None:
-                evidence.add(example.label, champion, challenger)
+        for name, visitors in self._visitors.items():
+            if name in said:
+                d, at_worst = compared(label, said[self.champion], said[name])
+                judged, total, cost = visitors.get(visitor, (0, 0.0, 0.0))
+                visitors[visitor] = judged + 1, total + d, cost + at_worst
+
+    def _visitors_of_any(self) -> Mapping[str, Any]:
+        return max(self._visitors.values(), key=len, default={})
+
+    def _close_hour(self) -> None:
+        for name, visitors in self._visitors.items():
+            evidence = self._evidence[name]
+            for judged, total, at_worst in visitors.values():
+                evidence.add(judged, total, at_worst)
+            visitors.clear()
 
     def standings(self) -> dict[str, Standing]:
         """Return how the challengers stand."""
@@ -185,12 +247,13 @@ class Contest:
         )
 
     def decide(self, version: int) -> Decision | None:
-        """Promote the challenger with the most evidence, if that suffices and the test decides; begin anew then."""
-        if not self.promoting.automatic or not self._evidence:
+        """Promote the best challenger whose evidence suffices, if the test decides; begin anew then."""
+        if not self.promoting.automatic:
             return None
-        name, best = max(self._evidence.items(), key=lambda one: (one[1].e_value, one[0]))
-        if best.e_value < self.needed:
+        enough = {name: one for name, one in self._evidence.items() if one.e_value >= self.needed}
+        if not enough:
             return None
+        name, best = max(enough.items(), key=lambda one: (one[1].total / one[1].judged, one[0]))
         made = decision(
             self.objective, name, before=self.champion, number=self.number + 1, cause="test", version=version
         )
@@ -200,20 +263,30 @@ class Contest:
 
     def state(self) -> list[Any]:
         """Return everything as plain values."""
-        sums = {name: [one.judged, one.total, one.squares] for name, one in self._evidence.items()}
-        return [self.champion, self.number, self._seen, sums, self.variants]
+        return [
+            [self.champion, self.number, self._seen, self._hour_ms, self._numbered],
+            self.variants,
+            {name: one.state() for name, one in self._evidence.items()},
+            self._visitors,
+            [list(row) for row in self._early],
+        ]
 
     def restore(self, state: Sequence[Any]) -> None:
         """Take up what `state` gave; models that were declared anew since then have no evidence."""
-        champion, self.number, seen, sums, lineages = state
+        (champion, self.number, seen, hour_ms, self._numbered), lineages, evidence, visitors, early = state
         self.champion = champion if champion in self.variants else ""
         self._begin()
         if self.variants.get(champion) != lineages[champion]:
             return
-        self._seen = seen
-        for name in self._evidence.keys() & sums.keys():
-            if self.variants[name] == lineages[name]:
-                self._evidence[name] = Evidence(*sums[name])
+        self._seen, self._hour_ms = seen, hour_ms
+        same = {name for name, lineage in self.variants.items() if lineages.get(name) == lineage}
+        for name in self._evidence.keys() & same:
+            self._evidence[name] = Evidence(*evidence[name])
+            self._visitors[name] = {visitor: (n, d, cost) for visitor, (n, d, cost) in visitors[name].items()}
+        self._early = [
+            (due_ms, number, label, visitor, {name: p for name, p in said.items() if name in same})
+            for due_ms, number, label, visitor, said in early
+        ]
 
 
 def said_by(variant: str, example: Example) -> float | None:

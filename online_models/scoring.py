@@ -210,7 +210,7 @@ class ScoringCore:
                 if self._due_ms(one) > due_ms:
                     still_open.append(one)
                 else:
-                    self._close(one, out)
+                    self._close(user_id, one, out)
             self._keep_open(user_id, user, still_open)
             out.changed[user_id] = user
 
@@ -224,14 +224,14 @@ class ScoringCore:
         user.open = still_open
         self._timers.set(user_id, min(map(self._due_ms, still_open)) if still_open else None)
 
-    def _close(self, one: OpenAttribution, out: Collected) -> None:
+    def _close(self, user_id: str, one: OpenAttribution, out: Collected) -> None:
         bound = self._objectives.get(one.objective)
         if bound is None:
             out.notes["objective_gone"] += 1
         elif not bound.immediate:
-            self._release(bound, one, label=one.hit, use="both", out=out)
+            self._release(bound, user_id, one, label=one.hit, use="both", out=out)
         elif not one.hit:
-            self._release(bound, one, label=False, use="judge", out=out)
+            self._release(bound, user_id, one, label=False, use="judge", out=out)
 
     def _visit(self, event: EventBase, source_ts: int, out: Collected) -> None:
         """Process one event of a visitor."""
@@ -275,7 +275,7 @@ class ScoringCore:
                 continue
             for one in mark_outcome(bound.objective, user.open, key, ts):
                 if bound.immediate:
-                    self._release(bound, one, label=True, use="both", out=out)
+                    self._release(bound, event.user_id, one, label=True, use="both", out=out)
 
     def _score(self, event: EventBase, ts: int, source_ts: int, user: UserState, out: Collected) -> None:
         """Score the event for each objective that it triggers."""
@@ -374,7 +374,7 @@ class ScoringCore:
             self._open_count += 1
             self._timers.earlier(event.user_id, due_ms)
             if bound.immediate:
-                self._release(bound, one, label=False, use="learn", out=out)
+                self._release(bound, event.user_id, one, label=False, use="learn", out=out)
 
     def _outcome_seen(self, objective: str, user: UserState, *, since_ms: int) -> bool:
         for index in self._outcomes_of[objective]:  # noqa: SIM110 - as in BoundObjective.applies
@@ -382,7 +382,9 @@ class ScoringCore:
                 return True
         return False
 
-    def _release(self, bound: BoundObjective, one: OpenAttribution, *, label: bool, use: Use, out: Collected) -> None:
+    def _release(
+        self, bound: BoundObjective, user_id: str, one: OpenAttribution, *, label: bool, use: Use, out: Collected
+    ) -> None:
         """Send a labelled trigger to the learner."""
         out.examples.append(
             Example(
@@ -400,6 +402,7 @@ class ScoringCore:
                 released_ts=self.stream_time_ms,
                 use=use,
                 variant=one.variant,
+                user_id=user_id if one.shadows else "",
                 shadows=one.shadows or {},
                 features_of={}
                 if use == "judge"

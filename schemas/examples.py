@@ -28,6 +28,8 @@ class Example(Struct, kw_only=True, omit_defaults=True):
         The prediction that was published, which is what progressive validation judges.
     variant
         Challenger whose score was served; empty: the declared model's.
+    user_id
+        The visitor; left out where there are no shadows.
     shadows
         What the other variants of the objective said: name to (score, model_version).
     features_of
@@ -56,6 +58,7 @@ class Example(Struct, kw_only=True, omit_defaults=True):
     released_ts: int
     use: Use = "both"
     variant: str = ""
+    user_id: str = ""
     shadows: Shadows = {}
     features_of: dict[str, dict[str, float]] = {}
     schema_version: Annotated[int, Meta(ge=1, le=EXAMPLES_VERSION)] = 1

@@ -247,7 +247,7 @@ def new_contest(objective: Objective, settings: Settings) -> Contest | None:
     if not objective.challengers:
         return None
     lineages = {name: settings.lineage(variant) for name, variant in objective.variants.items()}
-    return Contest(objective.name, lineages, objective.promotion)
+    return Contest(objective.name, lineages, objective.promotion, closes_after_ms=objective.closes_after_ms)
 
 
 def new_replicas(settings: Settings) -> ReplicaSet:

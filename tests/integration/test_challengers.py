@@ -139,7 +139,7 @@ def test_the_test_promotes_a_better_challenger_and_says_why(
     )
     try:
         site.start_worker()
-        asyncio.run(fed_and_accounted(site, shop_events(6_000)))
+        asyncio.run(fed_and_accounted(site, shop_events(12_000)))
         wait_until_served(site, "calm")
         table = site.command("challengers")
     finally:

@@ -16,7 +16,7 @@ from online_models.closed_loop import Arrival, ClosedLoop, LearnerPair, Users, W
 from online_models.contest import Contest
 from online_models.estimators import build
 from online_models.features import compile_features
-from online_models.objectives import parse_objectives
+from online_models.objectives import Objective, parse_objectives
 from online_models.scoring import ScoringCore
 from online_models.serving import Served
 from schemas.codec import decode_user_state, encode_json, encode_user_state
@@ -51,6 +51,11 @@ class Tape:
         self.told = [(what, which) for what, which in state]
 
 
+def a_contest(objective: Objective) -> Contest:
+    lineages = dict.fromkeys(objective.variants, "test")
+    return Contest(objective.name, lineages, objective.promotion, closes_after_ms=objective.closes_after_ms)
+
+
 class Rig:
     """A loop over the bench's features, with everything it made."""
 
@@ -70,7 +75,11 @@ class Rig:
                 prior=variant.prior,
                 publish_examples=1000,
                 variant=name,
-                contest=None if name else Contest(one.name, dict.fromkeys(one.variants, "test"), one.promotion),
+                contest=None
+                if name
+                else Contest(
+                    one.name, dict.fromkeys(one.variants, "test"), one.promotion, closes_after_ms=one.closes_after_ms
+                ),
             )
             for one in self.objectives
             for name, variant in one.variants.items()
