@@ -29,12 +29,13 @@ Floats = NDArray[np.float64]
 
 
 class Kind(NamedTuple):
-    """A kind of stream: base rate, triggers in a row of one visitor, and the challenger's own noise."""
+    """A kind of stream: base rate, triggers in a row of one visitor, the challenger's noise, how much longer it is."""
 
     name: str
     rate: float
     in_a_row: int
     challenger_noise: float
+    longer: int = 1
 
 
 NOISE = 0.7
@@ -44,7 +45,7 @@ KINDS = [
     Kind("visitors of 10 triggers, 2 %", 0.02, 10, NOISE),
     Kind("visitors of 10 triggers, 0.2 %", 0.002, 10, NOISE),
     Kind("a better challenger, 30 %", 0.3, 1, 0.3),
-    Kind("a better challenger, 2 %", 0.02, 10, 0.3),
+    Kind("a better challenger, 2 %, 4 times as long", 0.02, 10, 0.3, longer=4),
 ]
 
 
@@ -117,7 +118,7 @@ def main() -> None:
     print("|---|---|---|---|")
     for kind in KINDS:
         random = np.random.default_rng(11)
-        found = [promoted_at(stream(kind, options.triggers, random)) for _ in range(options.streams)]
+        found = [promoted_at(stream(kind, options.triggers * kind.longer, random)) for _ in range(options.streams)]
         contests = [one for one, _ in found if one is not None]
         z_tests = [one for _, one in found if one is not None]
         median = f"{np.median(contests):,.0f}" if contests else "-"

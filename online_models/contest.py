@@ -1,18 +1,24 @@
 """Contest: a challenger takes the champion's place only on evidence, and one may look at any time.
 
 Every judged trigger has a log loss under each variant; d is the champion's less the challenger's, and
-above 0 the challenger was better. A visitor's triggers resemble each other, so those of an hour are one
-observation, D = sum(d). "The challenger is no better" means that the means of D, each given the visitors
-before and what was predicted, never sum to more than 0. Against that stands an e-process, the wealth of
-somebody who bets on the challenger with ten stakes at once:
+above 0 the challenger was better. "The challenger is no better" means that the means of d, each given what
+was known before, never sum to more than 0. Against that stands an e-process, the wealth of somebody who
+bets on the challenger with ten stakes at once:
 
-    E = mean over k of prod(1 + l_i * D_i) * exp(-(l - l_i) * b_i),   l = 2^-k,   l_i = min(l, 0.9 / b_i),
+    W_k = sum of log(1 + l_i * d_i) - (l - l_i) * b_i,   l = 2^-k,   l_i = min(l, 0.9 / b_i),
+    E = mean over k of exp(W_k / g),
 
-where b_i is what D_i can cost at most, which follows from the predictions alone. If the challenger is no
-better, E ever reaches 1/alpha with a probability of at most alpha, however often and whenever one looks
-(Ville's inequality): no fixed horizon, no correction for peeking, no assumption that visitors are alike.
-For with m the mean of D_i given the past, 1 + l_i * m <= exp(l_i * m), and m >= -b_i pays for the stake
-that was held back, so a factor's mean is at most exp(l * m).
+where b_i is what d_i can cost at most, which follows from the two predictions alone. With g = 1, if the
+challenger is no better, E ever reaches 1/alpha with a probability of at most alpha, however often and
+whenever one looks (Ville's inequality): no fixed horizon, no correction for peeking. For with m the mean of
+d_i given the past, 1 + l_i * m <= exp(l_i * m), and m >= -b_i pays for the stake that was held back, so a
+factor's mean is at most exp(l * m).
+
+A visitor's triggers resemble each other: two models that are equally good on the whole differ on the
+visitor, and the means of d wander. What that adds to the variance is the design effect g = sum(D^2) / sum(d^2),
+at least 1, with D the sum of a visitor's d within an hour. A random walk whose variance is g times what its
+bets are made for crosses log(1/alpha) with a probability of about alpha^(1/g); dividing the log wealth by g
+undoes that. This part holds for large numbers, and is checked by simulation (`benchmarks/false_promotions.py`).
 
 Sources: Waudby-Smith, Ramdas, "Estimating means of bounded random variables by betting", JRSS B 86 (2024),
 for the bets and for mixing over stakes; Choe, Ramdas, "Comparing sequential forecasters", Operations
@@ -45,7 +51,7 @@ _MOST_OF_WEALTH = 0.9
 _STAKES = tuple(2.0**-k for k in range(10))
 _MOST_EVIDENCE = 1e300
 HOUR_MS = 3_600_000
-# Beyond this an hour is closed early; only so many visitors are held in memory.
+# Of so many visitors the sums of an hour are held in memory; the others' triggers count as if they stood alone.
 _MOST_VISITORS = 100_000
 
 Cause = Literal["test", "command", "rollback"]
@@ -80,31 +86,45 @@ class Evidence:
         Sum of the differences of log losses, in nats.
     """
 
-    def __init__(self, judged: int = 0, total: float = 0.0, log_wealth: Sequence[float] = ()) -> None:
+    def __init__(
+        self,
+        judged: int = 0,
+        total: float = 0.0,
+        squares: float = 0.0,
+        grouped: float = 0.0,
+        log_wealth: Sequence[float] = (),
+    ) -> None:
         self.judged = judged
         self.total = total
+        self._squares = squares
+        self._grouped = grouped
         self._log_wealth = list(log_wealth) or [0.0] * len(_STAKES)
 
-    def add(self, judged: int, total: float, at_worst: float) -> None:
-        """Count a visitor.
+    def add(self, d: float, at_worst: float, before: float = 0.0) -> None:
+        """Count a trigger.
 
         Parameters
         ----------
-        judged
-            Triggers of the visitor.
-        total
-            Sum of their differences, D.
-        at_worst
-            What D could have cost, b, at least 0.
+        d, at_worst
+            See `compared`.
+        before
+            Sum of d over the visitor's earlier triggers of the hour.
         """
-        self.judged += judged
-        self.total += total
+        self.judged += 1
+        self.total += d
+        self._squares += d * d
+        self._grouped += d * (d + 2.0 * before)  # D^2 grows from before^2 to (before + d)^2
         if at_worst > 0.0:
             most = _MOST_OF_WEALTH / at_worst
             self._log_wealth = [
-                wealth + (log1p(stake * total) if stake <= most else log1p(most * total) - (stake - most) * at_worst)
+                wealth + (log1p(stake * d) if stake <= most else log1p(most * d) - (stake - most) * at_worst)
                 for wealth, stake in zip(self._log_wealth, _STAKES, strict=True)
             ]
+
+    @property
+    def design_effect(self) -> float:
+        """How many times more the sum of differences varies because visitors have several triggers; at least 1."""
+        return max(1.0, self._grouped / self._squares) if self._squares else 1.0
 
     @property
     def e_value(self) -> float:
@@ -113,14 +133,15 @@ class Evidence:
         >>> Evidence().e_value
         1.0
         """
-        highest = max(self._log_wealth)
+        shares = [one / self.design_effect for one in self._log_wealth]
+        highest = max(shares)
         if highest > log(_MOST_EVIDENCE):
             return _MOST_EVIDENCE
-        return exp(highest) * sum(exp(one - highest) for one in self._log_wealth) / len(_STAKES)
+        return exp(highest) * sum(exp(one - highest) for one in shares) / len(_STAKES)
 
     def state(self) -> list[Any]:
         """Return the constructor's arguments."""
-        return [self.judged, self.total, self._log_wealth]
+        return [self.judged, self.total, self._squares, self._grouped, self._log_wealth]
 
     def standing(self) -> Standing:
         """Return it for people."""
@@ -182,8 +203,8 @@ class Contest:
         self._seen = 0
         self._hour_ms = 0
         self._evidence = {one: Evidence() for one in self.variants if one != self.champion}
-        # Of this hour: by challenger and visitor, what `Evidence.add` takes.
-        self._visitors: dict[str, dict[str, tuple[int, float, float]]] = {one: {} for one in self._evidence}
+        # Of this hour: sums of d by challenger and visitor.
+        self._visitors: dict[str, dict[str, float]] = {one: {} for one in self._evidence}
 
     @property
     def needed(self) -> float:
@@ -210,27 +231,19 @@ class Contest:
 
     def _count(self, row: _Row) -> None:
         due_ms, _, label, visitor, said = row
-        if due_ms >= self._hour_ms + HOUR_MS or len(self._visitors_of_any()) >= _MOST_VISITORS:
-            self._close_hour()
-            self._hour_ms = due_ms - due_ms % HOUR_MS
         self._seen += 1
         if self._seen <= self.promoting.after or self.champion not in said:
             return
+        if due_ms >= self._hour_ms + HOUR_MS:
+            self._hour_ms = due_ms - due_ms % HOUR_MS
+            self._visitors = {name: {} for name in self._visitors}
         for name, visitors in self._visitors.items():
             if name in said:
                 d, at_worst = compared(label, said[self.champion], said[name])
-                judged, total, cost = visitors.get(visitor, (0, 0.0, 0.0))
-                visitors[visitor] = judged + 1, total + d, cost + at_worst
-
-    def _visitors_of_any(self) -> Mapping[str, Any]:
-        return max(self._visitors.values(), key=len, default={})
-
-    def _close_hour(self) -> None:
-        for name, visitors in self._visitors.items():
-            evidence = self._evidence[name]
-            for judged, total, at_worst in visitors.values():
-                evidence.add(judged, total, at_worst)
-            visitors.clear()
+                before = visitors.get(visitor, 0.0)
+                self._evidence[name].add(d, at_worst, before)
+                if visitor in visitors or len(visitors) < _MOST_VISITORS:
+                    visitors[visitor] = before + d
 
     def standings(self) -> dict[str, Standing]:
         """Return how the challengers stand."""
@@ -282,7 +295,7 @@ class Contest:
         same = {name for name, lineage in self.variants.items() if lineages.get(name) == lineage}
         for name in self._evidence.keys() & same:
             self._evidence[name] = Evidence(*evidence[name])
-            self._visitors[name] = {visitor: (n, d, cost) for visitor, (n, d, cost) in visitors[name].items()}
+            self._visitors[name] = dict(visitors[name])
         self._early = [
             (due_ms, number, label, visitor, {name: p for name, p in said.items() if name in same})
             for due_ms, number, label, visitor, said in early

@@ -82,8 +82,8 @@ class ObjectiveReport(Struct, kw_only=True):
 
     Attributes
     ----------
-    overall, last_quarter
-        Of all triggers, and of those of the last quarter of the time.
+    overall, second_half, last_quarter
+        Of all triggers, and of those of the second half and the last quarter of the time.
     unknown_labels
         Labels that were not judged, because their trigger was not seen or had been given up.
     weights
@@ -91,6 +91,7 @@ class ObjectiveReport(Struct, kw_only=True):
     """
 
     overall: Metrics
+    second_half: Metrics
     last_quarter: Metrics
     windows: list[Window]
     calibration_curve: list[CalibrationPoint]

@@ -161,7 +161,7 @@ class Judge:
         Returns
         -------
         dict
-            ``overall``, ``last_quarter``, ``windows`` (each with ``from_ms`` and ``to_ms``),
+            ``overall``, ``second_half``, ``last_quarter``, ``windows`` (each with ``from_ms`` and ``to_ms``),
             ``calibration_curve``, ``operating_point``, ``unknown_labels``, ``baselines`` (name to metrics);
             the fields of `schemas.report`.
         """
@@ -182,16 +182,17 @@ class Judge:
             "calibration_curve": self._overall[MODEL].calibration_curve(),
             "operating_point": self._point._asdict(),
             "baselines": {name: _with_base(self._overall, name) for name in self._baselines.names},
-            "last_quarter": self._last_quarter(),
+            "second_half": self._behind(1, 2),
+            "last_quarter": self._behind(3, 4),
             "unknown_labels": self.unknown,
         }
 
-    def _last_quarter(self) -> dict[str, Any]:
-        """Return the metrics of the last quarter of the time: what the model is like when it has learned."""
+    def _behind(self, part: int, parts: int) -> dict[str, Any]:
+        """Return the metrics of the time behind its first `part` of `parts`: of a model that has learned."""
         numbers = sorted(self._windows)
         if not numbers:
             return _with_base(self._histograms(_BINS_OF_WINDOW))
-        start = numbers[0] + (numbers[-1] + 1 - numbers[0]) * 3 // 4
+        start = numbers[0] + (numbers[-1] + 1 - numbers[0]) * part // parts
         joined = self._histograms(_BINS_OF_WINDOW)
         for number in numbers:
             if number >= start:

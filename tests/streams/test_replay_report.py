@@ -228,6 +228,7 @@ def test_a_replay_of_nothing_has_a_page() -> None:
     one = replace(
         samples.REPORT.objectives["click"],
         overall=nothing,
+        second_half=nothing,
         last_quarter=nothing,
         windows=[],
         calibration_curve=[],
