@@ -135,7 +135,7 @@ _CLICK = ObjectiveReport(
 REPORT = Report(
     verdict="click: the model beats every simple rule: log loss 0.1871 (popularity: 0.1958), "
     "AUC 0.704 (popularity: 0.631).",
-    version="0.3.0",
+    version="0.2.0",
     source=["kafka://events"],
     events=104_000,
     scored=51_990,
