@@ -57,7 +57,9 @@ class BoundObjective:
             if seen not in vectorizers:
                 vectorizers[seen] = features.vectorizer(list(seen))
             self.variants[name] = Variant(name, replicas[variant.name], vectorizers[seen])
-        self.vectorize = self.variants[""].vectorize
+        self.declared = self.variants[""]
+        self.alone = len(self.variants) == 1
+        self.vectorize = self.declared.vectorize
         self.others = {
             name: one.vectorize for name, one in self.variants.items() if one.vectorize is not self.vectorize
         }
@@ -66,12 +68,10 @@ class BoundObjective:
     @property
     def shown(self) -> Variant:
         """The variant that is served."""
-        return self.variants[self.served.variant]
+        return self.declared if self.alone else self.variants[self.served.variant]
 
-    def shadows(self, shown: Variant, x: dict[str, float], values: Sequence[Any]) -> Shadows | None:
-        """Return what the variants that are not served say: name to (probability, version); None if there are none."""
-        if len(self.variants) == 1:
-            return None
+    def shadows(self, shown: Variant, x: dict[str, float], values: Sequence[Any]) -> Shadows:
+        """Return what the variants that are not served say: name to (probability, version)."""
         said = {}
         for name, one in self.variants.items():
             if one is not shown:

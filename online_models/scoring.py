@@ -326,12 +326,15 @@ class ScoringCore:
             session_id=event.session_id,
             item_id=event.item_id,
             propensity=getattr(event, "propensity", None),
-            variant=shown.name,
         )
+        shadows = None
+        if not bound.alone:
+            score.variant = shown.name
+            if self._shadowing:
+                shadows = bound.shadows(shown, x, values)
         if replica.version == 0:
             score.flags = [*score.flags, "cold"]
         out.scores.append(score)
-        shadows = bound.shadows(shown, x, values) if self._shadowing else None
         self._open(bound, score, event, values, shadows, user, out)
         if self._observer is not None:
             self._observer.scored(score, event, values, lambda other: self._would_score(bound, other, user))
@@ -366,7 +369,8 @@ class ScoringCore:
             out.notes["open_full"] += 1
         else:
             one = OpenAttribution(objective.name, score.offset, key, score.ts, values, score.score, score.model_version)
-            one.variant, one.shadows = score.variant, shadows
+            if not bound.alone:
+                one.variant, one.shadows = score.variant, shadows
             if len(user.open) >= self._max_open_per_user:
                 self._keep_open(event.user_id, user, user.open[1:])
                 out.notes["open_cut"] += 1
@@ -386,27 +390,25 @@ class ScoringCore:
         self, bound: BoundObjective, user_id: str, one: OpenAttribution, *, label: bool, use: Use, out: Collected
     ) -> None:
         """Send a labelled trigger to the learner."""
-        out.examples.append(
-            Example(
-                objective=one.objective,
-                score_id=f"{self.topic}-{self.partition}-{one.offset}:{one.objective}",
-                ts=one.ts,
-                label=label,
-                features={} if use == "judge" else bound.vectorize(one.values),
-                score=one.score,
-                model_version=one.model_version,
-                topic=self.topic,
-                partition=self.partition,
-                offset=out.offset,
-                seq=out.seq,
-                released_ts=self.stream_time_ms,
-                use=use,
-                variant=one.variant,
-                user_id=user_id if one.shadows else "",
-                shadows=one.shadows or {},
-                features_of={}
-                if use == "judge"
-                else {name: vectorize(one.values) for name, vectorize in bound.others.items()},
-            )
+        example = Example(
+            objective=one.objective,
+            score_id=f"{self.topic}-{self.partition}-{one.offset}:{one.objective}",
+            ts=one.ts,
+            label=label,
+            features={} if use == "judge" else bound.vectorize(one.values),
+            score=one.score,
+            model_version=one.model_version,
+            topic=self.topic,
+            partition=self.partition,
+            offset=out.offset,
+            seq=out.seq,
+            released_ts=self.stream_time_ms,
+            use=use,
         )
+        if not bound.alone:
+            example.variant, example.shadows = one.variant, one.shadows or {}
+            example.user_id = user_id
+            if use != "judge":
+                example.features_of = {name: vectorize(one.values) for name, vectorize in bound.others.items()}
+        out.examples.append(example)
         out.seq += 1

@@ -29,7 +29,7 @@ class Example(Struct, kw_only=True, omit_defaults=True):
     variant
         Challenger whose score was served; empty: the declared model's.
     user_id
-        The visitor; left out where there are no shadows.
+        The visitor; left out where the objective has no challengers.
     shadows
         What the other variants of the objective said: name to (score, model_version).
     features_of
