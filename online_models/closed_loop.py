@@ -132,16 +132,18 @@ class Watchers(Observer):
 
     def __init__(self, watchers: Mapping[str, Sequence[Watcher]]) -> None:
         self._watchers = {name: tuple(those) for name, those in watchers.items()}
+        self._scored = {name: [one.scored for one in those] for name, those in watchers.items()}
+        self._labelled = {name: [one.labelled for one in those] for name, those in watchers.items()}
 
     def scored(self, score: Score, event: EventBase, values: Sequence[Any], probe: Probe) -> None:
         """Hand a score on."""
-        for watcher in self._watchers.get(score.objective, ()):
-            watcher.scored(score, event, values, probe)
+        for told in self._scored.get(score.objective, ()):
+            told(score, event, values, probe)
 
     def labelled(self, example: Example) -> None:
         """Hand an example on."""
-        for watcher in self._watchers.get(example.objective, ()):
-            watcher.labelled(example)
+        for told in self._labelled.get(example.objective, ()):
+            told(example)
 
     def state(self) -> dict[str, list[Any]]:
         """Return the watchers' states."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from math import log
+from math import isfinite, log
 from typing import Any, Literal, get_args
 
 from msgspec import Struct, ValidationError, convert, structs
@@ -337,6 +337,8 @@ class _Reader:
         for bound in ("min", "max"):
             if bound in test and (isinstance(test[bound], bool) or not isinstance(test[bound], int | float)):
                 raise self.wrong("Expected a number", *path, name, bound)
+            if not isfinite(test.get(bound, 0)):
+                raise self.wrong("Expected a finite number; leave it out for none", *path, name, bound)
         return Condition(name, test.get("min"), test.get("max"), tuple(str(one) for one in accepted))
 
     def model(self) -> Mapping[str, Any]:

@@ -11,7 +11,7 @@ Rates are smoothed: (k + s·base) / (n + s) with s = 20, Laplace's rule for the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from online_models.features import FeatureSet
@@ -27,22 +27,35 @@ _REST = "\0rest"
 
 
 class Rule:
-    """The hand-written rule of an objective, made ready to run."""
+    """The hand-written rule of an objective, made into one expression: it is asked at each trigger.
+
+    Attributes
+    ----------
+    score
+        Compact base feature values to the score of the first case that applies; the last one always does.
+    """
 
     def __init__(self, cases: Sequence[tuple[Sequence[Condition], float]], features: FeatureSet) -> None:
-        self._cases = [
-            ([(features.position(test.feature), test.holds) for test in tests], score) for tests, score in cases
-        ]
+        holds: list[Callable[[Any], bool]] = []
+        expression = ""
+        for tests, score in cases:
+            terms = []
+            for test in tests:
+                value = f"v[{features.position(test.feature)}]"
+                if test.one_of:
+                    terms.append(f"holds[{len(holds)}]({value})")
+                    holds.append(test.holds)
+                else:
+                    terms.append(_within(test, value))
+            expression += f"{score!r} if {' and '.join(terms)} else " if terms else repr(score)
+        self.score: Callable[[Sequence[Any]], float] = eval(f"lambda v: {expression}", {"holds": holds})
 
-    def score(self, values: Sequence[Any]) -> float:
-        """Return the score of the first case that applies; the last one always does."""
-        for tests, score in self._cases:
-            for position, holds in tests:
-                if not holds(values[position]):
-                    break
-            else:
-                return score
-        raise AssertionError("the last case of a rule has no conditions")
+
+def _within(test: Condition, value: str) -> str:
+    """Write `Condition.holds` of a number; only numbers and None come to such a condition."""
+    low = f"{test.minimum!r} <= " if test.minimum is not None else ""
+    high = f" <= {test.maximum!r}" if test.maximum is not None else ""
+    return f"{value} is not None and {low}{value}{high}"
 
 
 # What the baselines said at a trigger, in the order of `Baselines.names` (without a rule, the base rate again), and

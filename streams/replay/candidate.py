@@ -167,14 +167,19 @@ class Candidate:
             missing = [user_id for user_id in needed if user_id not in cached]
             for user_id, blob in self._state.load_users(partition, missing).items():
                 cached[user_id] = core.adopt(decode_user_state(blob))
-            for user_id in needed:
-                user = cached.pop(user_id, None)
-                if user is not None:
-                    cached[user_id] = user
+            if len(cached) > self._most_cached() // 2:  # until then it does not matter who is first to go
+                for user_id in needed:
+                    user = cached.pop(user_id, None)
+                    if user is not None:
+                        cached[user_id] = user
+
+    def _most_cached(self) -> int:
+        """Return how many users of a partition may be at hand."""
+        return max(1, self.settings.worker.cache_users // max(1, len(self._users)))
 
     def _evict(self) -> None:
         """Put the users that were not in use for longest onto the disk, many at a time."""
-        most = max(1, self.settings.worker.cache_users // max(1, len(self._users)))
+        most = self._most_cached()
         for partition, cached in self._users.items():
             if len(cached) > most + most // _SLACK:
                 oldest = list(islice(cached, len(cached) - most))

@@ -29,6 +29,11 @@ def objective(rule: Any) -> Objective:
         ([{"scores": 0.5}], (0,), "Expected `score`"),
         ([{"score": 1.5}], (0, "score"), "Expected a probability above 0 and below 1"),
         ([{"score": True}], (0, "score"), "Expected a probability above 0 and below 1"),
+        (
+            [{"when": {"views": {"min": float("inf")}}, "score": 0.5}, LAST],
+            (0, "when", "views", "min"),
+            "Expected a finite",
+        ),
         ([{"when": {"clicks": {"min": 1}}, "score": 0.5}, LAST], (0, "when", "clicks"), "'clicks' is not declared"),
     ],
 )
