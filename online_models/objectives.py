@@ -345,7 +345,11 @@ class _Reader:
         model = self.body.get("model", {"name": "ftrl"})
         if not isinstance(model, Mapping) or not isinstance(model.get("name"), str):
             raise self.wrong("Expected a mapping with a `name`, such as `{name: ftrl, alpha: 0.05}`", "model")
-        if model["name"] == "ftrl":  # begin where the scorers begin, instead of learning the base rate first
+        if model["name"] in (
+            "ftrl",
+            "neural_net",
+        ):
+            # Begin where the scorers begin, instead of learning the base rate first.
             return {"intercept_init": log(self.prior() / (1.0 - self.prior())), **model}
         return model
 

@@ -1,8 +1,9 @@
 """Models by name: a declaration in the configuration becomes a freshly built model.
 
-``{name: ftrl, alpha: 0.05}`` is our own; ``{name: river.tree.HoeffdingAdaptiveTreeClassifier, params:
-{grace_period: 200}}`` is any classifier of River, with short names for the usual ones. A parameter that
-is itself a River object is written ``{class: river.optim.Adam, params: {lr: 0.01}}``.
+``{name: ftrl, alpha: 0.05}`` and ``{name: neural_net}`` are our own;
+``{name: river.tree.HoeffdingAdaptiveTreeClassifier, params: {grace_period: 200}}`` is any classifier of
+River, with short names for the usual ones. A parameter that is itself a River object is written
+``{class: river.optim.Adam, params: {lr: 0.01}}``.
 
 A declaration is wrong where it is read, not a day later in `learn_one`: parameters are checked against
 the signature, and a River model is tried on a handful of examples and sent through its own bytes.
@@ -20,12 +21,14 @@ from river import base, preprocessing
 
 from online_models.errors import ConfigError
 from online_models.estimators.base import Estimator
+from online_models.estimators.neural_net import NeuralNet
 from online_models.estimators.river_model import RiverModel
 from online_models.estimators.signed_pickle import MIN_KEY_BYTES
-from online_models.estimators.sparse_ftrl import NAME as FTRL
 from online_models.estimators.sparse_ftrl import SparseFTRL
 from schemas.codec import BadRecord
 
+# Our own, which travel as plain numbers: no pickle, no key.
+OWN: dict[str, type[SparseFTRL] | type[NeuralNet]] = {one.name: one for one in (SparseFTRL, NeuralNet)}
 SHORT_NAMES = {
     "logistic_regression": "river.linear_model.LogisticRegression",
     "adaptive_tree": "river.tree.HoeffdingAdaptiveTreeClassifier",
@@ -73,8 +76,8 @@ def build(model: Mapping[str, Any], *, key: bytes | None = None) -> Estimator:
     online_models.errors.ConfigError: alfa: Unknown parameter; expected one of: alpha, beta, l1, ...
     """
     name = model.get("name")
-    if name == FTRL:
-        return _ftrl(model)
+    if name in OWN:
+        return _own(model, OWN[str(name)])
     unknown = sorted(map(str, set(model) - {"name", "params", "scale"}))
     if unknown:
         raise ConfigError((unknown[0],), "Unknown key; expected `name`, `params` and `scale`")
@@ -94,8 +97,8 @@ def build(model: Mapping[str, Any], *, key: bytes | None = None) -> Estimator:
     return RiverModel(str(name), classifier, key=key)
 
 
-def _ftrl(model: Mapping[str, Any]) -> SparseFTRL:
-    allowed = inspect.signature(SparseFTRL).parameters
+def _own(model: Mapping[str, Any], kind: type[SparseFTRL] | type[NeuralNet]) -> SparseFTRL | NeuralNet:
+    allowed = inspect.signature(kind).parameters
     arguments: dict[str, Any] = {}
     for name, value in model.items():
         if name == "name":
@@ -107,17 +110,15 @@ def _ftrl(model: Mapping[str, Any]) -> SparseFTRL:
             raise ConfigError((name,), f"Expected a {'whole ' if whole else ''}number, got {value!r}")
         arguments[name] = value if whole else float(value)
     try:
-        return SparseFTRL(**arguments)
+        return kind(**arguments)
     except ValueError as error:
         named = [name for name in arguments if name in str(error).split()]
         raise ConfigError(named[:1], str(error)) from None
 
 
 def _classifier(name: object, params: object) -> Any:
-    if name == "neural_net" or str(name).startswith("river.neural_net"):
-        raise ConfigError(
-            ("name",), "River 0.26 has no neural net; `factorization_machine` learns what two features mean together"
-        )
+    if str(name).startswith("river.neural_net"):
+        raise ConfigError(("name",), "River 0.26 has no neural net for classes; ours is called `neural_net`")
     path = SHORT_NAMES.get(name, name) if isinstance(name, str) else name
     classifier = _river_object(path, params, at=("name",), below=("params",))
     kind = type(classifier)
@@ -160,7 +161,7 @@ def _value(value: object, at: Path) -> Any:
 
 
 def _river_class(path: object, at: Path) -> type:
-    known = ", ".join([FTRL, *SHORT_NAMES])
+    known = ", ".join([*OWN, *SHORT_NAMES])
     if not isinstance(path, str) or not path.startswith("river.") or path.count(".") < 2:
         raise ConfigError(at, f"Unknown model {path!r}; expected one of {known}, or river.<module>.<Class>")
     module, _, name = path.rpartition(".")

@@ -11,7 +11,7 @@ import pytest
 
 from online_models.distribution import make_distributor
 from online_models.estimators import Estimator, SparseFTRL, build
-from online_models.estimators.registry import SHORT_NAMES
+from online_models.estimators.registry import OWN, SHORT_NAMES
 from online_models.evaluation import ProgressiveMetrics
 from online_models.guard import refusal
 from online_models.replica import Follower, LinearReplica, OpaqueReplica, ReplicaSet
@@ -25,6 +25,8 @@ LOGISTIC = {"class": "river.linear_model.LogisticRegression"}
 DECLARATIONS: list[Mapping[str, Any]] = [
     {"name": "ftrl", "alpha": 0.5},
     {"name": "ftrl", "alpha": 0.5, "l1": 0.1, "max_weights": 40},
+    {"name": "neural_net", "lr": 0.1},
+    {"name": "neural_net", "units": 4, "max_features": 5},
     {"name": "logistic_regression", "params": {"optimizer": {"class": "river.optim.SGD", "params": {"lr": 0.1}}}},
     {"name": "logistic_regression", "scale": "standard"},
     {"name": "adaptive_tree", "params": TREES},
@@ -86,7 +88,7 @@ def path(model: Estimator, stream: list[Example]) -> list[float]:
 
 
 def test_every_short_name_is_in_this_suite() -> None:
-    assert {"ftrl", *SHORT_NAMES} <= {one["name"] for one in DECLARATIONS}
+    assert {*OWN, *SHORT_NAMES} <= {one["name"] for one in DECLARATIONS}
 
 
 def test_probabilities_are_finite_from_the_first_to_the_last(declared: Mapping[str, Any]) -> None:

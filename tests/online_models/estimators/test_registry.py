@@ -79,7 +79,7 @@ def test_a_scaler_stands_before_the_model() -> None:
 @pytest.mark.parametrize(
     ("declared", "path", "message"),
     [
-        ({}, ("name",), "Unknown model None; expected one of ftrl, logistic_regression"),
+        ({}, ("name",), "Unknown model None; expected one of ftrl, neural_net, logistic_regression"),
         ({"name": "ftlr"}, ("name",), "Unknown model 'ftlr'"),
         ({"name": 3}, ("name",), "Unknown model 3"),
         ({"name": "ftrl", "alfa": 1}, ("alfa",), "Unknown parameter; expected one of: alpha, beta"),
@@ -127,7 +127,10 @@ def test_a_scaler_stands_before_the_model() -> None:
             ("name",),
             "gives no probabilities",
         ),
-        ({"name": "neural_net"}, ("name",), "River 0.26 has no neural net"),
+        ({"name": "river.neural_net.MLP"}, ("name",), "ours is called `neural_net`"),
+        ({"name": "neural_net", "units": 0}, ("units",), "Expected units from 1 to 1024, got 0"),
+        ({"name": "neural_net", "lr": -1.0}, ("lr",), "Expected lr > 0"),
+        ({"name": "neural_net", "width": 8}, ("width",), "Unknown parameter; expected one of: units"),
         ({"name": "river.facto.HOFMClassifier"}, ("name",), "changes when it is asked"),
         (
             {"name": "river.ensemble.LeveragingBaggingClassifier", "params": {"model": {"class": LOGISTIC}}},
