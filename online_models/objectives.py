@@ -150,6 +150,13 @@ def variant_name(objective: str, variant: str) -> str:
     return f"{objective}~{variant}" if variant else objective
 
 
+def declared_model(model: Mapping[str, Any], prior: float) -> Mapping[str, Any]:
+    """Let our own models begin where the scorers begin, instead of learning the base rate first."""
+    if model["name"] in ("ftrl", "neural_net"):
+        return {"intercept_init": log(prior / (1.0 - prior)), **model}
+    return model
+
+
 def objective_of(variant_name: str) -> str:
     """Return the objective whose examples a variant learns; the inverse of `variant_name`."""
     return variant_name.partition("~")[0]
@@ -345,13 +352,7 @@ class _Reader:
         model = self.body.get("model", {"name": "ftrl"})
         if not isinstance(model, Mapping) or not isinstance(model.get("name"), str):
             raise self.wrong("Expected a mapping with a `name`, such as `{name: ftrl, alpha: 0.05}`", "model")
-        if model["name"] in (
-            "ftrl",
-            "neural_net",
-        ):
-            # Begin where the scorers begin, instead of learning the base rate first.
-            return {"intercept_init": log(self.prior() / (1.0 - self.prior())), **model}
-        return model
+        return declared_model(model, self.prior())
 
     def rule(self, features: FeatureSet) -> tuple[tuple[tuple[Condition, ...], float], ...]:
         declared = self.body.get("rule", [])

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from online_models.features import FeatureSet
+from online_models.features.generate import Source
 from online_models.objectives import Condition, Objective
 from schemas.scores import Score
 
@@ -27,7 +28,7 @@ _REST = "\0rest"
 
 
 class Rule:
-    """The hand-written rule of an objective, made into one expression: it is asked at each trigger.
+    """The hand-written rule of an objective, written out as Python: it is asked at each trigger.
 
     Attributes
     ----------
@@ -36,25 +37,24 @@ class Rule:
     """
 
     def __init__(self, cases: Sequence[tuple[Sequence[Condition], float]], features: FeatureSet) -> None:
-        holds: list[Callable[[Any], bool]] = []
-        expression = ""
-        for tests, score in cases:
-            terms = []
-            for test in tests:
-                value = f"v[{features.position(test.feature)}]"
-                if test.one_of:
-                    terms.append(f"holds[{len(holds)}]({value})")
-                    holds.append(test.holds)
-                else:
-                    terms.append(_within(test, value))
-            expression += f"{score!r} if {' and '.join(terms)} else " if terms else repr(score)
-        self.score: Callable[[Sequence[Any]], float] = eval(f"lambda v: {expression}", {"holds": holds})
+        source = Source()
+        source.add("def score(v):", indent=0)
+        for number, (tests, score) in enumerate(cases):
+            terms = [
+                _term(test, f"v[{features.position(test.feature)}]", source.bind, f"{number}_{place}")
+                for place, test in enumerate(tests)
+            ]
+            result = source.bind(f"score_{number}", score)
+            source.add(f"if {' and '.join(terms) or True}: return {result}")
+        self.score: Callable[[Sequence[Any]], float] = source.compiled("score")
 
 
-def _within(test: Condition, value: str) -> str:
-    """Write `Condition.holds` of a number; only numbers and None come to such a condition."""
-    low = f"{test.minimum!r} <= " if test.minimum is not None else ""
-    high = f" <= {test.maximum!r}" if test.maximum is not None else ""
+def _term(test: Condition, value: str, bind: Callable[[str, Any], str], suffix: str) -> str:
+    """Write `Condition.holds` as an expression; of numbers, only numbers and None come to it."""
+    if test.one_of:
+        return f"{bind(f'holds_{suffix}', test.holds)}({value})"
+    low = f"{bind(f'low_{suffix}', test.minimum)} <= " if test.minimum is not None else ""
+    high = f" <= {bind(f'high_{suffix}', test.maximum)}" if test.maximum is not None else ""
     return f"{value} is not None and {low}{value}{high}"
 
 

@@ -54,6 +54,43 @@ def verdict(
     return sentence + _of_others(model.log_loss, losses[best], others or {})
 
 
+# Shares of the base rate's log loss: below the first a model is as good as none, beyond the second it is another model.
+_NOTHING = 0.002
+_CHANGED = 0.1
+
+
+def fit(overall: Metrics, last: Metrics) -> str:
+    """Tell from progressive validation whether a model still learns, or fits what is past.
+
+    A model's skill is the share of the base rate's log loss that it saves, so that a harder or easier time
+    does not count as its own doing. In the last quarter of the time, against all of it, a tenth more skill means
+    that it has still been learning (underfitting so far), a tenth less that it fits what is past: the
+    world drifts, or it overfits.
+
+    Examples
+    --------
+    >>> def of(log_loss, base):
+    ...     return Metrics(n=9, positives=3, log_loss=log_loss, base_log_loss=base, auc=None, average_precision=None,
+    ...         calibration_error=None, accuracy=None, precision=None, recall=None, lift=None)
+    >>> fit(of(0.60, 0.69), of(0.55, 0.69)), fit(of(0.60, 0.69), of(0.60, 0.69))
+    ('still learning', 'settled')
+    >>> fit(of(0.60, 0.69), of(0.65, 0.69)), fit(of(0.60, 0.69), of(0.70, 0.69))
+    ('drifting or overfitting', 'no better than the base rate')
+    """
+    skill, skill_now = _skill(overall), _skill(last)
+    if skill is None or skill_now is None:
+        return "too few labels"
+    if skill_now < _NOTHING:
+        return "no better than the base rate"
+    if skill_now > skill + _CHANGED * abs(skill):
+        return "still learning"
+    return "settled" if skill_now >= skill - _CHANGED * abs(skill) else "drifting or overfitting"
+
+
+def _skill(one: Metrics) -> float | None:
+    return 1.0 - one.log_loss / one.base_log_loss if one.log_loss is not None and one.base_log_loss else None
+
+
 def _of_others(own: float, rule: float, others: Mapping[str, Metrics]) -> str:
     """Name the best of the other candidates, and those that a simple rule beats."""
     losses = {label: one.log_loss for label, one in others.items() if one.log_loss is not None}

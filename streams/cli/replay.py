@@ -51,6 +51,13 @@ def replay(
     as_live: Annotated[
         bool, typer.Option("--as-live", help="Give each event the model version that its live score names.")
     ] = False,
+    compare_algorithms: Annotated[
+        bool,
+        typer.Option(
+            "--compare-algorithms",
+            help="Run the configuration with each kind of model: quality, time and memory of each.",
+        ),
+    ] = False,
     speed: Annotated[str, typer.Option(help="`max`, or times the recorded pace: 60 is an hour in a minute.")] = "max",
     chunk: Annotated[int, typer.Option(min=1, help="Records at a time; decides no result.")] = 2000,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many events.")] = None,
@@ -74,6 +81,8 @@ def replay(
 
     plan = _plan(sources, configs, mapping, to, resume, as_live, speed, chunk, limit)
     plan = replace(plan, point=OperatingPoint(threshold, budget))
+    if compare_algorithms:
+        plan = replace(plan, candidates=_algorithms(plan))
     results, duration_s = asyncio.run(_run(plan, workers))
     made = make_report(results, source=list(map(str, plan.sources)), duration_s=duration_s)
     if json is not None:
@@ -158,6 +167,22 @@ def _candidates(configs: Sequence[str] | None) -> list[CandidateSpec]:
         found.append(base)
         found += [CandidateSpec(f"{label}.{name}", path, candidate=name) for name in base.load().candidates]
     return found
+
+
+def _algorithms(plan: Plan) -> tuple[CandidateSpec, ...]:
+    """Return a candidate for each algorithm, of the one configuration that there is."""
+    from streams.replay.algorithms import ALGORITHMS
+
+    base, *others = plan.candidates
+    if others:
+        raise UserError(
+            "--compare-algorithms takes one configuration without `candidates:`, and makes the candidates itself"
+        )
+    if plan.as_live:
+        raise UserError("--as-live repeats what was scored; it has nothing to compare")
+    if plan.resume and base.load().model_key is None:
+        raise UserError("--resume with --compare-algorithms needs STREAMSCORE_MODEL_KEY: models of River are signed")
+    return tuple(replace(base, label=name, algorithm=name) for name in ALGORITHMS)
 
 
 async def _run(plan: Plan, workers: int) -> tuple[list[Results], float]:

@@ -11,7 +11,7 @@ from online_models.validation.verdict import TITLES
 from schemas.metrics import Standing
 from schemas.report import AlgorithmRow, Estimate, Metrics, ObjectiveReport, Report
 from streams.replay.charts import Series, bar_chart, line_chart
-from streams.replay.report import moment
+from streams.replay.report import moment, size
 
 _DAY_MS = 86_400_000
 _STYLES = {"base_rate": "b1", "popularity": "b2", "last_click": "b3", "rule": "b4"}
@@ -197,7 +197,7 @@ def _algorithms(rows: Sequence[AlgorithmRow]) -> str:
             *map(_number, (row.log_loss, row.auc, row.last_quarter_log_loss, row.last_quarter_auc)),
             _number(row.predict_us, 1),
             _number(row.learn_us, 1),
-            _bytes(row.memory_bytes),
+            size(row.memory_bytes),
             row.verdict,
             row.note,
         ]
@@ -292,9 +292,3 @@ def _table(head: Iterable[str], body: Iterable[Iterable[str]], *, text_columns: 
 
 def _number(value: float | None, digits: int = 4) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
-
-
-def _bytes(size: int | None) -> str:
-    if size is None:
-        return "-"
-    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"

@@ -14,6 +14,7 @@ from online_models.features import FeatureSet
 from online_models.policies import PolicyEvaluation
 from online_models.validation import Judge, OperatingPoint
 from schemas.metrics import Promotion, Standing
+from streams.replay.algorithms import Cost, Timed
 from streams.replay.tally import Tally
 from streams.settings import Settings
 
@@ -37,6 +38,8 @@ class Results:
         (event time in epoch ms, `Promotion`) of every change of what was served.
     standings
         By objective, how its challengers stood at the end.
+    costs
+        By objective, of the model; empty if nobody asked for the time.
     """
 
     label: str
@@ -48,13 +51,15 @@ class Results:
     policies: dict[str, dict[str, Any]]
     promotions: list[tuple[int, Promotion]]
     standings: dict[str, dict[str, Standing]]
+    costs: dict[str, Cost]
 
 
 class Measures:
     """The judges of one candidate."""
 
-    def __init__(self, settings: Settings, point: OperatingPoint) -> None:
+    def __init__(self, settings: Settings, point: OperatingPoint, *, timing: bool = False) -> None:
         self.settings = settings
+        self._watches: dict[str, Timed] | None = {} if timing else None
         self._judges = {one.name: Judge(one, settings.features, point) for one in settings.objectives}
         self._models: dict[str, Estimator] = {}
         asked = {policy.objective for policy in settings.policies}
@@ -68,7 +73,10 @@ class Measures:
     def timed(self, objective: str, model: Estimator) -> Estimator:
         """Take note of an objective's model; return it, to be timed if that was asked for."""
         self._models[objective] = model
-        return model
+        if self._watches is None:
+            return model
+        watch = self._watches[objective] = Timed(model)
+        return watch
 
     def results(self, label: str, tally: Tally, loop: ClosedLoop) -> Results:
         """Return what was found out."""
@@ -85,6 +93,7 @@ class Measures:
             policies={name: evaluation.report() for name, evaluation in self._policies.items()},
             promotions=loop.promotions,
             standings=loop.standings(),
+            costs={name: watch.cost() for name, watch in (self._watches or {}).items()},
         )
 
 

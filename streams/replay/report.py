@@ -14,7 +14,8 @@ from rich.table import Table
 from online_models.objectives import DECLARED
 from online_models.validation.verdict import TITLES, verdict
 from schemas.metrics import Promotion
-from schemas.report import CandidateReport, Estimate, Metrics, ObjectiveReport, PromotionReport, Report
+from schemas.report import AlgorithmRow, CandidateReport, Estimate, Metrics, ObjectiveReport, PromotionReport, Report
+from streams.replay.algorithms import algorithm_rows
 from streams.replay.measures import Results
 
 
@@ -46,6 +47,7 @@ def make_report(results: Sequence[Results], *, source: Sequence[str], duration_s
         baselines=baselines,
         candidates=candidates,
         policies=candidates[first.label].policies,
+        algorithms=list(algorithm_rows(candidates, {one.label: one.costs for one in results if one.costs})),
     )
 
 
@@ -94,6 +96,9 @@ def show(report: Report, console: Console) -> None:
     )
     for name in report.objectives:
         console.print(_table(name, report))
+        lines = [row for row in report.algorithms if row.objective == name]
+        if lines:
+            console.print(_algorithms_table(name, lines))
     for label, candidate in report.candidates.items():
         _show_challengers(label, candidate, console)
         for name, policies in candidate.policies.items():
@@ -111,13 +116,14 @@ def _table(name: str, report: Report) -> Table:
         title_justify="left",
         caption_justify="left",
     )
-    table.add_column("")
+    table.add_column("", overflow="fold")
     for column in ("judged", "log loss", "AUC", "AP", "ECE", "prec.", "recall", "last ¼"):
         table.add_column(column, justify="right", no_wrap=True)
     for label, candidate in report.candidates.items():
         if name in candidate.objectives:
             one = candidate.objectives[name]
-            title = label if candidate.models[name] in label else f"{label} ({candidate.models[name]})"
+            known = report.algorithms or candidate.models[name] in label
+            title = label if known else f"{label} ({candidate.models[name]})"
             table.add_row(title, *_cells(one.overall), _number(one.last_quarter.log_loss))
     for rule, metrics in report.baselines[name].items():
         table.add_row(TITLES.get(rule, rule), *_cells(metrics), "", style="cyan")
@@ -148,6 +154,30 @@ def _show_challengers(label: str, candidate: CandidateReport, console: Console) 
                 f"evidence {standing.evidence:.3g}",
                 markup=False,
             )
+
+
+def _algorithms_table(objective: str, rows: Sequence[AlgorithmRow]) -> Table:
+    table = Table(title=f"{objective}: algorithms", box=None, header_style="bold", title_justify="left")
+    table.add_column("", overflow="fold")
+    for column in ("log loss", "last ¼", "AUC", "µs predict", "learn", "memory"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("")
+    for row in rows:
+        table.add_row(
+            row.algorithm,
+            *map(_number, (row.log_loss, row.last_quarter_log_loss, row.auc)),
+            *(_number(one, 1) for one in (row.predict_us, row.learn_us)),
+            size(row.memory_bytes),
+            row.verdict,
+        )
+    return table
+
+
+def size(count: int | None) -> str:
+    """Return bytes for people."""
+    if count is None:
+        return "-"
+    return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
 
 
 def _policies_table(title: str, policies: Mapping[str, Mapping[str, Estimate]]) -> Table:

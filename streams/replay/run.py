@@ -64,7 +64,7 @@ async def run(plan: Plan, *, on_progress: OnProgress, stop: asyncio.Event | None
                 topic=source.topic,
                 state=kept.candidate(number),
                 output=output,
-                measures=Measures(settings, plan.point),
+                measures=Measures(settings, plan.point, timing=spec.algorithm is not None),
                 as_live=as_live,
             )
             candidates.append(candidate)
