@@ -11,7 +11,7 @@ from online_models.validation.verdict import TITLES
 from schemas.metrics import Standing
 from schemas.report import AlgorithmRow, Estimate, Metrics, ObjectiveReport, Report
 from streams.replay.charts import Series, bar_chart, line_chart
-from streams.replay.report import moment, size
+from streams.replay.report import moment, size, titled
 
 _DAY_MS = 86_400_000
 _STYLES = {"base_rate": "b1", "popularity": "b2", "last_click": "b3", "rule": "b4"}
@@ -98,7 +98,7 @@ def _metrics_table(name: str, report: Report) -> str:
     where = f"scores of {point.threshold:g} and more" if point.threshold is not None else f"the best {point.budget:.0%}"
     rows: list[tuple[str, Metrics, Metrics | None]] = []
     for label, _, one in _of_objective(name, report):
-        rows.append((f"{label} ({report.candidates[label].models[name]})", one.overall, one.last_quarter))
+        rows.append((titled(label, name, report), one.overall, one.last_quarter))
     rows += [(TITLES.get(rule, rule), metrics, None) for rule, metrics in report.baselines[name].items()]
     body = [
         [

@@ -122,12 +122,16 @@ def _table(name: str, report: Report) -> Table:
     for label, candidate in report.candidates.items():
         if name in candidate.objectives:
             one = candidate.objectives[name]
-            known = report.algorithms or candidate.models[name] in label
-            title = label if known else f"{label} ({candidate.models[name]})"
-            table.add_row(title, *_cells(one.overall), _number(one.last_quarter.log_loss))
+            table.add_row(titled(label, name, report), *_cells(one.overall), _number(one.last_quarter.log_loss))
     for rule, metrics in report.baselines[name].items():
         table.add_row(TITLES.get(rule, rule), *_cells(metrics), "", style="cyan")
     return table
+
+
+def titled(label: str, objective: str, report: Report) -> str:
+    """Return a candidate's label, with the model's name where that says more."""
+    model = report.candidates[label].models[objective]
+    return label if report.algorithms or model in label else f"{label} ({model})"
 
 
 def _cells(one: Metrics) -> list[str]:
