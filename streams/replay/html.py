@@ -186,24 +186,31 @@ def _weights(one: ObjectiveReport) -> str:
 def _algorithms(rows: Sequence[AlgorithmRow]) -> str:
     if not rows:
         return ""
+    tables = "".join(
+        f"<h3>{escape(objective)}</h3>" + _algorithms_table([row for row in rows if row.objective == objective])
+        for objective in dict.fromkeys(row.objective for row in rows)
+    )
+    notes = "; ".join(f"{name}: {note}" for name, note in {row.algorithm: row.note for row in rows}.items())
+    return f'<section><h2>Algorithms</h2>{tables}<p class="note">{escape(notes)}.</p></section>'
+
+
+def _algorithms_table(rows: Sequence[AlgorithmRow]) -> str:
     head = (
-        *("algorithm", "objective", "log loss", "AUC", "last quarter: log loss", "AUC"),
-        *("µs to predict", "µs to learn", "memory", "", ""),
+        *("algorithm", "", "log loss", "AUC", "last quarter: log loss", "AUC"),
+        *("µs to predict", "µs to learn", "memory"),
     )
     body = [
         [
             row.algorithm,
-            row.objective,
+            row.verdict,
             *map(_number, (row.log_loss, row.auc, row.last_quarter_log_loss, row.last_quarter_auc)),
             _number(row.predict_us, 1),
             _number(row.learn_us, 1),
             size(row.memory_bytes),
-            row.verdict,
-            row.note,
         ]
         for row in rows
     ]
-    return f"<section><h2>Algorithms</h2>{_table(head, body)}</section>"
+    return _table(head, body, text_columns=2)
 
 
 def _policies(report: Report) -> str:
