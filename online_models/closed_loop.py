@@ -110,6 +110,7 @@ def learner_pair(
     publish_examples: int,
     judging: bool = True,
     variant: str = "",
+    own_features: bool = False,
     contest: Contest | None = None,
 ) -> LearnerPair:
     """Join a model that has learned nothing with a replica of its own; see `LearningCore`."""
@@ -122,6 +123,7 @@ def learner_pair(
         publish_examples=publish_examples,
         judging=judging,
         variant=variant,
+        own_features=own_features,
         contest=contest,
     )
     return LearnerPair(learner, replica)

@@ -74,6 +74,8 @@ class LearningCore:
         Keep `progress`; a replay, whose judges find out more, does without.
     variant
         Challenger that this model is; empty: the declared model.
+    own_features
+        It sees other features than the declared model, so examples from before it was there teach it nothing.
     contest
         Of the objective's challengers; kept by the learner of the declared model.
     """
@@ -88,10 +90,12 @@ class LearningCore:
         publish_examples: int,
         judging: bool = True,
         variant: str = "",
+        own_features: bool = False,
         contest: Contest | None = None,
     ) -> None:
         self.objective = objective
         self.variant = variant
+        self.own_features = own_features
         self.contest = contest
         self.lineage = lineage
         self.next_offset = 0
@@ -154,7 +158,9 @@ class LearningCore:
                 self._metrics.update(example.label, score)
 
     def _learn(self, example: Example) -> None:
-        x = example.features_of.get(self.variant, example.features) if self.variant else example.features
+        x = example.features_of.get(self.variant) if self.own_features else example.features
+        if x is None:
+            return
         if refusal(x) is not None:
             self.refused += 1
             return

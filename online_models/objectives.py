@@ -150,6 +150,11 @@ def variant_name(objective: str, variant: str) -> str:
     return f"{objective}~{variant}" if variant else objective
 
 
+def variant_of(variant_name: str) -> str:
+    """Return the variant's own name; empty: the declared model."""
+    return variant_name.partition("~")[2]
+
+
 def declared_model(model: Mapping[str, Any], prior: float) -> Mapping[str, Any]:
     """Let our own models begin where the scorers begin, instead of learning the base rate first."""
     if model["name"] in ("ftrl", "neural_net"):

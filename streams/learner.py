@@ -238,6 +238,7 @@ def new_cores(objectives: Sequence[Objective], settings: Settings) -> Iterator[L
                 distributor=make_distributor(variant.name, lineage=lineage, estimator=estimator),
                 publish_examples=settings.learning.publish_examples,
                 variant=name,
+                own_features=settings.has_own_features(variant),
                 contest=None if name else new_contest(objective, settings),
             )
 

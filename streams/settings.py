@@ -20,7 +20,7 @@ from msgspec import Struct
 from online_models.errors import ConfigError
 from online_models.estimators import build
 from online_models.features import FeatureSet, compile_features
-from online_models.objectives import Objective, parse_objectives
+from online_models.objectives import Objective, objective_of, parse_objectives
 from online_models.policies import Policy, parse_policies
 from streams.sections import KafkaSettings, LearningSettings, RedisSettings, Section, Topics, WorkerSettings
 from streams.yaml_lines import Document
@@ -61,6 +61,12 @@ class Settings(Struct, frozen=True, kw_only=True):
     def variants(self) -> list[Objective]:
         """Every model that is to be learned: the declared ones, and each challenger as an objective of its own."""
         return [variant for one in self.objectives for variant in one.variants.values()]
+
+    def has_own_features(self, variant: Objective) -> bool:
+        """Tell whether a challenger sees other features than the declared model."""
+        declared = next(one for one in self.objectives if one.name == objective_of(variant.name))
+        names = self.features.names
+        return variant.feature_names(names) != declared.feature_names(names)
 
     def masked(self) -> dict[str, Any]:
         """Return the plain settings for printing, secrets masked."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from online_models.closed_loop import Arrival
-from online_models.objectives import objective_of, variant_name
+from online_models.objectives import objective_of, variant_name, variant_of
 from online_models.serving import Served
 from schemas.codec import BadRecord, decode_score
 from schemas.examples import Example
@@ -173,7 +173,7 @@ class AsLive:
                 "take the configuration that was live"
             )
         if one.served:
-            served.variant = one.model.partition("~")[2]
+            served.variant = variant_of(one.model)
         if replica.version != one.version:
             replica.go_to(one.version)
 

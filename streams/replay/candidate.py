@@ -112,6 +112,7 @@ class Candidate:
                         publish_examples=settings.learning.publish_examples,
                         judging=bool(name),
                         variant=name,
+                        own_features=settings.has_own_features(variant),
                         contest=None if name else new_contest(objective, settings),
                     ),
                 )

@@ -17,7 +17,7 @@ from online_models.closed_loop import OwnReplica
 from online_models.distribution import Records
 from online_models.estimators import Estimator, build
 from online_models.learning import LearningCore
-from online_models.objectives import Objective
+from online_models.objectives import Objective, objective_of, variant_of
 from schemas.codec import BadRecord, decode_example
 from schemas.examples import Example
 from streams.settings import Settings
@@ -116,7 +116,8 @@ class ModelHistory:
     ) -> None:
         self.objective = objective
         self.learned = 0
-        self._trained_on, _, self._variant = objective.name.partition("~")
+        self._trained_on = objective_of(objective.name)
+        self._variant = variant_of(objective.name)
         self._settings = settings
         self._examples = examples
         self._oldest = oldest
@@ -190,6 +191,7 @@ class ModelHistory:
             publish_examples=1 << 62,
             judging=False,
             variant=self._variant,
+            own_features=settings.has_own_features(objective),
         )
         if blob is not None and not learner.restore(blob):
             raise VersionLost(

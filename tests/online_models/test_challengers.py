@@ -150,7 +150,7 @@ def test_each_variant_learns_its_own_features_and_is_judged_by_what_it_said() ->
         model = SparseFTRL()
         core = LearningCore(
             variant_name("click", variant), lineage="x", estimator=model, distributor=Nothing(), publish_examples=9,
-            variant=variant,
+            variant=variant, own_features=variant == "lean",
         )  # fmt: skip
         core.step(examples)
         learned[variant] = core, model
@@ -158,6 +158,18 @@ def test_each_variant_learns_its_own_features_and_is_judged_by_what_it_said() ->
     assert set(learned[""][1].names) == set(learned["deep"][1].names) > set(learned["lean"][1].names)
     means = [learned[variant][0].progress().mean_score for variant in ("", "deep", "lean")]
     assert means == [mean_said(examples, variant) for variant in ("", "deep", "lean")]
+
+
+def test_a_new_challenger_learns_what_is_kept_unless_it_sees_other_features() -> None:
+    """Its first examples are older than itself: they hold the declared model's features alone."""
+    before = Bench({"click": CLICK}).run(a_log().tick(2 * WINDOW)).examples
+    for own_features, learned in ((False, len(before)), (True, 0)):
+        core = LearningCore(
+            "click~deep", lineage="x", estimator=SparseFTRL(), distributor=Nothing(), publish_examples=9,
+            variant="deep", own_features=own_features,
+        )  # fmt: skip
+        core.step(list(enumerate(before)))
+        assert (core.learned, core.refused, core.progress().n) == (learned, 0, 0)
 
 
 class Nothing:

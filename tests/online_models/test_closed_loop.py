@@ -75,6 +75,7 @@ class Rig:
                 prior=variant.prior,
                 publish_examples=1000,
                 variant=name,
+                own_features=name == "calm",
                 contest=None
                 if name
                 else Contest(
