@@ -104,12 +104,14 @@ class Baselines:
         if counts is None:
             known = item_id if len(self._items) < MOST_ITEMS else _REST
             counts = self._items.setdefault(known, [0, 0])
-        of_last = self._by_last_label[last_label]
-        for one in (self._total, counts, of_last):
-            one[0] += 1
+        total, of_last = self._total, self._by_last_label[last_label]
+        total[0] += 1
+        counts[0] += 1
+        of_last[0] += 1
         if label:
-            for one in (self._total, counts, of_last):
-                one[1] += 1
+            total[1] += 1
+            counts[1] += 1
+            of_last[1] += 1
         last = self._last_label
         last.pop(user_id, None)
         last[user_id] = 2 if label else 1
