@@ -34,7 +34,8 @@ MODELS: dict[str, tuple[int, Callable[[], Any]]] = {
     "river FTRL": (5_000, lambda: linear_model.LogisticRegression(optim.FTRLProximal())),
     "logistic_regression": (5_000, lambda: build({"name": "logistic_regression"}, key=KEY)),
     "factorization_machine": (500, lambda: build({"name": "factorization_machine"}, key=KEY)),
-    "naive_bayes": (500, lambda: build({"name": "naive_bayes"}, key=KEY)),
+    "neural_net": (5000, lambda: build({"name": "neural_net"})),
+    "naive_bayes": (5000, lambda: build({"name": "naive_bayes"}, key=KEY)),
     "adaptive_tree": (2_000, lambda: build({"name": "adaptive_tree"}, key=KEY)),
     "adaptive_forest": (300, lambda: build({"name": "adaptive_forest"}, key=KEY)),
 }

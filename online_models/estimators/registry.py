@@ -21,20 +21,21 @@ from river import base, preprocessing
 
 from online_models.errors import ConfigError
 from online_models.estimators.base import Estimator
+from online_models.estimators.naive_bayes import NaiveBayes
 from online_models.estimators.neural_net import NeuralNet
 from online_models.estimators.river_model import RiverModel
 from online_models.estimators.signed_pickle import MIN_KEY_BYTES
 from online_models.estimators.sparse_ftrl import SparseFTRL
 from schemas.codec import BadRecord
 
+Own = SparseFTRL | NeuralNet | NaiveBayes
 # Our own, which travel as plain numbers: no pickle, no key.
-OWN: dict[str, type[SparseFTRL] | type[NeuralNet]] = {one.name: one for one in (SparseFTRL, NeuralNet)}
+OWN: dict[str, type[Own]] = {one.name: one for one in (SparseFTRL, NeuralNet, NaiveBayes)}
 SHORT_NAMES = {
     "logistic_regression": "river.linear_model.LogisticRegression",
     "adaptive_tree": "river.tree.HoeffdingAdaptiveTreeClassifier",
     "adaptive_forest": "river.forest.ARFClassifier",
     "factorization_machine": "river.facto.FMClassifier",
-    "naive_bayes": "river.naive_bayes.BernoulliNB",
 }
 # Without a seed a replay would not repeat the run. Any number will do, as long as it stays the same.
 DEFAULT_SEED = 7
@@ -97,7 +98,7 @@ def build(model: Mapping[str, Any], *, key: bytes | None = None) -> Estimator:
     return RiverModel(str(name), classifier, key=key)
 
 
-def _own(model: Mapping[str, Any], kind: type[SparseFTRL] | type[NeuralNet]) -> SparseFTRL | NeuralNet:
+def _own(model: Mapping[str, Any], kind: type[Own]) -> Own:
     allowed = inspect.signature(kind).parameters
     arguments: dict[str, Any] = {}
     for name, value in model.items():

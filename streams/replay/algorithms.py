@@ -36,7 +36,7 @@ ALGORITHMS: dict[str, Algorithm] = {
     "forest": Algorithm({"name": "adaptive_forest", "params": {"n_models": 5}}, "5 trees"),
     "factorization_machine": Algorithm({"name": "factorization_machine"}, "River's defaults"),
     "neural_net": Algorithm({"name": "neural_net"}, "16 hidden units beside a linear path"),
-    "naive_bayes": Algorithm({"name": "naive_bayes"}, "asks about every feature name it has met"),
+    "naive_bayes": Algorithm({"name": "naive_bayes"}, "takes features for independent evidence"),
 }
 
 

@@ -33,6 +33,8 @@ DECLARATIONS: list[Mapping[str, Any]] = [
     {"name": "adaptive_forest", "params": SMALL},
     {"name": "factorization_machine", "params": {"n_factors": 4}},
     {"name": "naive_bayes"},
+    {"name": "naive_bayes", "alpha": 0.1, "max_features": 6},
+    {"name": "river.naive_bayes.BernoulliNB"},
     {"name": "river.naive_bayes.GaussianNB"},
     {"name": "river.tree.HoeffdingTreeClassifier", "params": TREES},
     {"name": "river.forest.AMFClassifier", "params": {"n_estimators": 3}},

@@ -120,7 +120,7 @@ async def test_a_river_model_scores_live_and_travels_signed(make_site: Any, valk
         "window": "30m",
         "prior": 0.05,
         "features": ["click_rate", "taste", "position", "price"],
-        "model": {"name": "naive_bayes"},
+        "model": {"name": "river.naive_bayes.BernoulliNB"},
     }
     site = make_site(valkey_url, objectives={"click": objective}, STREAMSCORE_MODEL_KEY="a secret of this test")
     site.start_worker()
@@ -130,7 +130,7 @@ async def test_a_river_model_scores_live_and_travels_signed(make_site: Any, valk
     recent = json.loads(site.get("/status")[1])["recent_scores"]
 
     assert report["unaccounted"] == 0
-    assert model["name"] == "naive_bayes"
+    assert model["name"] == "river.naive_bayes.BernoulliNB"
     assert model["version"] > 0
     assert report["objectives"]["click"]["auc"] > 0.5
     assert any(score["reasons"] for score in recent)

@@ -160,7 +160,7 @@ def test_the_size_of_chunks_decides_nothing(chunk: int) -> None:
     assert Rig().run(ARRIVALS, chunk).fingerprint() == Rig().run(ARRIVALS, len(ARRIVALS)).fingerprint()
 
 
-@pytest.mark.parametrize("model", [{"name": "ftrl"}, {"name": "naive_bayes"}], ids=["own", "river"])
+@pytest.mark.parametrize("model", [{"name": "ftrl"}, {"name": "river.naive_bayes.BernoulliNB"}], ids=["own", "river"])
 @given(cut=st.integers(0, 400))
 @settings(max_examples=10, deadline=None)
 def test_a_loop_that_is_restored_goes_on_as_if_nothing_had_been(model: Mapping[str, Any], cut: int) -> None:

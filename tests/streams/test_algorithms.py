@@ -27,7 +27,7 @@ objectives:
   click:
     {trigger: impression, outcome: click, match: item, window: 30m, prior: 0.1, model: {name: ftrl, alpha: 0.7},
      challengers: {other: {model: {name: ftrl}}}}
-  buy: {trigger: click, outcome: purchase, match: user, window: 1d, model: {name: naive_bayes}}
+  buy: {trigger: click, outcome: purchase, match: user, window: 1d, model: {name: adaptive_tree}}
 """
 
 

@@ -79,7 +79,7 @@ def test_wrong_policies_are_named_with_their_lines() -> None:
         (("window: 30m", "window: 30m\n    prior: 1.5"), 12, "Expected a probability"),
         (("window: 30m", "window: 30m\n    model: {name: ftrl, alhpa: 1}"), 12, "alhpa"),
         (("window: 30m", "window: 30m\n    model: {name: river.tree.NoTree}"), 12, "NoTree"),
-        (("window: 30m", "window: 30m\n    model: {name: naive_bayes}"), 12, "STREAMSCORE_MODEL_KEY"),
+        (("window: 30m", "window: 30m\n    model: {name: adaptive_tree}"), 12, "STREAMSCORE_MODEL_KEY"),
         (("item: {field: item_id}", "item: {field: itemid}"), 3, "features.item"),
         (("app: site", "app: site\nkafka: {bootstrap: x}"), 2, "Unknown key"),
         (("app: site", "app: site\nworker: {chunk_records: 0}"), 2, "chunk_records"),

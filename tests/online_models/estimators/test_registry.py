@@ -79,7 +79,7 @@ def test_a_scaler_stands_before_the_model() -> None:
 @pytest.mark.parametrize(
     ("declared", "path", "message"),
     [
-        ({}, ("name",), "Unknown model None; expected one of ftrl, neural_net, logistic_regression"),
+        ({}, ("name",), "Unknown model None; expected one of ftrl, neural_net, naive_bayes"),
         ({"name": "ftlr"}, ("name",), "Unknown model 'ftlr'"),
         ({"name": 3}, ("name",), "Unknown model 3"),
         ({"name": "ftrl", "alfa": 1}, ("alfa",), "Unknown parameter; expected one of: alpha, beta"),
@@ -152,7 +152,7 @@ def test_a_wrong_declaration_is_refused_with_its_place(
 @pytest.mark.parametrize("key", [None, b"short"])
 def test_models_of_river_need_a_key(key: bytes | None) -> None:
     with pytest.raises(ConfigError, match="STREAMSCORE_MODEL_KEY to a secret of at least 16"):
-        build({"name": "naive_bayes"}, key=key)
+        build({"name": "adaptive_tree"}, key=key)
 
 
 def test_trying_a_model_out_leaves_no_trace() -> None:
