@@ -95,6 +95,7 @@ class Candidate:
         )
         self._users: dict[int, Users] = {}
         self._unsaved: dict[int, set[str]] = {}
+        self._all_at_hand = True  # until a user is on the disk and not in the cache
 
     def _pairs(self) -> Iterator[tuple[str, LearnerPair]]:
         """Yield a learner with its replica for each variant of each objective, by the variant's name."""
@@ -161,6 +162,10 @@ class Candidate:
 
     def _load(self, chunk: Chunk) -> None:
         """Have the users of a chunk at hand, those in use at the end of the cache."""
+        if self._all_at_hand:
+            for partition in {arrival[0] for arrival in chunk.arrivals} - self._users.keys():
+                self._users[partition] = {}
+            return
         for partition, events in chunk.by_partition().items():
             core = self.loop.core(partition)
             cached = self._users.setdefault(partition, {})
@@ -183,6 +188,7 @@ class Candidate:
         most = self._most_cached()
         for partition, cached in self._users.items():
             if len(cached) > most + most // _SLACK:
+                self._all_at_hand = False
                 oldest = list(islice(cached, len(cached) - most))
                 self._save(partition, oldest)
                 for user_id in oldest:
@@ -225,6 +231,7 @@ class Candidate:
                 f"{self.label}: what was interrupted had another source, configuration, mapping or version "
                 f"({kept.decode()}, now {identity}); run without --resume to begin anew"
             )
+        self._all_at_hand = False
         self.loop.restore(self._kept(_LOOP), self._state.timers())
         await self._output.restore(self._kept(_OUTPUT))
         vars(self.tally).update(self._kept(_TALLY))
