@@ -42,6 +42,11 @@ demo: $(VENV)/.done  ## Run the main job here; ARGS="--seconds 30 --json"
 test: $(VENV)/.done  ## Run all tests; those on Apache Kafka need Java 17 and Maven; ARGS="-k offsets"
 	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
+# Kills, pauses, empties and cuts off everything that can be, and reconciles event by event; docs/guarantees.md.
+.PHONY: test-faults
+test-faults: $(VENV)/.done  ## Break it, and count: writes build/faults.json; ARGS="--broker embedded SIGTERM"
+	PYTHONPATH=tests $(BIN)/python -m faults $(ARGS)
+
 .PHONY: lint
 lint: $(VENV)/.done  ## Check style, types and the direction of imports
 	$(BIN)/ruff check .

@@ -37,7 +37,7 @@ from online_models.records import DecodedBatch, DecodedEvent
 from online_models.serving import Served
 from online_models.step import Collected, Observer, StepResult
 from schemas.events import EventBase, Tick, VisitorEvent
-from schemas.examples import Example, Shadows, Use
+from schemas.examples import Example, Use
 from schemas.metrics import Accounting
 from schemas.scores import Score
 from schemas.user_state import Layout, OpenAttribution, PartitionMeta, UserState
@@ -49,6 +49,8 @@ REMEMBERED_LAYOUTS = 8
 
 TICK, TOMBSTONE, DUPLICATE, LATE = "tick", "tombstone", "duplicate", "late"
 NO_TRIGGER, CONDITION = "no_trigger", "condition_not_met"
+# Flags of a score.
+COLD, LATE_SCORE = "cold", "late"
 
 
 class ScoringCore:
@@ -68,6 +70,12 @@ class ScoringCore:
         Told of each score, once it is made.
     shadowing
         Ask the variants that are not served as well.
+
+    Attributes
+    ----------
+    published
+        By score_id, scores of the events to come that were published before a crash: they stand, whatever the
+        model would say by now, so that state and examples are what they would have been.
     """
 
     def __init__(
@@ -111,6 +119,7 @@ class ScoringCore:
         self._timers = Timers((timers or {}).items())
         self._open_count = meta.open_count if meta else 0
         self.stream_time_ms = meta.stream_time_ms if meta else 0
+        self.published: Mapping[str, Score] = {}
 
     @property
     def open_count(self) -> int:
@@ -304,40 +313,56 @@ class ScoringCore:
         user: UserState,
         out: Collected,
     ) -> None:
-        objective, shown = bound.objective, bound.shown
+        score_id = f"{self.topic}-{self.partition}-{out.offset}:{bound.objective.name}"
+        score = self.published.get(score_id) if self.published else None
+        if score is None or score.event_id != event.event_id:  # the topic was created anew meanwhile
+            score = self._new_score(bound, score_id, event, ts, source_ts, values, out.offset)
+        out.scores.append(score)
+        self._open(bound, score, event, values, user, out)
+        if self._observer is not None:
+            self._observer.scored(score, event, values, lambda other: self._would_score(bound, other, user))
+
+    def _new_score(
+        self,
+        bound: BoundObjective,
+        score_id: str,
+        event: EventBase,
+        ts: int,
+        source_ts: int,
+        values: list[Any],
+        offset: int,
+    ) -> Score:
+        shown = bound.shown
         replica = shown.replica
         x = shown.vectorize(values)
         p, reasons = replica.score_one(x, self._n_reasons)
-        p = bound.corrected(p)
         score = Score(
-            score_id=f"{self.topic}-{self.partition}-{out.offset}:{objective.name}",
+            score_id=score_id,
             event_id=event.event_id,
             user_id=event.user_id,
             ts=ts,
-            objective=objective.name,
-            score=p,
+            objective=bound.objective.name,
+            score=bound.corrected(p),
             model=replica.name,
             model_version=replica.version,
             reasons=reasons,
             topic=self.topic,
             partition=self.partition,
-            offset=out.offset,
+            offset=offset,
             source_ts=source_ts,
             session_id=event.session_id,
             item_id=event.item_id,
             propensity=getattr(event, "propensity", None),
         )
-        shadows = None
         if not bound.alone:
             score.variant = shown.name
             if self._shadowing:
-                shadows = bound.shadows(shown, x, values)
+                score.shadows = bound.shadows(shown, x, values)
         if replica.version == 0:
-            score.flags = [*score.flags, "cold"]
-        out.scores.append(score)
-        self._open(bound, score, event, values, shadows, user, out)
-        if self._observer is not None:
-            self._observer.scored(score, event, values, lambda other: self._would_score(bound, other, user))
+            score.flags = [COLD]
+        if ts + bound.objective.closes_after_ms + 1 <= self.stream_time_ms:
+            score.flags = [*score.flags, LATE_SCORE]
+        return score
 
     def _would_score(self, bound: BoundObjective, other: EventBase, user: UserState) -> float:
         values, shown = self._features.extract(user.slots, other), bound.shown
@@ -349,7 +374,6 @@ class ScoringCore:
         score: Score,
         event: EventBase,
         values: list[Any],
-        shadows: Shadows | None,
         user: UserState,
         out: Collected,
     ) -> None:
@@ -360,7 +384,6 @@ class ScoringCore:
         if key is None:
             out.notes["no_match_key"] += 1
         elif due_ms <= self.stream_time_ms:
-            score.flags = [*score.flags, "late"]
             out.notes["window_over"] += 1
         elif self._outcome_seen(objective.name, user, since_ms=score.ts):
             # Out of order: an outcome may be in the features already, and would give the label away.
@@ -370,7 +393,7 @@ class ScoringCore:
         else:
             one = OpenAttribution(objective.name, score.offset, key, score.ts, values, score.score, score.model_version)
             if not bound.alone:
-                one.variant, one.shadows = score.variant, shadows
+                one.variant, one.shadows = score.variant, score.shadows
             if len(user.open) >= self._max_open_per_user:
                 self._keep_open(event.user_id, user, user.open[1:])
                 out.notes["open_cut"] += 1

@@ -6,6 +6,8 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from schemas.examples import Shadows
+
 SCORES_VERSION = 1
 
 
@@ -27,6 +29,8 @@ class Score(Struct, kw_only=True, omit_defaults=True):
         Largest contributions first: (feature, its share of the logit).
     variant
         Challenger that made the score, see ``challengers:``; empty: the declared model.
+    shadows
+        What the other variants of the objective said: name to (score, model_version).
     flags
         ``cold`` (the model has learned nothing yet), ``late`` (the trigger came after its window had closed).
     source_ts
@@ -50,5 +54,6 @@ class Score(Struct, kw_only=True, omit_defaults=True):
     item_id: str | None = None
     propensity: float | None = None
     variant: str = ""
+    shadows: Shadows = {}
     flags: list[str] = []
     schema_version: Annotated[int, Meta(ge=1, le=SCORES_VERSION)] = 1

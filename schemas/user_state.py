@@ -104,8 +104,12 @@ class PartitionMeta(Struct, array_like=True):
         Highest event time seen, epoch ms.
     open_count
         Open attributions of all users of the partition.
+    scores_end
+        Offset on `scores` behind the last score that the state reflects; scores behind it were published by
+        whoever was cut off before the state was stored. -1: not known.
     """
 
     layouts: list[Layout]
     stream_time_ms: int
     open_count: int
+    scores_end: int = -1

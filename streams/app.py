@@ -18,17 +18,19 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 
 import faust
+from aiokafka import TopicPartition
 from faust.types import TP
 
 from online_models.features.durations import parse_duration_ms
 from streams.actors import Actor
 from streams.faust_app import make_faust_app
 from streams.freshness import Freshness
-from streams.housekeeping import Housekeeping
+from streams.housekeeping import LEASE_LOOK_S, Housekeeping
 from streams.learner import LearnerSession, new_replicas, open_learner
+from streams.lease import Lease
 from streams.logs import kafka_client_said, log_event
 from streams.model_feed import ModelFeed
-from streams.output import KafkaOutput
+from streams.output import KafkaOutput, RecordOutput
 from streams.publish import Publisher
 from streams.rebuild import replay_from
 from streams.retry import retrying
@@ -36,6 +38,7 @@ from streams.runner import Session, open_session
 from streams.settings import Settings
 from streams.stores import Fenced, PartitionId, Unavailable, open_store
 from streams.telemetry import Telemetry
+from streams.transactions import TransactionalOutput
 from streams.transport import RecordChunk, record_schema
 from streams.web.server import WebServer
 
@@ -68,10 +71,15 @@ class Worker:
             most_behind=2 * settings.learning.publish_examples,
             patience_s=2 * parse_duration_ms(settings.learning.publish_interval) / 1000,
         )
+        session_s, heartbeat_s = (
+            parse_duration_ms(one) / 1000 for one in (settings.kafka.session_timeout, settings.kafka.heartbeat)
+        )
+        self.lease = Lease(gap_s=max(session_s / 2, session_s - heartbeat_s - LEASE_LOOK_S))
         self.sessions: dict[int, Session] = {}
         self.learners: dict[int, LearnerSession] = {}
         self.failure: BaseException | None = None
         self.ended = asyncio.Event()
+        self._transactions: dict[int, TransactionalOutput] = {}
         self._actors: dict[TP, Actor[RecordChunk]] = {}
         self._ready = asyncio.Event()
         self._reopening: set[asyncio.Task[None]] = set()
@@ -111,7 +119,6 @@ class Worker:
         topics = [topic.name for topic in self.settings.topics.all()]
         partitions = {name: await self.output.partitions(name) for name in topics}
         self.partitions = partitions
-        self.publisher = Publisher(self.output, self.settings.topics, partitions, self.freshness)
         await self.models.start()
         self._ready.set()
         await self.app.start()
@@ -145,12 +152,12 @@ class Worker:
         """Take the partitions up where the store says; called before any of their records is handed out."""
         self.taking_since = time.monotonic()
         await self._ready.wait()
-        offsets = {}
-        for tp in sorted(assigned):
-            if tp.topic == self.settings.topics.events.name:
-                offsets[tp] = await self._take_events(tp)
-            elif tp.topic == self.settings.topics.examples.name:
-                offsets[tp] = await self._take_examples(tp)
+        take = {
+            self.settings.topics.events.name: self._take_events,
+            self.settings.topics.examples.name: self._take_examples,
+        }
+        taken = sorted(assigned)
+        offsets = dict(zip(taken, await asyncio.gather(*(take[tp.topic](tp) for tp in taken)), strict=True))
         log_event(
             logger,
             logging.INFO,
@@ -161,11 +168,22 @@ class Worker:
         return offsets
 
     async def _take_events(self, tp: TP) -> int:
+        place = PartitionId(tp.topic, tp.partition)
+        publisher, committed = await self._publisher_of(place)
+        scores = self.settings.topics.scores.name
         session = await open_session(
-            PartitionId(tp.topic, tp.partition), self.settings, self.store, self.replicas, self.attempt
+            place,
+            self.settings,
+            self.store,
+            self.replicas,
+            self.attempt,
+            scores=TopicPartition(scores, tp.partition % self.partitions[scores]),
         )
+        session.publish_from = committed
         if session.stored_offset is None:
-            session.next_offset, session.publish_from = await replay_from(self.settings, tp.topic, tp.partition)
+            session.next_offset, session.publish_from = await self.attempt(
+                lambda: replay_from(self.settings, tp.topic, tp.partition), "read committed offset"
+            )
             if session.publish_from > session.next_offset:
                 log_event(
                     logger,
@@ -181,7 +199,7 @@ class Worker:
                 await self.freshness.wait()
             for records in session.parts(chunk.records):
                 started = time.perf_counter()
-                result = await session.run_batch(records, self.publisher, self.attempt)
+                result = await session.run_batch(records, publisher, self.attempt)
                 if result is not None:
                     self.telemetry.batch_done(
                         result, seconds=time.perf_counter() - started, open_count=session.core.open_count
@@ -192,13 +210,27 @@ class Worker:
         )
         return session.next_offset
 
+    async def _publisher_of(self, place: PartitionId) -> tuple[Publisher, int]:
+        """Return what publishes for a partition, and the offset below which all is published for certain."""
+        if not self.settings.exactly_once:
+            return self._new_publisher(self.output), 0
+        before = self._transactions.pop(place.partition, None)
+        if before is not None:
+            await before.stop()
+        output = self._transactions[place.partition] = TransactionalOutput(self.settings, place)
+        committed = await self.attempt(output.start, "begin transactions")
+        return self._new_publisher(output), committed or 0
+
+    def _new_publisher(self, output: RecordOutput) -> Publisher:
+        return Publisher(output, self.settings.topics, self.partitions, self.freshness, self.lease)
+
     async def _take_examples(self, tp: TP) -> int:
         learner = await open_learner(
             tp.partition,
             self.partitions[tp.topic],
             settings=self.settings,
             store=self.store,
-            publisher=self.publisher,
+            publisher=self._new_publisher(self.output),
             telemetry=self.telemetry,
             attempt=self.attempt,
             served=self.replicas.served,
@@ -220,7 +252,7 @@ class Worker:
         task.add_done_callback(self._reopening.discard)
 
     async def _reopen(self, tp: TP) -> None:
-        self._forget(tp)
+        await self._forget(tp)
         await asyncio.sleep(1.0)  # a group that is being rebalanced settles meanwhile
         status = self.transport.status().get(tp)
         if status is not None:
@@ -229,9 +261,17 @@ class Worker:
             offsets = await self._start_offsets(frozenset({tp}))
             await self.transport.rewind(tp, offsets[tp])
 
-    def _forget(self, tp: TP) -> None:
+    async def _forget(self, tp: TP) -> None:
         self._actors.pop(tp, None)
-        (self.sessions if tp.topic == self.settings.topics.events.name else self.learners).pop(tp.partition, None)
+        if tp.topic == self.settings.topics.examples.name:
+            self.learners.pop(tp.partition, None)
+            return
+        session = self.sessions.pop(tp.partition, None)
+        if session is not None:
+            await session.close()
+        output = self._transactions.pop(tp.partition, None)
+        if output is not None:
+            await output.stop()
 
     async def _on_revoked(self, revoked: frozenset[TP]) -> None:
         """Finish the chunks at hand and let go of the partitions."""
@@ -242,6 +282,6 @@ class Worker:
             if tp.topic == self.settings.topics.examples.name and tp.partition in self.learners:
                 with contextlib.suppress(Fenced):  # then the new owner has begun, and needs nothing of ours
                     await self.learners[tp.partition].save()
-            self._forget(tp)
+            await self._forget(tp)
         if revoked:
             log_event(logger, logging.INFO, "partitions given up", partitions=len(revoked))

@@ -18,6 +18,7 @@ from faust.types import TP
 from online_models.features.durations import parse_duration_ms
 from schemas.codec import encode_json
 from schemas.events import Tick
+from streams.learner import LearnerSession
 from streams.logs import log_event
 from streams.output import OutRecord
 from streams.stores import Fenced
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("streamscore.worker")
 
 _WATCH_S = 2.0
+LEASE_LOOK_S = 0.5
 
 
 class Housekeeping:
@@ -42,6 +44,7 @@ class Housekeeping:
         self._stall_s = parse_duration_ms(settings.worker.stall_timeout) / 1000
         self._tasks: list[asyncio.Task[None]] = []
         self._moved_at: dict[int, tuple[int, float]] = {}
+        self._term = 0
 
     def start(self) -> None:
         """Start the tasks; each failure of theirs ends the worker."""
@@ -49,6 +52,7 @@ class Housekeeping:
             (self._publish_s, self._publish_models, "publish models"),
             (self._checkpoint_s, self._save_checkpoints, "save checkpoints"),
             (_WATCH_S, self._watch, "watch"),
+            (LEASE_LOOK_S, self._look_at_the_lease, "look at the lease"),
         ]
         if self._idle_s > 0:
             rounds.append((self._idle_s / 4, self._tick_idle_partitions, "idle ticks"))
@@ -72,20 +76,28 @@ class Housekeeping:
                 return
 
     async def _publish_models(self) -> None:
-        for learner in list(self._worker.learners.values()):
-            await learner.publish_pending()
+        await self._each_learner(LearnerSession.publish_pending)
 
     async def _save_checkpoints(self) -> None:
+        await self._each_learner(LearnerSession.save)
+
+    async def _each_learner(self, step: Callable[[LearnerSession], Awaitable[None]]) -> None:
         for partition, learner in list(self._worker.learners.items()):
             try:
-                await learner.save()
+                await step(learner)
             except Fenced as fenced:
                 log_event(logger, logging.WARNING, "another learner has taken over", why=str(fenced))
                 self._worker.take_again(TP(self._worker.settings.topics.examples.name, partition))
 
+    async def _look_at_the_lease(self) -> None:
+        self._worker.lease.term()
+
     async def _tick_idle_partitions(self) -> None:
         """Move the stream time of partitions on which triggers wait and nobody comes."""
         now = time.monotonic()
+        term = self._worker.lease.term()
+        if term != self._term:  # held up: partitions are not idle because we did not look
+            self._term, self._moved_at = term, {}
         for number, session in list(self._worker.sessions.items()):
             offset, since = self._moved_at.get(number, (-1, now))
             if session.next_offset != offset:

@@ -24,6 +24,7 @@ from schemas.codec import BadRecord, decode_example
 from schemas.examples import Example
 from schemas.metrics import Contest as ContestMetric
 from schemas.metrics import Progress
+from streams.failpoints import failpoint
 from streams.logs import log_event
 from streams.output import partition_for_key
 from streams.publish import Publisher
@@ -126,6 +127,7 @@ class LearnerSession:
             if core.contest is not None:
                 told.append(core.contest.metric(core.next_offset))
             await self._attempt(lambda: self._publisher.publish_models(publications, told), "publish model")
+            failpoint("model_published")
 
     async def _decide(self, core: LearningCore) -> None:
         """Let a challenger take over, if the test says so.
@@ -161,6 +163,7 @@ class LearnerSession:
                     ),
                     "save checkpoint",
                 )
+                failpoint("checkpointed")
                 log_event(
                     logger,
                     logging.DEBUG,

@@ -17,7 +17,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from aiokafka import AIOKafkaProducer
 from aiokafka import errors as kafka_errors
@@ -60,6 +60,13 @@ _END_S = 10.0
 Place = tuple[str, int]
 
 
+class Consumed(NamedTuple):
+    """The events that a batch of outputs comes from: offsets from ``first_offset`` up to, not including, the next."""
+
+    first_offset: int
+    next_offset: int
+
+
 class OutRecord(Struct, frozen=True):
     """A record on its way out.
 
@@ -90,7 +97,9 @@ class OutputRefused(RuntimeError):
 class RecordOutput(Protocol):
     """Where records go; `KafkaOutput`, or `ListOutput` in tests."""
 
-    async def publish(self, batches: Mapping[Place, Sequence[OutRecord]]) -> dict[Place, int]:
+    async def publish(
+        self, batches: Mapping[Place, Sequence[OutRecord]], *, consumed: Consumed | None = None
+    ) -> dict[Place, int]:
         """Publish records by (topic, partition); see `KafkaOutput.publish`."""
 
 
@@ -100,7 +109,9 @@ def partition_for_key(key: bytes, partitions: int) -> int:
     return partition_of(key, partitions)
 
 
-def make_producer(settings: Settings, *, idempotent: bool = False) -> AIOKafkaProducer:
+def make_producer(
+    settings: Settings, *, idempotent: bool = False, transactional_id: str | None = None
+) -> AIOKafkaProducer:
     """Make a producer, to be started.
 
     Parameters
@@ -109,6 +120,8 @@ def make_producer(settings: Settings, *, idempotent: bool = False) -> AIOKafkaPr
         The broker refuses what it has already, so that a request repeated inside the producer leaves
         no duplicate; such a producer waits for an absent broker instead of raising. The embedded
         broker does not offer it.
+    transactional_id
+        Publish in transactions under this id; whoever did before is fenced.
     """
     kafka = settings.kafka
     return AIOKafkaProducer(
@@ -117,7 +130,8 @@ def make_producer(settings: Settings, *, idempotent: bool = False) -> AIOKafkaPr
         linger_ms=0,
         max_batch_size=_BATCH_BYTES,
         compression_type=None if kafka.compression == "none" else kafka.compression,
-        enable_idempotence=idempotent,
+        enable_idempotence=idempotent or transactional_id is not None,
+        transactional_id=transactional_id,
     )
 
 
@@ -148,7 +162,7 @@ class KafkaOutput:
                 await producer.start()
             except (KafkaError, OSError) as error:
                 await producer.stop()
-                raise _told(error) from error
+                raise told(error) from error
             except BaseException:
                 await producer.stop()
                 raise
@@ -174,10 +188,17 @@ class KafkaOutput:
         except kafka_errors.UnknownTopicOrPartitionError:
             raise Unavailable(f"topic {topic} does not exist; was `streamscore topics create` run?") from None
         except (KafkaError, OSError) as error:
-            raise _told(error) from error
+            raise told(error) from error
 
-    async def publish(self, batches: Mapping[Place, Sequence[OutRecord]]) -> dict[Place, int]:
+    async def publish(
+        self, batches: Mapping[Place, Sequence[OutRecord]], *, consumed: Consumed | None = None
+    ) -> dict[Place, int]:
         """Publish records by (topic, partition) and wait for every acknowledgement.
+
+        Parameters
+        ----------
+        consumed
+            Of no use here: the offset goes with the state. `streams.transactions` commits it.
 
         Returns
         -------
@@ -197,14 +218,14 @@ class KafkaOutput:
         producer = await self._ready()
         places = [where for where, records in batches.items() if records]
         outcomes = await asyncio.gather(
-            *(_publish_to(producer, *where, batches[where], self._limit_s) for where in places), return_exceptions=True
+            *(publish_to(producer, *where, batches[where], self._limit_s) for where in places), return_exceptions=True
         )
         faults = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
         if faults:
             if any(_has_ended(fault) for fault in faults):
                 self._replace(producer)
-            told = [_told(fault) for fault in faults]
-            raise next((one for one in told if not isinstance(one, Unavailable)), told[0])
+            meant = [told(fault) for fault in faults]
+            raise next((one for one in meant if not isinstance(one, Unavailable)), meant[0])
         return dict(zip(places, outcomes, strict=True))  # type: ignore[arg-type]
 
     def _replace(self, producer: Any) -> None:
@@ -213,7 +234,7 @@ class KafkaOutput:
             return
         log_event(logger, logging.WARNING, "the producer has come to its end and is replaced")
         self._producer = None
-        task = asyncio.create_task(_end(producer))
+        task = asyncio.create_task(end_producer(producer))
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
 
@@ -227,7 +248,7 @@ class KafkaOutput:
             await asyncio.wait(self._ending)
 
 
-async def _publish_to(producer: Any, topic: str, partition: int, records: Sequence[OutRecord], limit_s: float) -> int:
+async def publish_to(producer: Any, topic: str, partition: int, records: Sequence[OutRecord], limit_s: float) -> int:
     """Publish to one partition, in order; return the offset behind the last record."""
     end = 0
     for batch in _filled(producer, topic, records):
@@ -269,7 +290,7 @@ def _has_ended(fault: BaseException) -> bool:
     return isinstance(fault, (*_PRODUCER_ENDED, _Silent)) or type(fault) is KafkaError
 
 
-def _told(fault: BaseException) -> BaseException:
+def told(fault: BaseException) -> BaseException:
     """Tell what a fault means: Unavailable, OutputRefused, or itself, if it is our own."""
     if isinstance(fault, _REFUSED):
         return OutputRefused(f"Kafka refuses us ({fault}); check user, password and permissions")
@@ -281,7 +302,7 @@ def _told(fault: BaseException) -> BaseException:
     return fault
 
 
-async def _end(producer: Any) -> None:
+async def end_producer(producer: Any) -> None:
     with contextlib.suppress(Exception):  # it is of no more use, whatever it says
         async with asyncio.timeout(_END_S):
             await producer.stop()
@@ -293,7 +314,9 @@ class ListOutput:
     def __init__(self) -> None:
         self.records: dict[Place, list[OutRecord]] = {}
 
-    async def publish(self, batches: Mapping[Place, Sequence[OutRecord]]) -> dict[Place, int]:
+    async def publish(
+        self, batches: Mapping[Place, Sequence[OutRecord]], *, consumed: Consumed | None = None
+    ) -> dict[Place, int]:
         """Keep records; return the offset behind the last one, by (topic, partition)."""
         ends = {}
         for where, records in batches.items():

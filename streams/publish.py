@@ -20,9 +20,10 @@ from schemas.dead_letters import OMITTED_HEADER
 from schemas.metrics import Contest as ContestMetric
 from schemas.metrics import Progress
 from streams.freshness import Freshness
-from streams.output import KafkaOutput, OutRecord, partition_for_key
+from streams.lease import Lease
+from streams.output import Consumed, OutRecord, RecordOutput, partition_for_key
 from streams.sections import Topics
-from streams.stores import PartitionId
+from streams.stores import Fenced, PartitionId
 
 # Well below the megabyte that every broker takes.
 _KEPT_BYTES = 500_000
@@ -44,29 +45,47 @@ class Publisher:
     ----------
     partitions
         Number of partitions of each topic, by name.
+    lease
+        Once it has lapsed nothing more is published: every method raises Fenced.
     """
 
     def __init__(
-        self, output: KafkaOutput, topics: Topics, partitions: Mapping[str, int], freshness: Freshness
+        self,
+        output: RecordOutput,
+        topics: Topics,
+        partitions: Mapping[str, int],
+        freshness: Freshness,
+        lease: Lease | None = None,
     ) -> None:
         self._output = output
+        self._lease = lease
+        self._term = lease.term() if lease else 0
         self._freshness = freshness
         self._topics = topics
         self._partitions = partitions
 
-    async def publish(self, batch: DecodedBatch, result: StepResult, *, partition: PartitionId) -> None:
+    async def publish(self, batch: DecodedBatch, result: StepResult, *, partition: PartitionId) -> int | None:
         """Publish what a batch of `partition` led to, and wait until the broker has all of it."""
+        self._check_lease()
         batches = self._batches(batch, result, partition.partition)
+        consumed = Consumed(batch.first_offset, batch.next_offset)
         try:
-            ends = await self._output.publish(batches)
+            ends = await self._output.publish(batches, consumed=consumed)
         except MessageSizeTooLargeError:  # the dead letters' topic takes less than that of the events
             where = self._at(self._topics.dead.name, partition.partition)
             if where not in batches:
                 raise
             batches[where] = [_without_value(record) for record in batches[where]]
-            ends = await self._output.publish(batches)
+            ends = await self._output.publish(batches, consumed=consumed)
         for objective in {example.objective for example in result.examples}:
-            self._freshness.examples_published(objective, ends[self._examples_of(objective)])
+            end = ends.get(self._examples_of(objective))
+            if end is not None:
+                self._freshness.examples_published(objective, end)
+        return ends.get(self._at(self._topics.scores.name, partition.partition))
+
+    def _check_lease(self) -> None:
+        if self._lease is not None and (term := self._lease.term()) != self._term:
+            raise Fenced("this process was held up; what it owns", expected=self._term, found=term)
 
     def _examples_of(self, objective: str) -> tuple[str, int]:
         name = self._topics.examples.name
@@ -100,6 +119,7 @@ class Publisher:
         self, publications: Sequence[Publication], told: Sequence[Progress | ContestMetric]
     ) -> None:
         """Publish model versions in order, and how good the scores were so far."""
+        self._check_lease()
         batches: Batches = {}
         models, metrics = self._topics.models.name, self._topics.metrics.name
         for publication in publications:
@@ -115,6 +135,7 @@ class Publisher:
 
     async def publish_decision(self, made: Decision) -> None:
         """Tell the scorers what is served from here on, and everybody else why."""
+        self._check_lease()
         await self._output.publish(batches_of_decision(made, self._topics, self._partitions))
 
 

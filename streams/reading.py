@@ -50,6 +50,7 @@ async def reader(
         group_id=None,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
+        isolation_level="read_committed",  # what a transaction has aborted was never published
         fetch_max_wait_ms=_FETCH_WAIT_MS,
         max_partition_fetch_bytes=4 * 1024 * 1024,
     )

@@ -7,6 +7,9 @@ the loss is published again.
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from streams.settings import Settings
@@ -18,12 +21,25 @@ async def replay_from(settings: Settings, topic: str, partition: int) -> tuple[i
     They are equal when the group has never committed: the partition is new to it.
     """
     where = TopicPartition(topic, partition)
-    consumer = AIOKafkaConsumer(**settings.kafka.client_kwargs(), group_id=settings.app, enable_auto_commit=False)
-    await consumer.start()
-    try:
-        consumer.assign([where])
+    async with _group_consumer(settings, where) as consumer:
         committed = await consumer.committed(where)
         oldest = (await consumer.beginning_offsets([where]))[where]
+    return oldest, max(oldest, committed or 0)
+
+
+async def committed_offset(settings: Settings, where: TopicPartition) -> int | None:
+    """Return the offset that the group has committed, None if it has none."""
+    async with _group_consumer(settings, where) as consumer:
+        committed = await consumer.committed(where)
+    return None if committed is None else int(committed)
+
+
+@asynccontextmanager
+async def _group_consumer(settings: Settings, where: TopicPartition) -> AsyncIterator[AIOKafkaConsumer]:
+    consumer = AIOKafkaConsumer(**settings.kafka.client_kwargs(), group_id=settings.app, enable_auto_commit=False)
+    try:
+        await consumer.start()
+        consumer.assign([where])
+        yield consumer
     finally:
         await consumer.stop()
-    return oldest, max(oldest, committed or 0)

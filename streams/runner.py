@@ -4,8 +4,8 @@
 
 Live passes Redis and Kafka, replay a dict and a file, recovery an output that publishes nothing;
 nothing else differs. The order is what keeps the promises: what is published is acknowledged by the
-broker before the offset moves, and the offset moves in the same write as the state. A crash in
-between repeats one batch, with the same score ids.
+broker before the offset moves, and the offset moves in the same write as the state. After a crash in
+between, the batch is done again with the scores that were published (`streams.earlier`).
 
 The pure step is done once. When the store or the broker is away, only that I/O is repeated.
 """
@@ -14,6 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol, TypeVar
+
+from aiokafka import TopicPartition
 
 from online_models.records import DecodedBatch, Record, decode_batch
 from online_models.replica import ReplicaSet
@@ -25,7 +27,10 @@ from schemas.codec import (
     encode_partition_meta,
     encode_user_state,
 )
+from schemas.scores import Score
 from schemas.user_state import UserState
+from streams.earlier import EarlierScores
+from streams.failpoints import failpoint
 from streams.settings import Settings
 from streams.stores import PartitionId, StateStore
 
@@ -41,8 +46,25 @@ class Attempt(Protocol):
 class Output(Protocol):
     """Where a batch's results go."""
 
-    async def publish(self, batch: DecodedBatch, result: StepResult, *, partition: PartitionId) -> None:
-        """Publish and wait until it is safe; raises Unavailable."""
+    async def publish(self, batch: DecodedBatch, result: StepResult, *, partition: PartitionId) -> int | None:
+        """Publish and wait until it is safe; return the end of the partition's scores, None if there were none.
+
+        Raises Unavailable; repeat it.
+        """
+
+
+class Earlier(Protocol):
+    """What an earlier life of the partition has published beyond what it stored; see `streams.earlier`."""
+
+    @property
+    def end(self) -> int | None:
+        """Offset behind all of them on their topic, once all were returned; None before."""
+
+    async def before(self, next_offset: int) -> dict[str, Score]:
+        """Return, by score_id, what was published of events below an offset; raises Unavailable."""
+
+    async def close(self) -> None:
+        """Let go of the connection."""
 
 
 class Session:
@@ -68,6 +90,8 @@ class Session:
         stored_offset: int | None,
         cache_users: int,
         max_event_bytes: int,
+        scores_end: int = -1,
+        earlier: Earlier | None = None,
     ) -> None:
         self.partition = partition
         self.core = core
@@ -75,6 +99,8 @@ class Session:
         self.stored_offset = stored_offset
         self.next_offset = stored_offset or 0
         self.publish_from = 0
+        self._scores_end = scores_end
+        self._earlier = earlier
         self._cache_users = cache_users
         self._max_event_bytes = max_event_bytes
         self._users: dict[str, UserState] = {}
@@ -115,11 +141,30 @@ class Session:
             max_bytes=self._max_event_bytes,
         )
         await self._load(self.core.users_of(batch.events), attempt)
+        published = self.core.published = await self._published_before(batch.next_offset, attempt)
         result = self.core.step(batch, self._users)
         if batch.next_offset > self.publish_from:
-            await attempt(lambda: output.publish(batch, result, partition=self.partition), "publish")
+            due = result._replace(scores=[one for one in result.scores if published.get(one.score_id) is not one])
+            end = await attempt(lambda: output.publish(batch, due, partition=self.partition), "publish")
+            if end is not None and self._earlier is None:
+                self._scores_end = max(end, self._scores_end)
+            failpoint("published")
         await self._save(batch.next_offset, result, attempt)
         return result
+
+    async def _published_before(self, next_offset: int, attempt: Attempt) -> dict[str, Score]:
+        earlier = self._earlier
+        if earlier is None:
+            return {}
+        published = await attempt(lambda: earlier.before(next_offset), "read scores")
+        if earlier.end is not None:
+            self._scores_end, self._earlier = earlier.end, None
+        return published
+
+    async def close(self) -> None:
+        """Let go of what is open for reading."""
+        if self._earlier is not None:
+            await self._earlier.close()
 
     async def _load(self, user_ids: list[str], attempt: Attempt) -> None:
         users = self._users
@@ -136,7 +181,10 @@ class Session:
 
     async def _save(self, next_offset: int, result: StepResult, attempt: Attempt) -> None:
         changed = {user_id: encode_user_state(user) for user_id, user in result.changed_users.items()}
-        meta = encode_partition_meta(self.core.meta())
+        core_meta = self.core.meta()
+        core_meta.scores_end = self._scores_end
+        meta = encode_partition_meta(core_meta)
+        failpoint("saving")
         await attempt(
             lambda: self.store.save(
                 self.partition,
@@ -148,16 +196,26 @@ class Session:
             ),
             "save",
         )
+        failpoint("saved")
         self.stored_offset = self.next_offset = next_offset
         for user_id in list(self._users)[: max(0, len(self._users) - self._cache_users)]:
             del self._users[user_id]
 
 
 async def open_session(
-    partition: PartitionId, settings: Settings, store: StateStore, replicas: ReplicaSet, attempt: Attempt
+    partition: PartitionId,
+    settings: Settings,
+    store: StateStore,
+    replicas: ReplicaSet,
+    attempt: Attempt,
+    *,
+    scores: TopicPartition,
 ) -> Session:
-    """Take up a partition where the store says that it was left."""
+    """Take up a partition where the store says that it was left; its scores go to the partition `scores`."""
     record = await attempt(lambda: store.load_partition(partition), "load")
+    meta = decode_partition_meta(record.meta) if record else None
+    scores_end = meta.scores_end if meta else 0
+    earlier = EarlierScores(settings, partition, scores, start=scores_end) if scores_end >= 0 else None
     core = ScoringCore(
         topic=partition.topic,
         partition=partition.partition,
@@ -165,7 +223,7 @@ async def open_session(
         objectives=settings.objectives,
         replicas=replicas,
         served=replicas.served,
-        meta=decode_partition_meta(record.meta) if record else None,
+        meta=meta,
         timers=record.timers if record else None,
         n_reasons=settings.worker.n_reasons,
     )
@@ -176,4 +234,6 @@ async def open_session(
         stored_offset=record.next_offset if record else None,
         cache_users=settings.worker.cache_users,
         max_event_bytes=settings.worker.max_event_bytes,
+        scores_end=scores_end,
+        earlier=earlier,
     )

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import msgspec
 import orjson
@@ -26,6 +26,7 @@ from streams.sections import KafkaSettings, LearningSettings, RedisSettings, Sec
 from streams.yaml_lines import Document
 
 PREFIX = "STREAMSCORE_"
+Delivery = Literal["at_least_once", "exactly_once"]
 MASKED = "********"
 
 
@@ -41,8 +42,14 @@ class Settings(Struct, frozen=True, kw_only=True):
     features: FeatureSet
     objectives: list[Objective]
     model_key: bytes | None
+    delivery: Delivery = "at_least_once"
     candidates: tuple[str, ...] = ()
     policies: tuple[Policy, ...] = ()
+
+    @property
+    def exactly_once(self) -> bool:
+        """Whether a reader of committed records shall meet every score once."""
+        return self.delivery == "exactly_once"
 
     def lineage(self, objective: Objective) -> str:
         """Return the identity of an objective's model: models of another lineage are not mixed with it."""
@@ -70,9 +77,8 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     def masked(self) -> dict[str, Any]:
         """Return the plain settings for printing, secrets masked."""
-        shown = msgspec.to_builtins(
-            {name: getattr(self, name) for name in ("app", "kafka", "redis", "topics", "learning", "worker")}
-        )
+        names = ("app", "delivery", "kafka", "redis", "topics", "learning", "worker")
+        shown = msgspec.to_builtins({name: getattr(self, name) for name in names})
         for section, key in (("kafka", "sasl_password"), ("redis", "password")):
             if shown[section][key] is not None:
                 shown[section][key] = MASKED
@@ -94,8 +100,8 @@ _FROM_ENVIRONMENT_ONLY = {
     ("redis", "username"),
     ("redis", "password"),
 }
-# Read elsewhere: signs models that only pickle can carry; the tests' own switch.
-_OTHER_VARIABLES = {"MODEL_KEY", "REQUIRE_KAFKA", "CONFIG"}
+# Read elsewhere: signs models that only pickle can carry; the tests' own switches.
+_OTHER_VARIABLES = {"MODEL_KEY", "REQUIRE_KAFKA", "CONFIG", "DELIVERY", "FAILPOINT"}
 
 
 class InvalidSettings(ValueError):
@@ -165,7 +171,7 @@ class _Reader:
 
     def settings(self) -> Settings | None:
         top = self.document.value
-        allowed = {"app", "features", "objectives", "candidates", "policies", *_SECTIONS}
+        allowed = {"app", "delivery", "features", "objectives", "candidates", "policies", *_SECTIONS}
         for key in top:
             if key not in allowed:
                 self.errors.append(
@@ -177,10 +183,12 @@ class _Reader:
         objectives = self.objectives(features) if features else []
         candidates = self.candidates()
         policies = self.policies(objectives)
+        delivery = self.delivery()
         if self.errors:
             return None
         return Settings(
             app=self.app(),
+            delivery=delivery,
             features=features,  # type: ignore[arg-type]
             objectives=objectives,
             model_key=self.model_key(),
@@ -221,6 +229,13 @@ class _Reader:
     def app(self) -> str:
         app = self.document.value.get("app", "streamscore")
         return str(app)
+
+    def delivery(self) -> Delivery:
+        declared = self.environment.get(f"{PREFIX}DELIVERY") or self.document.value.get("delivery", "at_least_once")
+        if declared in get_args(Delivery):
+            return declared  # type: ignore[no-any-return]
+        self.errors.append(ConfigError(("delivery",), f"Expected at_least_once or exactly_once, got {declared!r}"))
+        return "at_least_once"
 
     def section(self, name: str, kind: type[Section]) -> Section | None:
         declared = self.document.value.get(name) or {}

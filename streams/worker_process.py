@@ -10,6 +10,7 @@ import signal
 import uvloop
 
 from streams.app import Worker
+from streams.failpoints import failpoint
 from streams.logs import configure_logging, log_event
 from streams.settings import Settings
 
@@ -37,6 +38,8 @@ def run(settings: Settings) -> int:
 
 
 async def _run(settings: Settings) -> int:
+    if failpoint.name:
+        log_event(logger, logging.WARNING, "this worker will be killed by a test", failpoint=failpoint.name)
     worker = Worker(settings)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

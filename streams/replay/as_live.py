@@ -8,7 +8,7 @@ only where two workers had them in different order does a learner go back.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,15 +17,12 @@ from online_models.closed_loop import Arrival
 from online_models.objectives import objective_of, variant_name, variant_of
 from online_models.serving import Served
 from schemas.codec import BadRecord, decode_score
-from schemas.examples import Example
 from streams.learner import checkpoint_name
 from streams.replay.history import ExampleSpool, ModelHistory, PastReplica, VersionLost
 from streams.replay.range_reader import open_range
 from streams.replay.spec import ByOffset, TopicRange
 from streams.settings import Settings
 from streams.stores import StoreMisconfigured, Unavailable, open_store
-
-OnExamples = Callable[[list[Example]], None]
 
 
 class Said(NamedTuple):
@@ -37,10 +34,7 @@ class Said(NamedTuple):
 
 
 class ScoredVersions:
-    """Which model version each live score names, on disk; of a repeated score the first counts.
-
-    What was not served is named by the examples: of a trigger without an example nobody will know it.
-    """
+    """Which model versions each live score names, on disk; of a repeated score the first counts."""
 
     def __init__(self, path: Path | None) -> None:
         self._db = sqlite3.connect("" if path is None else path, isolation_level=None)
@@ -64,24 +58,13 @@ class ScoredVersions:
             if score.topic == topic:
                 model = variant_name(score.objective, score.variant)
                 rows.append((score.partition, score.offset, model, score.model_version, True))
-        self.count += self._insert(rows)
-
-    def put_shadows(self, examples: Iterable[Example], topic: str) -> None:
-        """Keep the versions of what was said in the shadow; after all scores."""
-        self._insert(
-            [
-                (one.partition, trigger_offset(one.score_id), variant_name(one.objective, variant), version, False)
-                for one in examples
-                if one.topic == topic
-                for variant, (_, version) in one.shadows.items()
-            ]
-        )
-
-    def _insert(self, rows: Sequence[tuple[int, int, str, int, bool]]) -> int:
+                self.count += 1
+                for variant, (_, version) in score.shadows.items():
+                    model = variant_name(score.objective, variant)
+                    rows.append((score.partition, score.offset, model, version, False))
         self._db.execute("BEGIN")
-        inserted = self._db.executemany("INSERT OR IGNORE INTO versions VALUES (?, ?, ?, ?, ?)", rows).rowcount
+        self._db.executemany("INSERT OR IGNORE INTO versions VALUES (?, ?, ?, ?, ?)", rows)
         self._db.execute("COMMIT")
-        return inserted
 
     def of(self, partition: int) -> Iterator[tuple[int, list[Said]]]:
         """Yield (offset, what was said) of a partition's scored events, in order."""
@@ -209,14 +192,14 @@ async def open_as_live(topic: str, settings: Settings) -> AsLive:
                 versions.put([record.value for record in records], topic)
     if not versions.count:
         raise NothingLive(f"{settings.topics.scores.name} holds no scores of {topic}; was it scored live?")
-    histories, spool = await open_histories(settings, on_examples=lambda some: versions.put_shadows(some, topic))
+    histories, spool = await open_histories(settings)
     as_live = AsLive(versions, histories, settings)
     as_live._to_close.append(spool)
     return as_live
 
 
 async def open_histories(
-    settings: Settings, *, up_to: int | None = None, on_examples: OnExamples = lambda examples: None
+    settings: Settings, *, up_to: int | None = None
 ) -> tuple[dict[str, ModelHistory], ExampleSpool]:
     """Copy the live examples to disk; return the history of each variant's model, by its name.
 
@@ -224,8 +207,6 @@ async def open_histories(
     ----------
     up_to
         Only examples before this offset; None: all.
-    on_examples
-        Is handed all of them.
     """
     spool = ExampleSpool(None)
     wanted = TopicRange(settings.topics.examples.name, end=None if up_to is None else ByOffset({None: up_to}))
@@ -233,7 +214,7 @@ async def open_histories(
         oldest = max(source.starts.values())
         while batches := await source.read():
             for records in batches.values():
-                on_examples(spool.put([(record.offset, record.value) for record in records]))
+                spool.put([(record.offset, record.value) for record in records])
     histories = {}
     for variant in settings.variants:
         checkpoint = await _checkpoint(settings, variant.name) if oldest else None

@@ -12,6 +12,7 @@ The hash tag of the second is the whole name of the first, so both lie in one sl
 
 from __future__ import annotations
 
+from streams.failpoints import failpoint
 from streams.stores.base import Fenced, Unavailable
 from streams.stores.redis_client import Client, Script, faults
 from streams.stores.writes import WriteNames
@@ -90,6 +91,7 @@ class RedisBlobs:
         starts = range(0, len(blob), _PIECE_BYTES) or range(1)
         for number, start in enumerate(starts):
             await self._send([upload], [f"b{number}", blob[start : start + _PIECE_BYTES], _UPLOAD_TTL_MS])
+            failpoint("checkpointing")
         done, found = await self._replace([key, upload], [expected_token or "", token, len(starts), self._ttl_ms])
         if done < 0:
             raise Unavailable(f"store: it has lost a part of checkpoint {name} that was being sent")

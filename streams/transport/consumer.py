@@ -269,8 +269,11 @@ class RecordConsumer(driver.Consumer):
             }
             if not due:
                 return False
+            elsewhere = self.transport.options.committed_elsewhere
             try:
-                await self._thread.commit_offsets({tp: offset for tp, (_, offset) in due.items()})
+                ours = {tp: offset for tp, (_, offset) in due.items() if tp.topic not in elsewhere}
+                if ours:
+                    await self._thread.commit_offsets(ours)
             except (KafkaError, TimeoutError) as error:
                 self._note_commit(error)
                 return False

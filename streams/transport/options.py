@@ -27,6 +27,8 @@ class TransportOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         How long the application may take to stop a partition before it is given up.
     commit_timeout_s
         How long to wait for the broker's answer to a commit; then it is tried again with the next one.
+    committed_elsewhere
+        Topics whose offsets the application commits itself, as in a transaction; never committed from here.
     stop_timeout_s
         How long to wait for the broker when leaving the group.
     """
@@ -38,4 +40,5 @@ class TransportOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     isolation_level: Literal["read_committed", "read_uncommitted"] = "read_committed"
     revoke_timeout_s: Annotated[float, Meta(gt=0)] = 5.0
     commit_timeout_s: Annotated[float, Meta(gt=0)] = 5.0
+    committed_elsewhere: frozenset[str] = frozenset()
     stop_timeout_s: Annotated[float, Meta(gt=0)] = 1.5

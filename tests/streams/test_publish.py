@@ -26,7 +26,9 @@ class FakeOutput:
         self.limit = limit
         self.published: list[dict[tuple[str, int], Sequence[OutRecord]]] = []
 
-    async def publish(self, batches: Mapping[tuple[str, int], Sequence[OutRecord]]) -> dict[tuple[str, int], int]:
+    async def publish(
+        self, batches: Mapping[tuple[str, int], Sequence[OutRecord]], *, consumed: Any = None
+    ) -> dict[tuple[str, int], int]:
         if any(len(one.value or b"") > self.limit for records in batches.values() for one in records):
             raise MessageSizeTooLargeError("too large")
         self.published.append(dict(batches))

@@ -1,0 +1,1 @@
+"""What is broken on purpose, and what is left of it: `make test-faults`."""

@@ -1,0 +1,181 @@
+"""Runs the breakages, several deployments at a time, and makes the table."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import multiprocessing
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+from kafka_cluster import KafkaCluster
+from msgspec import Struct
+
+from faults.breakages import BREAKAGES, Breakage
+from faults.trial import Delivery, Trial
+from streams.embedded import EmbeddedKafka
+
+# Beyond the group's session: the start of a process, the joining and the first batch.
+RECOVERY_MARGIN_S = 5.0
+HEADINGS = ("breakage", "broker", "delivery", "runs", "lost", "duplicates", "state", "model", "recovery s")
+
+
+class Place(NamedTuple):
+    """Where a breakage is tried."""
+
+    breakage: str
+    broker: str
+    delivery: Delivery
+
+
+class Outcome(Struct):
+    """What a trial, or all trials of a row, came to."""
+
+    runs: int = 0
+    events: int = 0
+    lost: int = 0
+    duplicates: int = 0
+    state_equal: bool = True
+    model_equal: bool = True
+    recoveries_s: list[float] = []
+    remarks: list[str] = []
+
+    def add(self, other: Outcome) -> None:
+        self.runs += other.runs
+        self.events += other.events
+        self.lost += other.lost
+        self.duplicates += other.duplicates
+        self.state_equal &= other.state_equal
+        self.model_equal &= other.model_equal
+        self.recoveries_s = self.recoveries_s + other.recoveries_s
+        self.remarks = self.remarks + other.remarks
+
+
+def by_name(name: str) -> Breakage:
+    [found] = [one for one in BREAKAGES if one.name == name]
+    return found
+
+
+def run_trial(where: Place, seed: int, shared_kafka: str | None) -> Outcome:
+    """Run one deployment through a breakage, and judge it."""
+    breakage = by_name(where.breakage)
+    with contextlib.ExitStack() as stack:
+        broker: EmbeddedKafka | KafkaCluster | None = None
+        bootstrap = shared_kafka or ""
+        if where.broker == "embedded":
+            broker = stack.enter_context(EmbeddedKafka())
+        elif breakage.own_nodes:
+            broker = stack.enter_context(KafkaCluster(breakage.own_nodes))
+        if broker is not None:
+            bootstrap = broker.bootstrap_servers
+        trial = Trial(
+            bootstrap,
+            lambda: breakage.stream(5 + seed),
+            broker=broker,
+            name=f"fault-{BREAKAGES.index(breakage)}-{where.delivery}-{seed}",
+            seed=seed,
+            delivery=where.delivery,
+            session_s=breakage.session_s,
+            replication=breakage.own_nodes or 1,
+            variables=breakage.variables,
+        )
+
+        def break_it(trial: Trial) -> None:
+            for _ in range(breakage.runs):
+                breakage.break_it(trial)
+
+        try:
+            verdict = trial.run(break_it)
+        except Exception:
+            failed = traceback.format_exc()
+            return Outcome(breakage.runs, 0, 0, 0, False, False, [], [failed])
+        return Outcome(
+            breakage.runs,
+            verdict.events,
+            verdict.lost,
+            verdict.duplicates,
+            verdict.state_equal,
+            verdict.model_equal,
+            trial.recoveries_s(),
+            verdict.remarks,
+        )
+
+
+def places(wanted: Sequence[str], brokers: Sequence[str]) -> Iterator[Place]:
+    for one in BREAKAGES:
+        if not wanted or any(words in one.name for words in wanted):
+            for broker in one.brokers:
+                for delivery in one.deliveries:
+                    if broker in brokers and (broker, delivery) != ("embedded", "exactly_once"):
+                        yield Place(one.name, broker, delivery)
+
+
+def run_all(wanted: Sequence[str], brokers: Sequence[str], *, at_once: int, seed: int, report: Path) -> bool:
+    """Run, print the table row by row, and write it; return whether every promise was kept."""
+    rows = list(places(wanted, brokers))
+    found: dict[Place, Outcome] = {where: Outcome() for where in rows}
+    left = {where: by_name(where.breakage).lanes for where in rows}
+    started = time.monotonic()
+    print(f"| {' | '.join(HEADINGS)} |\n|{'---|' * len(HEADINGS)}", flush=True)
+    with contextlib.ExitStack() as stack:
+        kafka = stack.enter_context(KafkaCluster(1)).bootstrap_servers if "kafka" in brokers else None
+        context = multiprocessing.get_context("spawn")
+        pool = stack.enter_context(ProcessPoolExecutor(at_once, mp_context=context, max_tasks_per_child=1))
+        trials: dict[Future[Outcome], Place] = {
+            pool.submit(run_trial, where, seed + lane, kafka): where
+            for where in rows
+            for lane in range(by_name(where.breakage).lanes)
+        }
+        for done in as_completed(trials):
+            where = trials[done]
+            found[where].add(done.result())
+            left[where] -= 1
+            if not left[where]:
+                print(line(where, found[where]), flush=True)
+    report.parent.mkdir(parents=True, exist_ok=True)
+    report.write_text(json.dumps([row(where, found[where]) for where in rows], indent=1) + "\n")
+    broken = [where for where in rows if not kept(where, found[where])]
+    for where in broken:
+        print(f"\nBROKEN: {' · '.join(where)}")
+        for remark in found[where].remarks[:5]:
+            print(f"  {remark[:4000]}")
+    print(f"\n{len(rows) - len(broken)} of {len(rows)} kept, in {(time.monotonic() - started) / 60:.0f} min; {report}")
+    return not broken
+
+
+def kept(where: Place, outcome: Outcome) -> bool:
+    """Whether a row is what is promised."""
+    once = where.delivery == "at_least_once" or outcome.duplicates == 0
+    limit_s = by_name(where.breakage).session_s + RECOVERY_MARGIN_S
+    in_time = not where.breakage.startswith("kill") or max(outcome.recoveries_s, default=0.0) <= limit_s
+    return not outcome.lost and outcome.state_equal and outcome.model_equal and once and in_time
+
+
+def row(where: Place, outcome: Outcome) -> dict[str, Any]:
+    recoveries = outcome.recoveries_s
+    return {
+        "breakage": where.breakage,
+        "broker": where.broker,
+        "delivery": where.delivery,
+        "runs": outcome.runs,
+        "events": outcome.events,
+        "lost": outcome.lost,
+        "duplicates": outcome.duplicates,
+        "state_equal": outcome.state_equal,
+        "model_equal": outcome.model_equal,
+        "recovery_s": max(recoveries, default=None),
+        "recovery_median_s": median(recoveries) if recoveries else None,
+        "session_s": by_name(where.breakage).session_s,
+    }
+
+
+def line(where: Place, outcome: Outcome) -> str:
+    recoveries = outcome.recoveries_s
+    took = f"{median(recoveries):.1f}, at most {max(recoveries):.1f}" if recoveries else "-"
+    equal = ["equal" if one else "DIFFERS" for one in (outcome.state_equal, outcome.model_equal)]
+    return f"| {' | '.join([*where, *map(str, (outcome.runs, outcome.lost, outcome.duplicates)), *equal, took])} |"

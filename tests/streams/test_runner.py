@@ -1,0 +1,154 @@
+"""A batch done again after a crash: with the scores that were published, whatever the model would say by now."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from builders import MINUTE, EventLog, a_click, a_page_view, an_impression
+from core_bench import ALL, Bench
+from hypothesis import given
+from hypothesis import strategies as st
+
+from online_models.records import DecodedBatch
+from online_models.step import StepResult
+from schemas.codec import decode_partition_meta, decode_score, encode_json
+from schemas.scores import Score
+from streams.runner import Session
+from streams.stores import DictStateStore, PartitionId
+
+PLACE = PartitionId("events", 0)
+
+
+class Log:
+    """A topic of scores, read back and written to."""
+
+    def __init__(self, scores: list[Score]) -> None:
+        self.scores = [decode_score(encode_json(one)) for one in scores]
+        self._waiting = {one.score_id: one for one in self.scores}
+        self._end = len(self.scores)
+        self.published: list[Score] = []
+
+    @property
+    def end(self) -> int | None:
+        return None if self._waiting else self._end
+
+    async def before(self, next_offset: int) -> dict[str, Score]:
+        due = {score_id: one for score_id, one in self._waiting.items() if one.offset < next_offset}
+        for score_id in due:
+            del self._waiting[score_id]
+        return due
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+    async def publish(self, batch: DecodedBatch, result: StepResult, *, partition: PartitionId) -> int | None:
+        self.published += result.scores
+        return self._end + len(self.published) if result.scores else None
+
+
+async def once(step: Callable[[], Awaitable[Any]], name: str) -> Any:
+    return await step()
+
+
+def a_session(bench: Bench, store: DictStateStore, log: Log, **settings: Any) -> Session:
+    return Session(
+        PLACE,
+        bench.core,
+        store,
+        stored_offset=None,
+        cache_users=100,
+        max_event_bytes=65_536,
+        scores_end=0,
+        earlier=log,
+        **settings,
+    )
+
+
+def a_bench(version: int = 7) -> Bench:
+    bench = Bench(ALL)
+    for replica in bench.replicas.values():
+        replica.version = version
+        replica.intercept = -version / 7
+    return bench
+
+
+def a_log() -> EventLog:
+    log = EventLog()
+    for number in range(4):
+        at_ms, user = number * MINUTE, f"u{number % 2}"
+        log.add(
+            a_page_view(at_ms, user_id=user),
+            an_impression(f"i{number}", at_ms + 1, user_id=user),
+            a_click(f"i{number}", at_ms + 2, user_id=user),
+        )
+    return log.tick(48 * 60 * MINUTE)
+
+
+async def run(bench: Bench, log: Log, chunk: int, *, publish_from: int = 0) -> tuple[DictStateStore, list[StepResult]]:
+    store = DictStateStore()
+    session = a_session(bench, store, log)
+    session.publish_from = publish_from
+    records = a_log().records
+    chunks = [records[first : first + chunk] for first in range(0, len(records), chunk)]
+    results = [await session.run_batch(part, log, once) for one in chunks for part in session.parts(one)]
+    return store, [one for one in results if one is not None]
+
+
+async def states(store: DictStateStore, users: list[str]) -> list[bytes | None]:
+    return await store.load_users(PLACE, users)
+
+
+@given(st.integers(0, 20), st.integers(1, 6), st.integers(1, 6))
+async def test_a_batch_done_again_gives_the_state_and_the_examples_of_the_scores_that_were_published(
+    published: int, chunk: int, chunk_again: int
+) -> None:
+    first = Log([])
+    whole, results = await run(a_bench(), first, chunk)
+    survived = first.published[:published]
+
+    again = Log(survived)
+    # The model has gone on meanwhile, so what was not published yet is scored by a later version.
+    store, repeated = await run(a_bench(version=7 if published >= len(first.published) else 9), again, chunk_again)
+
+    stand = {one.score_id: one for one in survived}
+    seen = again.scores + again.published
+    assert [one.score_id for one in seen] == [one.score_id for one in first.published], "each once, in order"
+    assert all(encode_json(stand.get(one.score_id, one)) == encode_json(one) for one in seen)
+    scored = {one.score_id: (one.score, one.model_version) for one in seen}
+    examples = [one for result in repeated for one in result.examples]
+    assert examples
+    assert all(scored[one.score_id] == (one.score, one.model_version) for one in examples)
+    if published >= len(first.published):
+        assert await states(store, ["u0", "u1"]) == await states(whole, ["u0", "u1"])
+        assert [encode_json(one) for one in examples] == [encode_json(one) for r in results for one in r.examples]
+
+
+async def test_what_was_lost_is_rebuilt_in_silence_and_the_place_among_the_scores_is_kept() -> None:
+    first = Log([])
+    whole, _ = await run(a_bench(), first, 5)
+    end_of_log = len(a_log().records)
+
+    again = Log(first.published)
+    store, _ = await run(a_bench(version=9), again, 3, publish_from=end_of_log)
+
+    rebuilt, before = await store.load_partition(PLACE), await whole.load_partition(PLACE)
+    assert again.published == []
+    assert await states(store, ["u0", "u1"]) == await states(whole, ["u0", "u1"])
+    assert rebuilt is not None
+    assert before is not None
+    assert (rebuilt.next_offset, rebuilt.timers) == (before.next_offset, before.timers)
+    assert decode_partition_meta(rebuilt.meta).scores_end == len(first.published)
+
+
+async def test_scores_of_a_topic_of_the_same_name_that_is_no_more_do_not_count() -> None:
+    first = Log([])
+    await run(a_bench(), first, 5)
+    for one in first.published:
+        one.event_id = f"another-{one.event_id}"
+
+    again = Log(first.published)
+    await run(a_bench(version=9), again, 5)
+
+    assert len(again.published) == len(first.published)
+    assert {one.model_version for one in again.published} == {9}
