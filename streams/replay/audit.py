@@ -65,6 +65,9 @@ class Contribution(NamedTuple):
     share: float
 
 
+_COMPARED = [name for name in Score.__struct_fields__ if name != "shadows"]
+
+
 @dataclass
 class Audit:
     """A score, as it was published and as it comes out again.
@@ -78,7 +81,8 @@ class Audit:
     intercept
         Of a linear model.
     differences
-        Fields in which the two scores differ; empty: they are the same, bit for bit.
+        Fields in which the two scores differ; empty: they are the same, bit for bit. Only what was served is made
+        again, so what was said in the shadow is not compared.
     """
 
     live: Score
@@ -217,7 +221,7 @@ def _explained(live: Score, catch: _Catch, objective: Objective, replica: PastRe
     x = features.vectorizer(objective.feature_names(features.names))(catch.values)
     found = Audit(live=live, again=again)
     found.values = dict(zip(features.base_names, catch.values, strict=True))
-    found.differences = [name for name in Score.__struct_fields__ if getattr(live, name) != getattr(again, name)]
+    found.differences = [name for name in _COMPARED if getattr(live, name) != getattr(again, name)]
     model = replica.model
     if isinstance(model, SparseFTRL):
         found.intercept = model.intercept

@@ -261,3 +261,9 @@ BREAKAGES = [
     Breakage("1 % poison, and a kill", kill_once, stream=streams.poisoned),
     Breakage("nobody for 30 minutes, and a kill", gap_with_a_kill, stream=streams.gap),
 ]
+
+
+def by_name(name: str) -> Breakage:
+    """Return the breakage of that name."""
+    [found] = [one for one in BREAKAGES if one.name == name]
+    return found

@@ -116,7 +116,7 @@ async def judge(settings: Settings, fed_ids: Iterable[str]) -> Verdict:
             missing -= {event.event_id for _, _, event in batch.events if hasattr(event, "event_id")}
             place = PartitionId(topics.events.name, number)
             refused = set(_dead_offsets(batch, records))
-            verdict.lost += sum((*place, offset) not in dead for offset in refused)
+            verdict.lost += sum((number, offset) not in dead for offset in refused)
             await _judge_partition(place, batch, as_live, settings, store, scores, released, verdict)
         verdict.lost += len(missing)
         for score_id in scores:

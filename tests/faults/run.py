@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from kafka_cluster import KafkaCluster
 from msgspec import Struct
 
-from faults.breakages import BREAKAGES, Breakage
+from faults.breakages import BREAKAGES, by_name
 from faults.trial import Delivery, Trial
 from streams.embedded import EmbeddedKafka
 
@@ -54,11 +54,6 @@ class Outcome(Struct):
         self.model_equal &= other.model_equal
         self.recoveries_s = self.recoveries_s + other.recoveries_s
         self.remarks = self.remarks + other.remarks
-
-
-def by_name(name: str) -> Breakage:
-    [found] = [one for one in BREAKAGES if one.name == name]
-    return found
 
 
 def run_trial(where: Place, seed: int, shared_kafka: str | None) -> Outcome:
