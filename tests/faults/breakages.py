@@ -64,12 +64,13 @@ def kill_at(point: str, most: int) -> Callable[[Trial], None]:
     """Kill the worker when it comes to a place, and start it without that."""
 
     def break_it(trial: Trial) -> None:
-        trial.kill()
+        trial.kill(signal.SIGTERM)
         trial.start(STREAMSCORE_FAILPOINT=f"{point}:{trial.chance.randint(1, most)}")
         trial.wait_for_end()
         assert trial.worker.returncode == -signal.SIGKILL
         trial.mark()
         trial.start()
+        trial.rest(1, 3)
 
     return break_it
 
@@ -81,10 +82,10 @@ def kill_with_an_old_model(trial: Trial) -> None:
 
 
 def terminate(trial: Trial) -> None:
-    trial.rest(0, 2)
-    trial.mark()
+    trial.rest(1, 3)
     trial.kill(signal.SIGTERM)
     assert trial.worker.returncode == 0
+    trial.mark()
     trial.start()
 
 

@@ -123,7 +123,9 @@ def run_all(wanted: Sequence[str], brokers: Sequence[str], *, at_once: int, seed
         pool = stack.enter_context(ProcessPoolExecutor(at_once, mp_context=context, max_tasks_per_child=1))
         trials: dict[Future[Outcome], Place] = {
             pool.submit(run_trial, where, seed + lane, kafka): where
-            for where in rows
+            for where in sorted(
+                rows, key=lambda one: by_name(one.breakage).lanes
+            )  # a row of many fills gaps at the end
             for lane in range(by_name(where.breakage).lanes)
         }
         for done in as_completed(trials):

@@ -289,11 +289,16 @@ class Trial:
         return redis.Redis(port=self.valkey.port, socket_timeout=5)
 
     def recoveries_s(self) -> list[float]:
-        """Return, for each marked moment, the seconds until an event that came after it was scored."""
+        """Return, for each marked moment, the seconds until an event that came after it was scored.
+
+        Moments that another one followed before that are left out: their recovery was cut off.
+        """
         found = []
-        for since in self.since_ms:
+        for since, following in zip(self.since_ms, [*self.since_ms[1:], math.inf], strict=True):
             later = self._appended_and_scored_ms[bisect_right(self._appended_and_scored_ms, (since, math.inf)) :]
-            found.append((min(scored for _, scored in later) - since) / 1000 if later else math.inf)
+            scored = min((scored for _, scored in later), default=math.inf)
+            if scored <= following:
+                found.append((scored - since) / 1000)
         return found
 
 

@@ -381,3 +381,16 @@ def test_faust_finds_the_transport_by_the_scheme_of_the_broker_url() -> None:
 
     assert type(app.transport) is Transport
     assert [(url.host, url.port) for url in app.transport.url] == [("one", 9092), ("two", 9093)]
+
+
+async def test_a_topic_whose_offsets_the_application_commits_is_never_committed_and_is_not_stuck() -> None:
+    async with a_bench({P0: range(8)}, chunk_records=4, committed_elsewhere=frozenset({P0.topic})) as bench:
+        await bench.assign(P0)
+        await settled()
+        bench.acknowledge_all()
+
+        assert await bench.consumer.commit()
+
+        assert bench.thread.committed == {}
+        assert bench.transport.status()[P0].committed == 8
+        assert bench.transport.stalled(1e9, 1.0) == []
