@@ -18,10 +18,7 @@ from streams.admin import create_topics
     [
         ("kill -9 between publishing and storing", "embedded", "at_least_once"),
         ("kill -9 between commit and storing", "kafka", "exactly_once"),
-        ("kill -9 in a transaction", "kafka", "exactly_once"),
         ("pause beyond the session, beside another worker", "kafka", "at_least_once"),
-        ("store fails over to an empty node", "embedded", "at_least_once"),
-        ("1 % poison, and a kill", "embedded", "at_least_once"),
     ],
 )
 def test_what_is_left_is_what_an_undisturbed_core_would_have_left(

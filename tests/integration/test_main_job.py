@@ -52,22 +52,6 @@ async def test_every_event_is_scored_passed_over_or_refused_whatever_comes(site:
     assert all(one.source_place for one in dead)
 
 
-async def test_a_killed_worker_loses_nothing_and_repeats_only_what_readers_can_tell(site: Site) -> None:
-    first = site.start_worker()
-
-    def kill_and_start_again() -> None:
-        first.kill()
-        first.wait()
-        site.start_worker()
-
-    report = await fed_and_accounted(site, shop_events(4 * EVENTS), kill_and_start_again)
-
-    assert report["unaccounted"] == 0
-    assert report["scored"] + report["ignored"] == 4 * EVENTS
-    # One batch of each partition may stand there twice.
-    assert report["duplicate_scores"] <= 4 * site.settings.worker.chunk_records * len(site.settings.objectives)
-
-
 async def test_a_worker_that_is_told_to_end_does_so_in_order_and_the_next_one_goes_on(site: Site) -> None:
     first = site.start_worker()
     await fed_and_accounted(site, shop_events(EVENTS))
