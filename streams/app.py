@@ -38,7 +38,7 @@ from streams.runner import Session, open_session
 from streams.settings import Settings
 from streams.stores import Fenced, PartitionId, Unavailable, open_store
 from streams.telemetry import Telemetry
-from streams.transactions import TransactionalOutput
+from streams.transactions import TransactionalOutput, try_transactions
 from streams.transport import RecordChunk, record_schema
 from streams.web.server import WebServer
 
@@ -116,6 +116,8 @@ class Worker:
         await self.web.start()
         await self.attempt(self.store.ping, "reach the store")
         await self.attempt(self._reach_kafka, "reach Kafka")
+        if self.settings.exactly_once:
+            await self.attempt(lambda: try_transactions(self.settings), "try transactions")
         topics = [topic.name for topic in self.settings.topics.all()]
         partitions = {name: await self.output.partitions(name) for name in topics}
         self.partitions = partitions

@@ -115,6 +115,11 @@ async def running_demo(config: Path) -> AsyncIterator[Demo]:
         port = free_port()
         environment = {**os.environ, **_worker_variables(kafka, valkey, port)}
         settings = load_settings(config, environment)
+        if settings.exactly_once:
+            raise DemoFailed(
+                "`delivery: exactly_once` needs Kafka's transactions, and the demo's embedded broker has none; "
+                "use `delivery: at_least_once` here, and Apache Kafka for the other"
+            )
         await create_topics(settings)
         worker = stack.enter_context(_worker_process(config, environment, folder / "worker.log"))
         demo = Demo(settings, worker, port, folder / "worker.log")

@@ -13,6 +13,7 @@ until the transaction is over, and then the group's committed offset tells.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -56,6 +57,25 @@ async def _start(producer: Any) -> None:
             "`delivery: exactly_once` needs Kafka's transactions, which this broker does not offer (the embedded one "
             f"does not): {error!r}. Use Apache Kafka, or `delivery: at_least_once`"
         ) from None
+
+
+async def try_transactions(settings: Settings) -> None:
+    """Find out, before any partition is taken, whether the broker has transactions for us.
+
+    Raises
+    ------
+    Unavailable
+        Repeat it.
+    TransactionsRefused
+        It has none.
+    """
+    output = TransactionalOutput(settings, PartitionId("trial", os.getpid()), committed=_nothing_committed)
+    await output.start()
+    await output.stop()
+
+
+async def _nothing_committed() -> None:
+    return None
 
 
 class TransactionalOutput:

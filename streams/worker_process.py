@@ -12,7 +12,9 @@ import uvloop
 from streams.app import Worker
 from streams.failpoints import failpoint
 from streams.logs import configure_logging, log_event
+from streams.output import OutputRefused
 from streams.settings import Settings
+from streams.stores import StoreMisconfigured
 
 logger = logging.getLogger("streamscore.worker")
 
@@ -49,7 +51,8 @@ async def _run(settings: Settings) -> int:
     await asyncio.wait([starting, ended], return_when=asyncio.FIRST_COMPLETED)
     if starting.done() and starting.exception() is not None:
         worker.fail(starting.exception())  # type: ignore[arg-type]
-        logger.error("start failed", exc_info=starting.exception())
+        if not isinstance(starting.exception(), OutputRefused | StoreMisconfigured):  # these say all there is to say
+            logger.error("start failed", exc_info=starting.exception())
     elif not starting.done():
         starting.cancel()
     await ended

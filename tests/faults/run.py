@@ -20,8 +20,10 @@ from faults.breakages import BREAKAGES, by_name
 from faults.trial import Delivery, Trial
 from streams.embedded import EmbeddedKafka
 
-# Beyond the group's session: the start of a process, the joining and the first batch.
+# Beyond the group's session: the start of a process, the joining and the first batch. The embedded broker holds a join
+# up for about another session.
 RECOVERY_MARGIN_S = 5.0
+SESSIONS = {"kafka": 1, "embedded": 2}
 HEADINGS = ("breakage", "broker", "delivery", "runs", "lost", "duplicates", "state", "model", "recovery s")
 
 
@@ -148,7 +150,7 @@ def run_all(wanted: Sequence[str], brokers: Sequence[str], *, at_once: int, seed
 def kept(where: Place, outcome: Outcome) -> bool:
     """Whether a row is what is promised."""
     once = where.delivery == "at_least_once" or outcome.duplicates == 0
-    limit_s = by_name(where.breakage).session_s + RECOVERY_MARGIN_S
+    limit_s = SESSIONS[where.broker] * by_name(where.breakage).session_s + RECOVERY_MARGIN_S
     in_time = not where.breakage.startswith("kill") or max(outcome.recoveries_s, default=0.0) <= limit_s
     return not outcome.lost and outcome.state_equal and outcome.model_equal and once and in_time
 
