@@ -98,7 +98,11 @@ class RecordOutput(Protocol):
     """Where records go; `KafkaOutput`, or `ListOutput` in tests."""
 
     async def publish(
-        self, batches: Mapping[Place, Sequence[OutRecord]], *, consumed: Consumed | None = None
+        self,
+        batches: Mapping[Place, Sequence[OutRecord]],
+        *,
+        consumed: Consumed | None = None,
+        first: Place | None = None,
     ) -> dict[Place, int]:
         """Publish records by (topic, partition); see `KafkaOutput.publish`."""
 
@@ -191,7 +195,11 @@ class KafkaOutput:
             raise told(error) from error
 
     async def publish(
-        self, batches: Mapping[Place, Sequence[OutRecord]], *, consumed: Consumed | None = None
+        self,
+        batches: Mapping[Place, Sequence[OutRecord]],
+        *,
+        consumed: Consumed | None = None,
+        first: Place | None = None,
     ) -> dict[Place, int]:
         """Publish records by (topic, partition) and wait for every acknowledgement.
 
@@ -199,6 +207,8 @@ class KafkaOutput:
         ----------
         consumed
             Of no use here: the offset goes with the state. `streams.transactions` commits it.
+        first
+            Nothing goes anywhere else before what goes here was acknowledged.
 
         Returns
         -------
@@ -215,8 +225,16 @@ class KafkaOutput:
         OutputRefused
             Credentials or permissions are wrong.
         """
-        producer = await self._ready()
         places = [where for where, records in batches.items() if records]
+        if first is None or first not in places:
+            return await self._publish_at_once(batches, places)
+        ends = await self._publish_at_once(batches, [first])
+        return ends | await self._publish_at_once(batches, [where for where in places if where != first])
+
+    async def _publish_at_once(
+        self, batches: Mapping[Place, Sequence[OutRecord]], places: Sequence[Place]
+    ) -> dict[Place, int]:
+        producer = await self._ready()
         outcomes = await asyncio.gather(
             *(publish_to(producer, *where, batches[where], self._limit_s) for where in places), return_exceptions=True
         )
@@ -315,7 +333,11 @@ class ListOutput:
         self.records: dict[Place, list[OutRecord]] = {}
 
     async def publish(
-        self, batches: Mapping[Place, Sequence[OutRecord]], *, consumed: Consumed | None = None
+        self,
+        batches: Mapping[Place, Sequence[OutRecord]],
+        *,
+        consumed: Consumed | None = None,
+        first: Place | None = None,
     ) -> dict[Place, int]:
         """Keep records; return the offset behind the last one, by (topic, partition)."""
         ends = {}

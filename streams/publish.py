@@ -38,6 +38,16 @@ def _without_value(record: OutRecord) -> OutRecord:
     return OutRecord(record.key, b"", [*record.headers, (OMITTED_HEADER, str(len(record.value or b"")).encode())])
 
 
+def _has_examples_of_its_own(result: StepResult) -> bool:
+    """Whether triggers of this very batch are learned from already.
+
+    Their scores must be there before their examples: whoever is cut off in between leaves examples of scores that
+    nobody has seen, and the next owner scores those triggers with another model.
+    """
+    scored = {score.score_id for score in result.scores}
+    return any(example.score_id in scored for example in result.examples)
+
+
 class Publisher:
     """Publishes batches; the `Output` of live scoring.
 
@@ -69,19 +79,21 @@ class Publisher:
         self._check_lease()
         batches = self._batches(batch, result, partition.partition)
         consumed = Consumed(batch.first_offset, batch.next_offset)
+        scores = self._at(self._topics.scores.name, partition.partition)
+        first = scores if _has_examples_of_its_own(result) else None
         try:
-            ends = await self._output.publish(batches, consumed=consumed)
+            ends = await self._output.publish(batches, consumed=consumed, first=first)
         except MessageSizeTooLargeError:  # the dead letters' topic takes less than that of the events
             where = self._at(self._topics.dead.name, partition.partition)
             if where not in batches:
                 raise
             batches[where] = [_without_value(record) for record in batches[where]]
-            ends = await self._output.publish(batches, consumed=consumed)
+            ends = await self._output.publish(batches, consumed=consumed, first=first)
         for objective in {example.objective for example in result.examples}:
             end = ends.get(self._examples_of(objective))
             if end is not None:
                 self._freshness.examples_published(objective, end)
-        return ends.get(self._at(self._topics.scores.name, partition.partition))
+        return ends.get(scores)
 
     def _check_lease(self) -> None:
         if self._lease is not None and (term := self._lease.term()) != self._term:

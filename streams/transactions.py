@@ -129,9 +129,13 @@ class TransactionalOutput:
         return committed
 
     async def publish(
-        self, batches: Mapping[Place, Sequence[OutRecord]], *, consumed: Consumed | None = None
+        self,
+        batches: Mapping[Place, Sequence[OutRecord]],
+        *,
+        consumed: Consumed | None = None,
+        first: Place | None = None,
     ) -> dict[Place, int]:
-        """Publish records and commit where their events end.
+        """Publish records and commit where their events end; all at once, so `first` makes no difference.
 
         Returns
         -------

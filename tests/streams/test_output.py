@@ -130,6 +130,21 @@ async def test_what_arrived_before_a_fault_is_a_beginning_and_the_repeat_is_whol
     assert ends == {("scores", 0): len(arrived) + 7}
 
 
+@pytest.mark.parametrize("failing", [1, 2, 3, 4])
+async def test_until_what_comes_first_has_arrived_nothing_else_is_sent(failing: int) -> None:
+    producer = ScriptedProducer({failing: KafkaTimeoutError()})
+    output = await an_output(producer)
+    batches = {("examples", 0): records(3), ("scores", 0): records(7)}  # two to a batch
+
+    with pytest.raises(Unavailable):
+        await output.publish(batches, first=("scores", 0))
+    others = producer.log.get(("examples", 0), [])
+    ends = await output.publish(batches, first=("scores", 0))
+
+    assert others == []
+    assert ends == {("examples", 0): 3, ("scores", 0): 2 * (failing - 1) + 7}
+
+
 async def test_a_fault_of_one_partition_does_not_keep_the_others_from_finishing() -> None:
     producer = ScriptedProducer({1: KafkaTimeoutError()})
     output = await an_output(producer)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from aiokafka.errors import MessageSizeTooLargeError
 from builders import EventLog, an_impression
-from core_bench import Bench
+from core_bench import Bench, cut
 
 from online_models.records import decode_batch
 from schemas.dead_letters import OMITTED_HEADER, REASON_HEADER
@@ -25,23 +25,32 @@ class FakeOutput:
     def __init__(self, limit: int = 10**9) -> None:
         self.limit = limit
         self.published: list[dict[tuple[str, int], Sequence[OutRecord]]] = []
+        self.first: list[tuple[str, int] | None] = []
 
     async def publish(
-        self, batches: Mapping[tuple[str, int], Sequence[OutRecord]], *, consumed: Any = None
+        self,
+        batches: Mapping[tuple[str, int], Sequence[OutRecord]],
+        *,
+        consumed: Any = None,
+        first: tuple[str, int] | None = None,
     ) -> dict[tuple[str, int], int]:
         if any(len(one.value or b"") > self.limit for records in batches.values() for one in records):
             raise MessageSizeTooLargeError("too large")
         self.published.append(dict(batches))
+        self.first.append(first)
         return {where: len(records) for where, records in batches.items()}
 
 
-async def published(output: FakeOutput, log: EventLog) -> dict[tuple[str, int], Sequence[OutRecord]]:
+async def published(
+    output: FakeOutput, log: EventLog, *, chunk: int = 500
+) -> dict[tuple[str, int], Sequence[OutRecord]]:
     bench = Bench()
-    batch = decode_batch(log.records, topic="events", partition=2)
-    result = bench.core.step(batch, bench.users)
     freshness = Freshness(bench.replicas, most_behind=10, patience_s=1)
     publisher: Any = Publisher(output, Topics(), PARTITIONS, freshness)  # type: ignore[arg-type]
-    await publisher.publish(batch, result, partition=PartitionId("events", 2))
+    for records in cut(log.records, chunk):
+        batch = decode_batch(records, topic="events", partition=2)
+        result = bench.core.step(batch, bench.users)
+        await publisher.publish(batch, result, partition=PartitionId("events", 2))
     return output.published[-1]
 
 
@@ -54,6 +63,18 @@ async def test_everything_a_batch_leads_to_goes_to_its_topic_and_to_the_events_p
     assert [one.key for one in found["scores", 2]] == [b"u1"]
     assert [one.key for one in found["examples", 0]] == [b"click"]
     assert [(one.key, one.value) for one in found["events.dead", 0]] == [(b"k", b"no json")]
+
+
+async def test_scores_come_before_examples_of_the_same_triggers_and_do_not_hold_up_others() -> None:
+    log = EventLog().add(an_impression("i1")).tick(3_600_000)
+    together, apart = FakeOutput(), FakeOutput()
+
+    await published(together, log)
+    await published(apart, log, chunk=1)
+
+    assert together.first == [("scores", 2)]
+    assert apart.first == [None, None]
+    assert ("examples", 0) in apart.published[1]
 
 
 async def test_a_dead_letter_that_its_topic_does_not_take_is_kept_without_its_value() -> None:
