@@ -1,7 +1,7 @@
-"""Servers that tests share: started when first asked for, ended with the run.
+"""Servers that the tests of a process share: started when first asked for, ended with the run.
 
 Take `broker` for a test that both brokers can carry, `kafka_broker` for several workers, rebalances, transactions and
-offsets by time (the embedded broker cannot do these), `redis_url` for the store. All tests share the servers, so names
+offsets by time (the embedded broker cannot do these), `redis_url` for the store. Tests share the servers, so names
 of topics, groups and keys come from `unique`.
 """
 
@@ -18,15 +18,6 @@ import pytest
 from kafka_cluster import KafkaCluster, kafka_or_skip
 
 from streams.embedded import EmbeddedKafka, EmbeddedValkey
-
-SERVERS = ("tests/integration/", "tests/test_kafka_cluster.py")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep all tests with servers in one process: they share the servers, and are paced by waiting."""
-    for item in items:
-        if item.nodeid.startswith(SERVERS):
-            item.add_marker(pytest.mark.xdist_group("servers"))
 
 
 class Broker(NamedTuple):

@@ -58,6 +58,16 @@ class Site:
 
     def start_worker(self) -> subprocess.Popen[bytes]:
         """Start a worker and wait until it is ready."""
+        worker = self.launch_worker()
+        end = time.monotonic() + READY_S
+        while self.get("/readyz")[0] != 200:
+            assert worker.poll() is None, self.logs()
+            assert time.monotonic() < end, self.logs()
+            time.sleep(0.1)
+        return worker
+
+    def launch_worker(self) -> subprocess.Popen[bytes]:
+        """Start a worker, and do not wait for it."""
         self.port = free_port()
         with (self.folder / f"worker-{len(self.workers)}.log").open("wb") as log:
             worker = subprocess.Popen(
@@ -68,11 +78,6 @@ class Site:
                 stderr=log,
             )
         self.workers.append(worker)
-        end = time.monotonic() + READY_S
-        while self.get("/readyz")[0] != 200:
-            assert worker.poll() is None, self.logs()
-            assert time.monotonic() < end, self.logs()
-            time.sleep(0.1)
         return worker
 
     def get(self, path: str) -> tuple[int, str]:

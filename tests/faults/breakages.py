@@ -65,9 +65,7 @@ def kill_at(point: str, most: int) -> Callable[[Trial], None]:
 
     def break_it(trial: Trial) -> None:
         trial.kill(signal.SIGTERM)
-        trial.start(STREAMSCORE_FAILPOINT=f"{point}:{trial.chance.randint(1, most)}")
-        trial.wait_for_end()
-        assert trial.worker.returncode == -signal.SIGKILL
+        trial.let_die_at(f"{point}:{trial.chance.randint(1, most)}")
         trial.mark()
         trial.start()
         trial.rest(1, 3)

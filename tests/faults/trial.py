@@ -146,11 +146,15 @@ class Trial:
             stop.set()
             fed = await feeding
         await self._catch_up(fed)
-        verdict = await judge(self.site.settings, filter(None, self._taken[: fed.events]))
+        verdict = await self.judged([one for one in self._taken[: fed.events] if one])
         scores = await read_topic(self.site.settings, self.site.settings.topics.scores.name)
         read = [(decode_score(one.value).source_ts, one.timestamp) for some in scores.values() for one in some]
         self._appended_and_scored_ms = sorted(read)
         return verdict
+
+    async def judged(self, fed_ids: list[str]) -> Verdict:
+        """Compare what is there with what should be."""
+        return await judge(self.site.settings, fed_ids)
 
     async def _feed(self, stop: asyncio.Event) -> FeedResult:
         options = {**self.site.settings.kafka.client_kwargs(), **PRODUCER_OPTIONS, "request_timeout_ms": 10_000}
@@ -238,18 +242,19 @@ class Trial:
         self.worker.send_signal(signal_)
         self.worker.wait(_ENDS_S)
 
-    def wait_for_end(self, within_s: float = 60.0) -> None:
-        """Wait for a worker that kills itself at a failpoint."""
-        self.worker.wait(within_s)
+    def start(self) -> None:
+        """Start a worker and wait until it is ready."""
+        self.site.start_worker()
 
-    def start(self, **variables: str) -> None:
-        """Start a worker, with more variables for it alone."""
+    def let_die_at(self, failpoint: str, within_s: float = 60.0) -> None:
+        """Start a worker that is killed when it comes to a place, which can be before it says that it is ready."""
         before = self.site.environment
-        self.site.environment = {**before, **variables}
+        self.site.environment = {**before, "STREAMSCORE_FAILPOINT": failpoint}
         try:
-            self.site.start_worker()
+            worker = self.site.launch_worker()
         finally:
             self.site.environment = before
+        assert worker.wait(within_s) == -signal.SIGKILL, self.site.logs()
 
     def supervise(self) -> None:
         """Start a worker if none runs."""
