@@ -49,7 +49,7 @@ async def read_standings(settings: Settings) -> dict[str, Standings]:
 
     Raises
     ------
-    TopicMissing
+    TopicMissing, Unavailable
     """
     found = {one.name: Standings(one, Served(one.variants)) for one in settings.objectives if one.challengers}
     async with reader(settings.kafka, [settings.topics.models.name]) as consumer:

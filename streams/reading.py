@@ -14,7 +14,10 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
 from streams.sections import KafkaSettings
+from streams.stores import Unavailable
 
+# Longer than a broker needs to come back, or a new leader to be found.
+PATIENCE_S = 60.0
 _FETCH_WAIT_MS = 100
 _LAST_LOOK_MS = 500
 
@@ -90,19 +93,34 @@ async def end_offsets(kafka: KafkaSettings, topics: Iterable[str]) -> dict[Topic
         return dict(await consumer.end_offsets(list(consumer.assignment())))
 
 
-async def read_to_end(consumer: AIOKafkaConsumer) -> AsyncIterator[list[ConsumerRecord]]:
-    """Yield what there is by now, and end even if more keeps coming."""
+async def read_to_end(
+    consumer: AIOKafkaConsumer, *, patience_s: float = PATIENCE_S
+) -> AsyncIterator[list[ConsumerRecord]]:
+    """Yield what there is by now, and end even if more keeps coming.
+
+    Raises
+    ------
+    Unavailable
+        Nothing came for `patience_s` although there is more: what was read so far is not all.
+    """
+    loop = asyncio.get_running_loop()
     ends = await consumer.end_offsets(list(consumer.assignment()))
-    waiting = {one for one, end in ends.items() if await consumer.position(one) < end}
-    last_look = False
-    while True:
+    reached = {one: await consumer.position(one) for one in ends}
+    give_up = loop.time() + patience_s
+    while waiting := [one for one, end in ends.items() if reached[one] < end]:
         batches = await consumer.getmany(timeout_ms=_LAST_LOOK_MS)
         for records in batches.values():
             yield records
-        if last_look or (waiting and not batches):  # nothing came although something was announced: it is gone
-            return
-        waiting = {one for one in waiting if await consumer.position(one) < ends[one]}
-        last_look = not waiting  # one more: see above of the embedded broker
+        # Beside records a log holds marks of transactions and gaps; the position goes on behind them too.
+        now = {one: await consumer.position(one) for one in ends}
+        if batches or now != reached:
+            give_up = loop.time() + patience_s
+        elif loop.time() > give_up:
+            where = ", ".join(f"{one.topic}[{one.partition}]" for one in sorted(waiting))
+            raise Unavailable(f"nothing came from {where} for {patience_s:.0f} s; is Kafka running?")
+        reached = now
+    for records in (await consumer.getmany(timeout_ms=_LAST_LOOK_MS)).values():  # see above of the embedded broker
+        yield records
 
 
 async def read_until_quiet(

@@ -12,12 +12,11 @@ from contextlib import asynccontextmanager
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
-from streams.reading import reader
+from streams.reading import PATIENCE_S, reader
 from streams.replay.spec import Bound, ByTime, SpecError, TopicRange
 from streams.sections import KafkaSettings
 from streams.stores import Unavailable
 
-_PATIENCE_S = 60.0
 _FETCHED_AT_ONCE = 10_000
 # The embedded broker tells an end that is too small by up to a batch; records behind it answer at once.
 _BEHIND_END_MS = 250
@@ -68,7 +67,7 @@ class RangeReader:
             Nothing came for a minute.
         """
         loop = asyncio.get_running_loop()
-        give_up = loop.time() + _PATIENCE_S
+        give_up = loop.time() + PATIENCE_S
         while True:
             wanted = {one for one in self.ends if one not in pausing and not self.ended(one)}
             if not wanted:
@@ -90,10 +89,10 @@ class RangeReader:
             if found:
                 return found
             if moved:
-                give_up = loop.time() + _PATIENCE_S
+                give_up = loop.time() + PATIENCE_S
             elif loop.time() > give_up:
                 where = ", ".join(f"{self._topic}[{one}]" for one in sorted(wanted))
-                raise Unavailable(f"nothing came from {where} for {_PATIENCE_S:.0f} s; is Kafka running?")
+                raise Unavailable(f"nothing came from {where} for {PATIENCE_S:.0f} s; is Kafka running?")
 
     def _place(self, partition: int) -> TopicPartition:
         return TopicPartition(self._topic, partition)

@@ -121,28 +121,32 @@ def join_and_leave(trial: Trial) -> None:
 
 
 def restart_the_store(trial: Trial) -> None:
-    """With its data: it saves them, ends, and loads them."""
-    port = trial.valkey.port
+    """It saves all that it holds, ends, and loads it again."""
     with trial.redis() as client:
-        client.config_set("dir", str(trial.folder))
+        client.shutdown(save=True)
+    bring_the_store_back(trial)
+
+
+def set_the_store_back(trial: Trial) -> None:
+    """It comes back with a copy of a moment ago, like a replica that was behind."""
+    with trial.redis() as client:
         client.save()
-    # What comes after the copy is lost, as on a replica that is behind.
-    time.sleep(trial.chance.uniform(0, 0.5))
+    trial.rest(0.1, 1)
+    bring_the_store_back(trial)
+
+
+def bring_the_store_back(trial: Trial) -> None:
     trial.valkey.kill()
     trial.rest(0, 2)
-    trial.valkey.data = True
-    trial.valkey.start(port)
+    trial.valkey.start(trial.valkey.port)
     trial.mark()
     trial.rest(4, 5)
 
 
 def lose_the_store(trial: Trial) -> None:
-    port = trial.valkey.port
     trial.valkey.kill()
-    trial.rest(1, 2)
-    trial.valkey.start(port)
-    trial.mark()
-    trial.rest(4, 5)
+    trial.valkey.forget()
+    bring_the_store_back(trial)
 
 
 def fail_over_to_an_empty_store(trial: Trial) -> None:
@@ -244,7 +248,8 @@ BREAKAGES = [
     Breakage("pause beyond the session, the only worker", pause_the_only_worker, runs=2),
     Breakage("pause beyond the session, beside another worker", pause_beside_another, KAFKA, lanes=3),
     Breakage("a second worker joins, the first one leaves", join_and_leave, KAFKA, runs=3),
-    Breakage("store restarts with older data", restart_the_store, runs=2),
+    Breakage("store restarts with its data", restart_the_store, runs=2),
+    Breakage("store comes back with older data", set_the_store_back, runs=3),
     Breakage("store restarts without its data", lose_the_store, runs=2),
     Breakage("store fails over to an empty node", fail_over_to_an_empty_store, runs=3),
     Breakage("store refuses writes", fill_the_store, runs=2),

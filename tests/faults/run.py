@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import math
 import multiprocessing
+import sys
 import time
 import traceback
 from collections.abc import Iterator, Sequence
@@ -61,6 +63,7 @@ class Outcome(Struct):
 
 def run_trial(where: Place, seed: int, shared_kafka: str | None) -> Outcome:
     """Run one deployment through a breakage, and judge it."""
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # of an absent broker it tells all, many times a second
     breakage = by_name(where.breakage)
     with contextlib.ExitStack() as stack:
         broker: EmbeddedKafka | KafkaCluster | None = None
@@ -134,6 +137,8 @@ def run_all(wanted: Sequence[str], brokers: Sequence[str], *, at_once: int, seed
         for done in as_completed(trials):
             where = trials[done]
             found[where].add(done.result())
+            for remark in done.result().remarks[:5]:
+                print(f"{' · '.join(where)}: {remark[:4000]}", file=sys.stderr, flush=True)
             left[where] -= 1
             if not left[where]:
                 print(line(where, found[where]), flush=True)
@@ -142,8 +147,6 @@ def run_all(wanted: Sequence[str], brokers: Sequence[str], *, at_once: int, seed
     broken = [where for where in rows if not kept(where, found[where])]
     for where in broken:
         print(f"\nBROKEN: {' · '.join(where)}")
-        for remark in found[where].remarks[:5]:
-            print(f"  {remark[:4000]}")
     print(f"\n{len(rows) - len(broken)} of {len(rows)} kept, in {(time.monotonic() - started) / 60:.0f} min; {report}")
     return not broken
 

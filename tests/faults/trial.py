@@ -45,15 +45,19 @@ class Stuck(RuntimeError):
 
 
 class SavingValkey(EmbeddedValkey):
-    """A Valkey that loads what was saved in its folder, if `data` says so."""
+    """A Valkey that begins with what it was last told to save."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
         self._folder = folder
-        self.data = False
 
     def arguments(self) -> list[str]:
-        return [*super().arguments(), *(("--dir", str(self._folder)) if self.data else ())]
+        return [*super().arguments(), "--dir", str(self._folder)]
+
+    def forget(self) -> None:
+        """Let it begin with nothing."""
+        for copy in self._folder.glob("*.rdb"):
+            copy.unlink()
 
 
 class Trial:
