@@ -25,7 +25,7 @@ from online_models.features.durations import parse_duration_ms
 from streams.actors import Actor
 from streams.faust_app import make_faust_app
 from streams.freshness import Freshness
-from streams.housekeeping import LEASE_LOOK_S, Housekeeping
+from streams.housekeeping import Housekeeping
 from streams.learner import LearnerSession, new_replicas, open_learner
 from streams.lease import Lease
 from streams.logs import kafka_client_said, log_event
@@ -45,6 +45,16 @@ from streams.web.server import WebServer
 logger = logging.getLogger("streamscore.worker")
 T = TypeVar("T")
 
+_REOPEN_S = 1.0
+
+
+def _lease_s(settings: Settings) -> float:
+    """How long an answer of the group counts: less than it waits for us, and more than lies between two questions."""
+    session_s, heartbeat_s = (
+        parse_duration_ms(one) / 1000 for one in (settings.kafka.session_timeout, settings.kafka.heartbeat)
+    )
+    return max(session_s / 2, session_s - heartbeat_s)
+
 
 class Worker:
     """One worker process: scores the partitions it is given, and learns where it is the learner.
@@ -63,7 +73,8 @@ class Worker:
         self.settings = settings
         self.telemetry = Telemetry()
         self.store = open_store(settings)
-        self.output = KafkaOutput(settings)
+        self.lease = Lease(valid_s=_lease_s(settings), ask=self._is_member)
+        self.output = KafkaOutput(settings, may_write=lambda: self.lease.is_valid)
         self.replicas = new_replicas(settings)
         self.models = ModelFeed(settings, self.replicas)
         self.freshness = Freshness(
@@ -71,10 +82,6 @@ class Worker:
             most_behind=2 * settings.learning.publish_examples,
             patience_s=2 * parse_duration_ms(settings.learning.publish_interval) / 1000,
         )
-        session_s, heartbeat_s = (
-            parse_duration_ms(one) / 1000 for one in (settings.kafka.session_timeout, settings.kafka.heartbeat)
-        )
-        self.lease = Lease(gap_s=max(session_s / 2, session_s - heartbeat_s - LEASE_LOOK_S))
         self.sessions: dict[int, Session] = {}
         self.learners: dict[int, LearnerSession] = {}
         self.failure: BaseException | None = None
@@ -82,12 +89,12 @@ class Worker:
         self._transactions: dict[int, TransactionalOutput] = {}
         self._actors: dict[TP, Actor[RecordChunk]] = {}
         self._ready = asyncio.Event()
-        self._reopening: set[asyncio.Task[None]] = set()
+        self._reopening: dict[TP, asyncio.Task[None]] = {}
         self._stale_epochs: dict[TP, int] = {}
         self.partitions: Mapping[str, int] = {}
         self.taking_since: float | None = None
         self.app, self.transport = make_faust_app(
-            settings, start_offsets=self._start_offsets, on_revoked=self._on_revoked
+            settings, start_offsets=self._on_assigned, on_revoked=self._on_revoked
         )
         self._agent(settings.topics.events.name)
         self._agent(settings.topics.examples.name)
@@ -150,10 +157,23 @@ class Worker:
 
     # ---------------------------------------------------------------- partitions come and go
 
-    async def _start_offsets(self, assigned: frozenset[TP]) -> Mapping[TP, int]:
+    async def _is_member(self) -> bool | None:
+        return await self.transport.is_member()
+
+    async def _on_assigned(self, assigned: frozenset[TP]) -> Mapping[TP, int]:
         """Take the partitions up where the store says; called before any of their records is handed out."""
+        term = self.lease.begin()
         self.taking_since = time.monotonic()
         await self._ready.wait()
+        while True:
+            try:
+                await self.attempt(lambda: self.lease.check(term), "confirm the assignment")
+                return await self._take(assigned)
+            except Fenced:  # we were held up since; the group is about to take them away, which ends this
+                await asyncio.sleep(_REOPEN_S)
+
+    async def _take(self, assigned: frozenset[TP]) -> Mapping[TP, int]:
+        self.taking_since = time.monotonic()
         take = {
             self.settings.topics.events.name: self._take_events,
             self.settings.topics.examples.name: self._take_examples,
@@ -249,22 +269,32 @@ class Worker:
 
     def take_again(self, tp: TP) -> None:
         """Drop what is held of a partition that another worker wrote to, and take it up from the store."""
-        task = asyncio.get_running_loop().create_task(self._reopen(tp))
-        self._reopening.add(task)
-        task.add_done_callback(self._reopening.discard)
+        if tp not in self._reopening:
+            task = self._reopening[tp] = asyncio.get_running_loop().create_task(self._reopen(tp))
+            task.add_done_callback(lambda task: self._reopened(tp, task))
+
+    def _reopened(self, tp: TP, task: asyncio.Task[None]) -> None:
+        del self._reopening[tp]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.fail(error)
 
     async def _reopen(self, tp: TP) -> None:
+        term = self.lease.term
         await self._forget(tp)
-        await asyncio.sleep(1.0)  # a group that is being rebalanced settles meanwhile
-        status = self.transport.status().get(tp)
-        if status is not None:
-            # Until the rewind, chunks from where we stood may still come: they would leave a gap.
-            self._stale_epochs[tp] = status.epoch
-            offsets = await self._start_offsets(frozenset({tp}))
-            await self.transport.rewind(tp, offsets[tp])
+        await asyncio.sleep(_REOPEN_S)  # a group that is being rebalanced settles meanwhile
+        with contextlib.suppress(Fenced):  # then it is another's, or the group hands it to us anew
+            await self.attempt(lambda: self.lease.check(term), "confirm the assignment")
+            status = self.transport.status().get(tp)
+            if status is not None:
+                # Until the rewind, chunks from where we stood may still come: they would leave a gap.
+                self._stale_epochs[tp] = status.epoch
+                offsets = await self._take(frozenset({tp}))
+                await self.transport.rewind(tp, offsets[tp])
 
     async def _forget(self, tp: TP) -> None:
-        self._actors.pop(tp, None)
+        actor = self._actors.pop(tp, None)
+        if actor is not None:
+            await actor.stop()
         if tp.topic == self.settings.topics.examples.name:
             self.learners.pop(tp.partition, None)
             return
@@ -278,7 +308,7 @@ class Worker:
     async def _on_revoked(self, revoked: frozenset[TP]) -> None:
         """Finish the chunks at hand and let go of the partitions."""
         actors = [self._actors[tp] for tp in revoked if tp in self._actors]
-        await asyncio.gather(*(actor.stop() for actor in actors))
+        await asyncio.gather(*(actor.stop() for actor in actors))  # at once; one by one, each has its time
         self.taking_since = None
         for tp in revoked:
             if tp.topic == self.settings.topics.examples.name and tp.partition in self.learners:

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("streamscore.worker")
 
 _WATCH_S = 2.0
-LEASE_LOOK_S = 0.5
 
 
 class Housekeeping:
@@ -40,11 +39,12 @@ class Housekeeping:
         settings = worker.settings
         self._publish_s = parse_duration_ms(settings.learning.publish_interval) / 1000
         self._checkpoint_s = parse_duration_ms(settings.learning.checkpoint_interval) / 1000
+        self._renew_s = parse_duration_ms(settings.kafka.heartbeat) / 1000
         self._idle_s = parse_duration_ms(settings.worker.idle_tick) / 1000
         self._stall_s = parse_duration_ms(settings.worker.stall_timeout) / 1000
         self._tasks: list[asyncio.Task[None]] = []
         self._moved_at: dict[int, tuple[int, float]] = {}
-        self._term = 0
+        self._looked_at = 0.0
 
     def start(self) -> None:
         """Start the tasks; each failure of theirs ends the worker."""
@@ -52,7 +52,7 @@ class Housekeeping:
             (self._publish_s, self._publish_models, "publish models"),
             (self._checkpoint_s, self._save_checkpoints, "save checkpoints"),
             (_WATCH_S, self._watch, "watch"),
-            (LEASE_LOOK_S, self._look_at_the_lease, "look at the lease"),
+            (self._renew_s, self._worker.lease.renew, "renew the lease"),
         ]
         if self._idle_s > 0:
             rounds.append((self._idle_s / 4, self._tick_idle_partitions, "idle ticks"))
@@ -89,15 +89,12 @@ class Housekeeping:
                 log_event(logger, logging.WARNING, "another learner has taken over", why=str(fenced))
                 self._worker.take_again(TP(self._worker.settings.topics.examples.name, partition))
 
-    async def _look_at_the_lease(self) -> None:
-        self._worker.lease.term()
-
     async def _tick_idle_partitions(self) -> None:
         """Move the stream time of partitions on which triggers wait and nobody comes."""
         now = time.monotonic()
-        term = self._worker.lease.term()
-        if term != self._term:  # held up: partitions are not idle because we did not look
-            self._term, self._moved_at = term, {}
+        if now - self._looked_at > self._idle_s:  # held up: partitions are not idle because we did not look
+            self._moved_at = {}
+        self._looked_at = now
         for number, session in list(self._worker.sessions.items()):
             offset, since = self._moved_at.get(number, (-1, now))
             if session.next_offset != offset:

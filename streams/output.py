@@ -22,6 +22,7 @@ from typing import Any, NamedTuple, Protocol
 from aiokafka import AIOKafkaProducer
 from aiokafka import errors as kafka_errors
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from aiokafka.protocol.produce import ProduceRequest
 from msgspec import Struct
 
 from online_models.features.durations import parse_duration_ms
@@ -86,6 +87,10 @@ class RecordTooLarge(MessageSizeTooLargeError):  # type: ignore[misc]  # aiokafk
     """A record that its topic does not take; sending it again would not help."""
 
 
+class _MayNotWrite(KafkaError):  # type: ignore[misc]  # aiokafka is untyped
+    """Our place in the group was not confirmed when something was about to be sent."""
+
+
 class _Silent(KafkaError):  # type: ignore[misc]  # aiokafka is untyped
     """A producer that said nothing, not even that it gave up."""
 
@@ -146,10 +151,20 @@ class KafkaOutput:
     ----------
     new_producer
         Makes a producer, at the start and in place of one that has come to its end.
+    may_write
+        Asked right before records leave the process, where what was asked before can be out of date: the process can
+        have been stopped since, or the client repeats what had failed.
     """
 
-    def __init__(self, settings: Settings, *, new_producer: Callable[[], Any] | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        new_producer: Callable[[], Any] | None = None,
+        may_write: Callable[[], bool] | None = None,
+    ) -> None:
         self._new_producer = new_producer or (lambda: make_producer(settings))
+        self._may_write = may_write
         self._limit_s = _LIMIT_TIMEOUTS * parse_duration_ms(settings.kafka.request_timeout) / 1000
         self._producer: Any = None
         self._started = False
@@ -162,6 +177,8 @@ class KafkaOutput:
             if self._producer is not None:
                 return
             producer = self._new_producer()
+            if self._may_write is not None:
+                _ask_before_sending(producer, self._may_write)
             try:
                 await producer.start()
             except (KafkaError, OSError) as error:
@@ -266,6 +283,17 @@ class KafkaOutput:
             await asyncio.wait(self._ending)
 
 
+def _ask_before_sending(producer: Any, may_write: Callable[[], bool]) -> None:
+    send = producer.client.send
+
+    async def send_if_allowed(node_id: int, request: Any, **options: Any) -> Any:
+        if isinstance(request, ProduceRequest) and not may_write():
+            raise _MayNotWrite("our place in the group is not confirmed")
+        return await send(node_id, request, **options)
+
+    producer.client.send = send_if_allowed
+
+
 async def publish_to(producer: Any, topic: str, partition: int, records: Sequence[OutRecord], limit_s: float) -> int:
     """Publish to one partition, in order; return the offset behind the last record."""
     end = 0
@@ -314,7 +342,7 @@ def told(fault: BaseException) -> BaseException:
         return OutputRefused(f"Kafka refuses us ({fault}); check user, password and permissions")
     if isinstance(fault, asyncio.CancelledError):  # of what we waited for; our own cancellation does not come here
         return Unavailable("Kafka: the producer was closed")
-    may_pass = (kafka_errors.KafkaTimeoutError, kafka_errors.KafkaConnectionError, OSError)
+    may_pass = (kafka_errors.KafkaTimeoutError, kafka_errors.KafkaConnectionError, _MayNotWrite, OSError)
     if isinstance(fault, may_pass) or _has_ended(fault) or getattr(fault, "retriable", False):
         return Unavailable(f"Kafka: {fault}" if isinstance(fault, KafkaError) else f"Kafka: {fault!r}")
     return fault

@@ -23,7 +23,7 @@ from streams.freshness import Freshness
 from streams.lease import Lease
 from streams.output import Consumed, OutRecord, RecordOutput, partition_for_key
 from streams.sections import Topics
-from streams.stores import Fenced, PartitionId
+from streams.stores import PartitionId
 
 # Well below the megabyte that every broker takes.
 _KEPT_BYTES = 500_000
@@ -56,7 +56,7 @@ class Publisher:
     partitions
         Number of partitions of each topic, by name.
     lease
-        Once it has lapsed nothing more is published: every method raises Fenced.
+        Unless it is confirmed nothing is published: every method raises Fenced or Unavailable.
     """
 
     def __init__(
@@ -69,14 +69,14 @@ class Publisher:
     ) -> None:
         self._output = output
         self._lease = lease
-        self._term = lease.term() if lease else 0
+        self._term = lease.term if lease else 0
         self._freshness = freshness
         self._topics = topics
         self._partitions = partitions
 
     async def publish(self, batch: DecodedBatch, result: StepResult, *, partition: PartitionId) -> int | None:
         """Publish what a batch of `partition` led to, and wait until the broker has all of it."""
-        self._check_lease()
+        await self._check_lease()
         batches = self._batches(batch, result, partition.partition)
         consumed = Consumed(batch.first_offset, batch.next_offset)
         scores = self._at(self._topics.scores.name, partition.partition)
@@ -95,9 +95,9 @@ class Publisher:
                 self._freshness.examples_published(objective, end)
         return ends.get(scores)
 
-    def _check_lease(self) -> None:
-        if self._lease is not None and (term := self._lease.term()) != self._term:
-            raise Fenced("this process was held up; what it owns", expected=self._term, found=term)
+    async def _check_lease(self) -> None:
+        if self._lease is not None:
+            await self._lease.check(self._term)
 
     def _examples_of(self, objective: str) -> tuple[str, int]:
         name = self._topics.examples.name
@@ -131,7 +131,7 @@ class Publisher:
         self, publications: Sequence[Publication], told: Sequence[Progress | ContestMetric]
     ) -> None:
         """Publish model versions in order, and how good the scores were so far."""
-        self._check_lease()
+        await self._check_lease()
         batches: Batches = {}
         models, metrics = self._topics.models.name, self._topics.metrics.name
         for publication in publications:
@@ -147,7 +147,7 @@ class Publisher:
 
     async def publish_decision(self, made: Decision) -> None:
         """Tell the scorers what is served from here on, and everybody else why."""
-        self._check_lease()
+        await self._check_lease()
         await self._output.publish(batches_of_decision(made, self._topics, self._partitions))
 
 

@@ -304,6 +304,10 @@ class RecordConsumer(driver.Consumer):
 
     # -- observation
 
+    async def is_member(self) -> bool | None:
+        """See `Transport.is_member`."""
+        return await self._thread.is_member()
+
     def status(self) -> dict[TP, PartitionStatus]:
         """See `Transport.status`."""
         statuses = {}

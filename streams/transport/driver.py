@@ -74,6 +74,16 @@ class Transport(driver.Transport):
         """
         return self._consumer is not None and await self._consumer.rewind(tp, offset)
 
+    async def is_member(self) -> bool | None:
+        """Ask the group's coordinator whether we are a member of its present generation.
+
+        Returns
+        -------
+        bool or None
+            False: what was ours may be others' by now, and is about to be taken away. None: no answer.
+        """
+        return None if self._consumer is None else await self._consumer.is_member()
+
     def status(self) -> dict[TP, PartitionStatus]:
         """Return how each of our partitions stands; empty without an assignment."""
         return {} if self._consumer is None else self._consumer.status()

@@ -17,10 +17,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.consumer.subscription_state import Assignment
-from aiokafka.errors import ConsumerStoppedError, IllegalStateError
-from aiokafka.protocol.group import LeaveGroupRequest
+from aiokafka.errors import (
+    ConsumerStoppedError,
+    IllegalGenerationError,
+    IllegalStateError,
+    KafkaError,
+    NoError,
+    RebalanceInProgressError,
+    UnknownMemberIdError,
+    for_code,
+)
+from aiokafka.protocol.group import HeartbeatRequest, LeaveGroupRequest
 from aiokafka.structs import OffsetAndMetadata
-from faust.exceptions import ImproperlyConfigured
+from faust.exceptions import ConsumerNotStarted, ImproperlyConfigured
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
@@ -33,6 +42,8 @@ _T = TypeVar("_T")
 
 logger = logging.getLogger(__name__)
 
+UNKNOWN_MEMBER_ID = ""
+_NO_MEMBER = (UnknownMemberIdError, IllegalGenerationError)
 POLL_CHUNKS = 4  # chunks one poll may return in all, so that the thread stays free for heartbeats
 
 
@@ -172,6 +183,31 @@ class RecordThread(driver.AIOKafkaConsumerThread):
         if self.options.isolation_level == "read_committed" and state.lso is not None and state.lso >= 0:
             end = state.lso  # records behind it cannot be read yet, so they are no lag
         return LogEnd(end, state.timestamp)
+
+    # -- membership
+
+    async def is_member(self) -> bool | None:
+        """Ask the coordinator with a heartbeat; None: no answer.
+
+        A rebalance that has begun takes nothing away from a member before it joins again.
+        """
+
+        async def ask() -> bool | None:
+            coordinator = self._ensure_consumer()._coordinator
+            if coordinator.member_id == UNKNOWN_MEMBER_ID:
+                return False
+            request = HeartbeatRequest(coordinator.group_id, coordinator.generation, coordinator.member_id)
+            async with asyncio.timeout(self.options.commit_timeout_s):
+                answer = await coordinator._send_req(request)
+            error = for_code(answer.error_code)
+            if error in (NoError, RebalanceInProgressError):
+                return True
+            return False if error in _NO_MEMBER else None
+
+        try:
+            return await self.run(ask())
+        except (KafkaError, ConsumerNotStarted, ConsumerStoppedError, TimeoutError):
+            return None
 
     # -- records
 

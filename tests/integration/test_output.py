@@ -177,6 +177,21 @@ async def test_a_producer_that_was_closed_is_replaced(broker: Any, unique: Any) 
         assert await output.publish({(topic, 0): [OutRecord(None, b"v")]}) == {(topic, 0): 1}
 
 
+async def test_nothing_leaves_the_process_while_it_may_not_write(broker: Any, unique: Any) -> None:
+    settings = settings_for(broker.bootstrap_servers)
+    topic = await new_topic(broker.bootstrap_servers, unique("guarded"))
+    allowed = True
+    async with an_output(settings, may_write=lambda: allowed) as output:
+        await output.publish({(topic, 0): [OutRecord(None, b"before")]})
+        allowed = False
+        with pytest.raises(Unavailable, match="our place in the group is not confirmed"):
+            await output.publish({(topic, 0): [OutRecord(None, b"held back")]})
+        allowed = True
+        await output.publish({(topic, 0): [OutRecord(None, b"after")]})
+
+    assert [value for _, value, _ in (await read_all(settings, topic))[0]] == [b"before", b"after"]
+
+
 async def test_a_topic_that_does_not_exist_is_unavailable(kafka_broker: Any, unique: Any) -> None:
     settings = settings_for(kafka_broker.bootstrap_servers, STREAMSCORE_KAFKA_REQUEST_TIMEOUT="1s")
     async with an_output(settings) as output:
