@@ -46,6 +46,8 @@ logger = logging.getLogger("streamscore.worker")
 T = TypeVar("T")
 
 _REOPEN_S = 1.0
+# Leaving the group and giving up the partitions takes some tenths of a second, at most the time of a batch.
+_FAUST_STOP_S = 6.0
 
 
 def _lease_s(settings: Settings) -> float:
@@ -130,9 +132,9 @@ class Worker:
         self.partitions = partitions
         await self.models.start()
         self._ready.set()
-        await self.app.start()
-        self.housekeeping.start()
         log_event(logger, logging.INFO, "worker started", **self.settings.masked())
+        self.housekeeping.start()  # before Faust, which can have handed out records long before it has started
+        await self.app.start()
 
     async def _reach_kafka(self) -> None:
         try:
@@ -143,7 +145,9 @@ class Worker:
     async def stop(self) -> None:
         """End in order: no more records, finish what is at hand, keep what was learned."""
         await self.housekeeping.stop()
-        await self.app.stop()
+        # Not longer: what comes after it saves what was learned.
+        stopping = asyncio.ensure_future(self.app.stop())
+        await asyncio.wait([stopping], timeout=_FAUST_STOP_S)
         await self._on_revoked(frozenset(self._actors))
         await self.models.stop()
         await self.output.stop()

@@ -5,7 +5,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import signal
+import threading
+from collections.abc import Callable
+from typing import Protocol
 
 import uvloop
 
@@ -22,6 +26,17 @@ logger = logging.getLogger("streamscore.worker")
 _STOP_S = 9.0
 
 
+class Runnable(Protocol):
+    """What is run here: a `Worker`."""
+
+    ended: asyncio.Event
+    failure: BaseException | None
+
+    async def start(self) -> None: ...
+    async def stop(self) -> None: ...
+    def fail(self, error: BaseException) -> None: ...
+
+
 def run(settings: Settings) -> int:
     """Run a worker in this process.
 
@@ -36,13 +51,24 @@ def run(settings: Settings) -> int:
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
     configure_logging(settings.worker.log_level, settings.worker.log_format)
-    return uvloop.run(_run(settings))
+    return run_until_told(lambda: Worker(settings))
 
 
-async def _run(settings: Settings) -> int:
+def run_until_told(make_worker: Callable[[], Runnable], *, stop_s: float = _STOP_S) -> int:
+    """Run a worker until SIGINT or SIGTERM, or until it fails; whatever hangs then, the process ends.
+
+    Parameters
+    ----------
+    stop_s
+        How long an end in order may take. A second later the process ends without it.
+    """
+    return uvloop.run(_run(make_worker, stop_s))
+
+
+async def _run(make_worker: Callable[[], Runnable], stop_s: float) -> int:
     if failpoint.name:
         log_event(logger, logging.WARNING, "this worker will be killed by a test", failpoint=failpoint.name)
-    worker = Worker(settings)
+    worker = make_worker()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, worker.ended.set)
@@ -56,8 +82,9 @@ async def _run(settings: Settings) -> int:
     elif not starting.done():
         starting.cancel()
     await ended
+    _end_anyway(stop_s + 1.0, status=0 if worker.failure is None else 1)
     try:
-        await asyncio.wait_for(worker.stop(), _STOP_S)
+        await asyncio.wait_for(worker.stop(), stop_s)
     except TimeoutError:
         log_event(logger, logging.WARNING, "not everything ended in time; what is unfinished will be repeated")
     if worker.failure is not None:
@@ -65,3 +92,10 @@ async def _run(settings: Settings) -> int:
         return 1
     log_event(logger, logging.INFO, "worker ended")
     return 0
+
+
+def _end_anyway(after_s: float, *, status: int) -> None:
+    """End the process if it has not ended by then: a task that cannot be cancelled would hold it for ever."""
+    timer = threading.Timer(after_s, os._exit, [status])
+    timer.daemon = True
+    timer.start()

@@ -12,6 +12,7 @@ import tempfile
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
+from itertools import zip_longest
 from pathlib import Path
 from random import Random
 from typing import Any, Literal
@@ -303,7 +304,7 @@ class Trial:
         Moments that another one followed before that are left out: their recovery was cut off.
         """
         found = []
-        for since, following in zip(self.since_ms, [*self.since_ms[1:], math.inf], strict=True):
+        for since, following in zip_longest(self.since_ms, self.since_ms[1:], fillvalue=math.inf):
             later = self._appended_and_scored_ms[bisect_right(self._appended_and_scored_ms, (since, math.inf)) :]
             scored = min((scored for _, scored in later), default=math.inf)
             if scored <= following:
