@@ -21,6 +21,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Generic, Protocol, TypeVar
 
+from streams.cancelling import cancel_until_done
 from streams.logs import log_event
 from streams.stores import Fenced
 
@@ -85,8 +86,7 @@ class Actor(Generic[C]):
         done, _ = await asyncio.wait([self._task], timeout=_STOP_SECONDS)
         if not done:
             log_event(logger, logging.WARNING, "partition did not come to rest, left to the fence", partition=self.name)
-            self._task.cancel()
-            await asyncio.wait([self._task])
+            await cancel_until_done([self._task])
 
     _stopping = False
     _idle = False

@@ -18,6 +18,7 @@ from faust.types import TP
 from online_models.features.durations import parse_duration_ms
 from schemas.codec import encode_json
 from schemas.events import Tick
+from streams.cancelling import cancel_until_done
 from streams.learner import LearnerSession
 from streams.logs import log_event
 from streams.output import OutRecord
@@ -60,10 +61,7 @@ class Housekeeping:
 
     async def stop(self) -> None:
         """Stop the tasks and keep what the learners have learned."""
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        await cancel_until_done(self._tasks)
 
     async def _every(self, seconds: float, step: Callable[[], Awaitable[None]], name: str) -> None:
         while True:

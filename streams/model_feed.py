@@ -12,6 +12,7 @@ import logging
 from aiokafka.errors import KafkaError
 
 from online_models.replica import ReplicaSet
+from streams.cancelling import cancel_until_done
 from streams.logs import log_event
 from streams.reading import reader
 from streams.settings import Settings
@@ -45,8 +46,7 @@ class ModelFeed:
     async def stop(self) -> None:
         """Stop reading."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+            await cancel_until_done([self._task])
 
     async def _run(self) -> None:
         while True:

@@ -14,6 +14,7 @@ from typing import Protocol
 import uvloop
 
 from streams.app import Worker
+from streams.cancelling import cancel_until_done
 from streams.failpoints import failpoint
 from streams.logs import configure_logging, log_event
 from streams.output import OutputRefused
@@ -79,10 +80,9 @@ async def _run(make_worker: Callable[[], Runnable], stop_s: float) -> int:
         worker.fail(starting.exception())  # type: ignore[arg-type]
         if not isinstance(starting.exception(), OutputRefused | StoreMisconfigured):  # these say all there is to say
             logger.error("start failed", exc_info=starting.exception())
-    elif not starting.done():
-        starting.cancel()
     await ended
     _end_anyway(stop_s + 1.0, status=0 if worker.failure is None else 1)
+    await cancel_until_done([starting], within_s=1.0)
     try:
         await asyncio.wait_for(worker.stop(), stop_s)
     except TimeoutError:

@@ -27,6 +27,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage, Message, ServiceT
 from mode import Service
 
+from streams.cancelling import cancel_until_done
 from streams.offsets import OffsetLedger, StallClock
 from streams.transport.chunk import RecordChunk, RecordSchema
 from streams.transport.status import PartitionStatus
@@ -150,10 +151,8 @@ class RecordConsumer(driver.Consumer):
         self.stop_flow()
         self.app.flow_control.suspend()
         self.app.flow_control.clear()
-        if self._opening is not None and not self._opening.done():
-            self._opening.cancel()
-            with suppress(asyncio.CancelledError, Exception):
-                await self._opening
+        if self._opening is not None:
+            await cancel_until_done([self._opening])
         await self._tell_application(held)
         await self.commit()
         for tp in held:
