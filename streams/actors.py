@@ -55,6 +55,8 @@ class Actor(Generic[C]):
         Called when another owner was found; must arrange for the partition to be taken up anew.
     on_failure
         Called with an error that is our own fault; must end the worker.
+    admit
+        Awaited before the work on a chunk begins; whoever stops the actor meanwhile does not wait for it.
     """
 
     def __init__(
@@ -64,11 +66,13 @@ class Actor(Generic[C]):
         *,
         on_fenced: Callable[[], None],
         on_failure: Callable[[BaseException], None],
+        admit: Callable[[C], Awaitable[None]] | None = None,
     ) -> None:
         self.name = name
         self._work = work
         self._on_fenced = on_fenced
         self._on_failure = on_failure
+        self._admit = admit
         self._queue: asyncio.Queue[C] = asyncio.Queue()
         self._task = asyncio.create_task(self._run(), name=f"partition {name}")
 
@@ -95,8 +99,10 @@ class Actor(Generic[C]):
         while not self._stopping:
             self._idle = True
             chunk = await self._queue.get()
-            self._idle = False
             try:
+                if self._admit is not None:
+                    await self._admit(chunk)
+                self._idle = False
                 await self._work(chunk)
             except Fenced as fenced:
                 log_event(logger, logging.WARNING, "partition has another owner", partition=self.name, why=str(fenced))

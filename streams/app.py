@@ -220,9 +220,11 @@ class Worker:
                 )
         self.sessions[tp.partition] = session
 
-        async def work(chunk: RecordChunk) -> None:
+        async def admit(chunk: RecordChunk) -> None:
             if len(chunk) >= self.settings.worker.chunk_records:  # more is waiting: this is a backlog
                 await self.freshness.wait()
+
+        async def work(chunk: RecordChunk) -> None:
             for records in session.parts(chunk.records):
                 started = time.perf_counter()
                 result = await session.run_batch(records, publisher, self.attempt)
@@ -232,7 +234,7 @@ class Worker:
                     )
 
         self._actors[tp] = Actor(
-            str(session.partition), work, on_fenced=lambda: self.take_again(tp), on_failure=self.fail
+            str(session.partition), work, on_fenced=lambda: self.take_again(tp), on_failure=self.fail, admit=admit
         )
         return session.next_offset
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -28,8 +29,8 @@ class Outcome:
         self.fenced = 0
         self.failures: list[BaseException] = []
 
-    def actor(self, work: object) -> Actor[FakeChunk]:
-        return Actor("events-0", work, on_fenced=self.on_fenced, on_failure=self.failures.append)  # type: ignore[arg-type]
+    def actor(self, work: object, **options: Any) -> Actor[FakeChunk]:
+        return Actor("events-0", work, on_fenced=self.on_fenced, on_failure=self.failures.append, **options)  # type: ignore[arg-type]
 
     def on_fenced(self) -> None:
         self.fenced += 1
@@ -56,6 +57,29 @@ async def test_chunks_are_worked_through_in_order_and_acknowledged_after_their_w
 
     assert seen == [(0, False), (1, False), (2, False), (3, False)]
     assert all(chunk.acknowledged for chunk in chunks)
+
+
+async def test_what_has_not_begun_is_not_waited_for() -> None:
+    worked: list[int] = []
+    admitted = asyncio.Event()
+
+    async def work(chunk: FakeChunk) -> None:
+        worked.append(chunk.number)
+
+    async def admit(chunk: FakeChunk) -> None:
+        if chunk.number == 1:
+            await admitted.wait()
+
+    actor = Outcome().actor(work, admit=admit)
+    chunks = [FakeChunk(0), FakeChunk(1)]
+    for chunk in chunks:
+        actor.put(chunk)
+    await settled()
+
+    await asyncio.wait_for(actor.stop(), 1)
+
+    assert worked == [0]
+    assert [chunk.acknowledged for chunk in chunks] == [True, False]
 
 
 async def test_a_fault_of_our_own_acknowledges_nothing_and_ends_the_worker() -> None:
