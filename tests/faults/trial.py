@@ -88,7 +88,7 @@ class Trial:
         name: str,
         seed: int,
         delivery: Delivery = "at_least_once",
-        rate: float = 300.0,
+        rate: float = 200.0,
         session_s: int = 6,
         replication: int = 1,
         variables: dict[str, str] | None = None,
