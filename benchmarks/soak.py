@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import os
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -26,7 +27,7 @@ import numpy as np
 import redis
 from aiokafka import AIOKafkaProducer
 from kafka_cluster import KafkaCluster
-from site_under_test import Site, fed_and_accounted, shop_events
+from site_under_test import Site, fed_and_accounted
 
 from schemas.codec import decode_score
 from streams.admin import create_topics
@@ -71,14 +72,15 @@ class Latencies:
         return {"p50_ms": float(p50), "p99_ms": float(p99)}
 
 
-async def soak(site: Site, valkey: EmbeddedValkey, rate: float, minutes: float) -> list[dict[str, float]]:
+async def soak(
+    site: Site, valkey: EmbeddedValkey, events: Iterator[Any], rate: float, minutes: float
+) -> list[dict[str, float]]:
     stop = asyncio.Event()
     latencies = Latencies(site)
     following = asyncio.create_task(latencies.follow())
     options = {**site.settings.kafka.client_kwargs(), **PRODUCER_OPTIONS}
     samples = []
     async with AIOKafkaProducer(**options) as producer:
-        events = Shop(seed=7, visitors=VISITORS).events()
         feeding = asyncio.create_task(feed(events, producer, site.settings.topics.events.name, rate=rate, stop=stop))
         started = time.monotonic()
         with redis.Redis(port=valkey.port) as store:
@@ -124,12 +126,14 @@ async def main() -> None:
         await create_topics(site.settings)
         try:
             await asyncio.to_thread(site.start_worker)
-            fastest: dict[str, Any] = await fed_and_accounted(site, shop_events(BACKLOG))
+            # One stream for both: what came behind the backlog's time would be passed over as late.
+            events = Shop(seed=7, visitors=VISITORS).events()
+            fastest: dict[str, Any] = await fed_and_accounted(site, itertools.islice(events, BACKLOG))
             rate = given.rate or fastest["events_per_s"] / 2
             print(
                 f"a backlog of {BACKLOG:,}: {fastest['events_per_s']:,.0f} events/s; soaking at {rate:,.0f}", flush=True
             )
-            samples = await soak(site, valkey, rate, given.minutes)
+            samples = await soak(site, valkey, events, rate, given.minutes)
         finally:
             site.end()
     result = {"minutes": given.minutes, "events_per_s": rate, "growth": growth(samples), "samples": samples}
