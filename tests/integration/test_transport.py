@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
+from types import SimpleNamespace
 from typing import Any, Protocol
 from uuid import uuid4
 
@@ -129,6 +130,27 @@ async def until(condition: Callable[[], bool], *, timeout_s: float = 30.0) -> No
 
 def acknowledge(chunk: RecordChunk) -> None:
     assert chunk.acknowledge()
+
+
+async def test_the_coordinator_says_whether_we_are_a_member_of_the_present_generation(broker: Broker) -> None:
+    topic = await a_topic(broker, 1, records=1)
+    async with Worker(topic, acknowledge) as worker:
+        await until(lambda: worker.received == 1)
+        member = await worker.transport.is_member()
+        consumer: Any = worker.transport._consumer._thread._consumer  # type: ignore[union-attr]
+        ours = consumer._coordinator
+        consumer._coordinator = SimpleNamespace(
+            group_id=ours.group_id,
+            member_id=ours.member_id,
+            generation=ours.generation + 1,
+            _send_req=ours._send_req,
+            check_errors=ours.check_errors,
+        )
+        of_another_generation = await worker.transport.is_member()
+        consumer._coordinator = ours
+    stopped = await worker.transport.is_member()
+
+    assert (member, of_another_generation, stopped) == (True, False, None)
 
 
 async def test_every_record_comes_once_and_in_order_and_all_is_committed(broker: Broker) -> None:
