@@ -75,6 +75,13 @@ def test_a_row_that_breaks_a_promise_is_told(broken: Outcome) -> None:
     assert not kept(where, broken)
 
 
+def test_a_zombie_may_not_write_what_others_may_repeat() -> None:
+    twice = Outcome(duplicates=1, recoveries_s=[1.0])
+
+    assert kept(Place("broker silent, produce times out", "kafka", "at_least_once"), twice)
+    assert not kept(Place("pause beyond the session, the only worker", "kafka", "at_least_once"), twice)
+
+
 class TamperedTrial(Trial):
     """Nothing breaks; then one thing after another is put wrong, and each time the judge is asked."""
 
