@@ -1,0 +1,76 @@
+"""Our own core over the same events in memory: no Kafka, no Redis, bytes to bytes, learning included."""
+
+from __future__ import annotations
+
+import gc
+import time
+from typing import Any, NamedTuple
+
+from benchmarks.peers.workload import PARTITIONS, SCORING_YAML, START_MS, events
+from online_models.records import decode_batch
+from online_models.scoring import ScoringCore
+from schemas.codec import decode_example, encode_json, encode_user_state
+from schemas.user_state import UserState
+from streams.learner import new_cores, new_replicas
+from streams.settings import parse_settings
+
+CHUNK = 500
+
+
+class _Record(NamedTuple):
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+
+
+def measure(count: int) -> tuple[float, float]:
+    """Return events a second, and CPU seconds for a million events."""
+    settings = parse_settings(SCORING_YAML, {})
+    logs: list[list[_Record]] = [[] for _ in range(PARTITIONS)]
+    for number, value in events(count):
+        logs[number].append(_Record(len(logs[number]), START_MS + count, None, value))
+    gc.collect()
+    gc.freeze()
+    thresholds = gc.get_threshold()
+    gc.set_threshold(50_000, 20, 100)  # as the worker does
+    try:
+        started, cpu = time.perf_counter(), time.process_time()
+        _run(settings, logs)
+        return count / (time.perf_counter() - started), (time.process_time() - cpu) / count * 1e6
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.unfreeze()
+
+
+def _run(settings: Any, logs: list[list[_Record]]) -> None:
+    replicas = new_replicas(settings)
+    (learner,) = new_cores(settings.objectives, settings)
+    topic = settings.topics.events.name
+    cores = [
+        ScoringCore(
+            topic=topic, partition=number, features=settings.features, objectives=settings.objectives, replicas=replicas
+        )
+        for number in range(PARTITIONS)
+    ]
+    users: list[dict[str, UserState]] = [{} for _ in cores]
+    next_example = 0
+    for start in range(0, max(map(len, logs)), CHUNK):
+        for number, core in enumerate(cores):
+            records = logs[number][start : start + CHUNK]
+            if not records:
+                continue
+            batch = decode_batch(records, topic=topic, partition=number)
+            core.users_of(batch.events)
+            result = core.step(batch, users[number])
+            for score in result.scores:
+                encode_json(score)
+            for user in result.changed_users.values():
+                encode_user_state(user)
+            examples = []
+            for example in result.examples:
+                examples.append((next_example, decode_example(encode_json(example))))
+                next_example += 1
+            for publication in learner.step(examples):
+                for _, value in publication.records:
+                    replicas.apply(value)
