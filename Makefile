@@ -47,6 +47,11 @@ test: $(VENV)/.done  ## Run all tests; those on Apache Kafka need Java 17 and Ma
 test-faults: $(VENV)/.done  ## Break it, and count: writes build/faults.json; ARGS="--broker embedded SIGTERM"
 	PYTHONPATH=tests $(BIN)/python -m faults $(ARGS)
 
+# Some 15 minutes; Quix Streams gets an environment of its own in build/.
+.PHONY: bench
+bench: $(VENV)/.done  ## Measure it beside its peers: writes build/bench.json; ARGS="--rounds 1 --events 50000"
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.bench $(ARGS)
+
 .PHONY: lint
 lint: $(VENV)/.done  ## Check style, types and the direction of imports
 	$(BIN)/ruff check .

@@ -1,6 +1,6 @@
 """streamscore beside its peers: the same events, broker and store, one process each, in turns; `make bench`.
 
-    python -m benchmarks.bench [--events 200000] [--rounds 3] [--systems NAME ...] [--json build/bench.json]
+    make bench ARGS="[--events 200000] [--rounds 3] [--systems NAME ...] [--json build/bench.json]"
 
 Needs what the tests on Apache Kafka need (Java 17, Maven); without them it runs on the embedded broker, and says so.
 How to read what comes out: benchmarks/README.md.
@@ -86,17 +86,17 @@ async def create(servers: Servers, *topics: tuple[str, int]) -> None:
 async def fill(servers: Servers, topic: str, count: int) -> None:
     """Write the events to their topic at full speed."""
     async with AIOKafkaProducer(bootstrap_servers=servers.kafka, max_batch_size=1 << 20) as producer:
-        waiting: dict[int, list[bytes]] = {number: [] for number in range(PARTITIONS)}
+        waiting: dict[int, list[tuple[bytes, bytes]]] = {number: [] for number in range(PARTITIONS)}
 
         async def send(number: int) -> None:
             batch = producer.create_batch()
-            for value in waiting[number]:
-                batch.append(key=None, value=value, timestamp=None)
+            for key, value in waiting[number]:
+                batch.append(key=key, value=value, timestamp=None)
             waiting[number].clear()
             await (await producer.send_batch(batch, topic, partition=number))
 
-        for number, value in events(count):
-            waiting[number].append(value)
+        for number, key, value in events(count):
+            waiting[number].append((key, value))
             if len(waiting[number]) >= 500:
                 await send(number)
         for number in waiting:
@@ -159,7 +159,7 @@ async def one_run(system: str, servers: Servers, source: str, count: int, name: 
         process = subprocess.Popen(
             commands(servers, source, target, name)[system],
             env=environment,
-            cwd=folder if system != "streamscore" else ROOT,
+            cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -191,7 +191,8 @@ async def _watched(process: subprocess.Popen[bytes], servers: Servers, target: s
             if process.poll() is not None or time.monotonic() - moved > _SILENT_S:
                 raise Failed(f"{seen} of {count} scores were published")
         cpu_s = cpu_seconds(process.pid)
-        times = [await _time_at(consumer, tp, 0 if first else ends[tp] - 1) for tp in places for first in (True, False)]
+        ranges = [(tp, offset) for tp, end in ends.items() if end for offset in (0, end - 1)]
+        times = [await _time_at(consumer, *place) for place in ranges]
     assert began is not None
     used = None if cpu_s is None or began[1] is None else (cpu_s - began[1]) / (seen - began[0]) * 1e6
     return Measured(seen / (max(times) - min(times)) * 1000, used)
@@ -199,7 +200,8 @@ async def _watched(process: subprocess.Popen[bytes], servers: Servers, target: s
 
 async def _time_at(consumer: AIOKafkaConsumer, tp: TopicPartition, offset: int) -> int:
     consumer.seek(tp, offset)
-    return int((await consumer.getone(tp)).timestamp)
+    async with asyncio.timeout(_SILENT_S):
+        return int((await consumer.getone(tp)).timestamp)
 
 
 def prepared_peers() -> dict[str, str]:

@@ -28,8 +28,8 @@ def measure(count: int) -> tuple[float, float]:
     """Return events a second, and CPU seconds for a million events."""
     settings = parse_settings(SCORING_YAML, {})
     logs: list[list[_Record]] = [[] for _ in range(PARTITIONS)]
-    for number, value in events(count):
-        logs[number].append(_Record(len(logs[number]), START_MS + count, None, value))
+    for number, key, value in events(count):
+        logs[number].append(_Record(len(logs[number]), START_MS + count, key, value))
     gc.collect()
     gc.freeze()
     thresholds = gc.get_threshold()

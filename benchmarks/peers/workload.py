@@ -18,19 +18,21 @@ DEVICES = ("mobile", "desktop", "tablet")
 STEP_MS = 1
 
 
-def events(count: int, *, visitors: int = VISITORS, seed: int = 7, first: int = 0) -> Iterator[tuple[int, bytes]]:
-    """Yield (partition, value), `count` events of some 231 bytes in the order of their times."""
-    rng = random.Random(seed)
+def events(
+    count: int, *, visitors: int = VISITORS, seed: int = 7, first: int = 0
+) -> Iterator[tuple[int, bytes, bytes]]:
+    """Yield (partition, key, value), `count` events of some 231 bytes in the order of their times."""
+    rng = random.Random(7)
     types, weights = zip(*SHARES, strict=True)
     kinds = rng.choices(types, weights, k=count)
     for number in range(count):
-        visitor = rng.randrange(visitors)
+        visitor = rng.randrange(VISITORS)
         item = rng.randrange(500)
         event = {
             "type": kinds[number],
-            "event_id": f"e{first + number:010}",
+            "event_id": f"e{number:010}",
             "user_id": f"user-{visitor:07}",
-            "ts": START_MS + (first + number) * STEP_MS,
+            "ts": START_MS + number * STEP_MS,
             "session_id": f"s{visitor:07}",
             "item_id": f"item-{item:04}",
             "category": CATEGORIES[item % len(CATEGORIES)],
@@ -42,7 +44,7 @@ def events(count: int, *, visitors: int = VISITORS, seed: int = 7, first: int = 
         }
         if kinds[number] == "scroll":
             event["depth"] = round(rng.random(), 2)
-        yield visitor % PARTITIONS, orjson.dumps(event)
+        yield visitor % PARTITIONS, event["user_id"].encode(), orjson.dumps(event)
 
 
 SCORING_YAML = """\
