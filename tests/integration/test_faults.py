@@ -101,7 +101,8 @@ class TamperedTrial(Trial):
     async def _tamper_with_the_log(self, settings: Settings, fed_ids: list[str]) -> None:
         topics = settings.topics
         score = next(iter((await read_topic(settings, topics.scores.name)).values()))[0]
-        event = next(iter((await read_topic(settings, topics.events.name)).values()))[0]
+        # The latest: its visitor still remembers the id, however long the stream was, so it asks for no score.
+        event = next(iter((await read_topic(settings, topics.events.name)).values()))[-1]
         [examples] = (await read_topic(settings, topics.examples.name)).values()
         unknown = structs.replace(decode_score(score.value), score_id="nobody:click")
         example = decode_example(examples[-1].value)
