@@ -18,22 +18,12 @@ import heapq
 from collections.abc import Iterable, Iterator
 
 from online_models.objectives import Objective
-from schemas.events import EventBase
 from schemas.user_state import OpenAttribution
 
 # A user with more triggers open than this is a crawler or a wall of teasers; the oldest go unlabelled.
 MAX_OPEN_PER_USER = 256
 # About 300 bytes each in the store; 2 million are 600 MB and a busy day of one partition.
 MAX_OPEN_PER_PARTITION = 2_000_000
-
-
-def match_key(objective: Objective, event: EventBase) -> str | None:
-    """Return what trigger and outcome must share; None if the event cannot match at all."""
-    if objective.match == "item":
-        return event.item_id
-    if objective.match == "session":
-        return event.session_id
-    return ""
 
 
 def mark_outcome(objective: Objective, open_: list[OpenAttribution], key: str, ts: int) -> list[OpenAttribution]:
@@ -92,6 +82,11 @@ class Timers:
             return
         self._due_of[user_id] = due_ms
         heapq.heappush(self._heap, (due_ms, user_id))
+
+    def is_due(self, now_ms: int) -> bool:
+        """Tell whether `pop_due` may have something to yield."""
+        heap = self._heap
+        return bool(heap) and heap[0][0] <= now_ms
 
     def pop_due(self, now_ms: int) -> Iterator[tuple[int, str]]:
         """Yield (time, user) of the timers that are due, earliest first; the caller sets each user's next."""

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any, NamedTuple, Protocol
 
 from online_models.features import FeatureSet
-from online_models.objectives import Objective
+from online_models.objectives import Match, Objective
+from online_models.replica import LinearReplica
 from online_models.serving import Served
+from schemas.events import EventBase
 from schemas.examples import Shadows
 
 Vectorize = Callable[[Sequence[Any]], dict[str, float]]
+# (values, k) -> (probability, the k first reasons)
+ScoreValues = Callable[[Sequence[Any], int], tuple[float, list[tuple[str, float]]]]
 
 
 class Replica(Protocol):
@@ -29,6 +34,21 @@ class Variant(NamedTuple):
     name: str
     replica: Replica
     vectorize: Vectorize
+    score: ScoreValues
+
+
+def _score_values(replica: Replica, features: FeatureSet, seen: Sequence[str], vectorize: Vectorize) -> ScoreValues:
+    """Return how a replica scores feature values; of weights, without making a vector first."""
+    if not isinstance(replica, LinearReplica):
+        return lambda values, k: replica.score_one(vectorize(values), k)
+    score = features.linear_scorer(seen)
+
+    def score_linear(values: Sequence[Any], k: int) -> tuple[float, list[tuple[str, float]]]:
+        if not replica.version:
+            return replica.prior, []
+        return score(values, replica.weights.get, replica.intercept, k)
+
+    return score_linear
 
 
 class BoundObjective:
@@ -46,6 +66,9 @@ class BoundObjective:
         self, objective: Objective, features: FeatureSet, replicas: Mapping[str, Replica], served: Served
     ) -> None:
         self.objective = objective
+        self.name = objective.name
+        self.closes_after_ms = objective.closes_after_ms
+        self.key_of = key_of(objective.match)
         self.served = served
         self.immediate = objective.labels == "immediate"
         vectorizers: dict[tuple[str, ...], Vectorize] = {}
@@ -56,7 +79,8 @@ class BoundObjective:
             seen = tuple(variant.feature_names(features.names))
             if seen not in vectorizers:
                 vectorizers[seen] = features.vectorizer(list(seen))
-            self.variants[name] = Variant(name, replicas[variant.name], vectorizers[seen])
+            replica, vectorize = replicas[variant.name], vectorizers[seen]
+            self.variants[name] = Variant(name, replica, vectorize, _score_values(replica, features, seen, vectorize))
         self.declared = self.variants[""]
         self.alone = len(self.variants) == 1
         self.vectorize = self.declared.vectorize
@@ -70,13 +94,12 @@ class BoundObjective:
         """The variant that is served."""
         return self.declared if self.alone else self.variants[self.served.variant]
 
-    def shadows(self, shown: Variant, x: dict[str, float], values: Sequence[Any]) -> Shadows:
+    def shadows(self, shown: Variant, values: Sequence[Any]) -> Shadows:
         """Return what the variants that are not served say: name to (probability, version)."""
         said = {}
         for name, one in self.variants.items():
             if one is not shown:
-                own = x if one.vectorize is shown.vectorize else one.vectorize(values)
-                said[name] = self.corrected(one.replica.score_one(own, 0)[0]), one.replica.version
+                said[name] = self.corrected(one.score(values, 0)[0]), one.replica.version
         return said
 
     def applies(self, values: Sequence[Any]) -> bool:
@@ -91,6 +114,13 @@ class BoundObjective:
         if not self.immediate:
             return p
         return min(p / (1.0 - p), 1.0) if p < 1.0 else 1.0
+
+
+def key_of(match: Match) -> Callable[[EventBase], str | None]:
+    """Return what tells what a trigger and its outcome must share; None of an event that cannot match at all."""
+    if match == "user":
+        return lambda event: ""
+    return attrgetter("item_id" if match == "item" else "session_id")
 
 
 def by_event_type(

@@ -7,7 +7,7 @@ is how much the logit falls when the feature is left out, so shares overlap and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import exp, log
 
 Reasons = list[tuple[str, float]]
@@ -32,10 +32,6 @@ def bounded_logit(p: float) -> float:
     """Turn a probability into a logit within +-13.8."""
     p = min(max(p, MIN_PROBABILITY), 1.0 - MIN_PROBABILITY)
     return log(p / (1.0 - p))
-
-
-def _magnitude(reason: tuple[str, float]) -> float:
-    return abs(reason[1])
 
 
 def score_linear(
@@ -69,21 +65,28 @@ def score_linear(
             if weight is not None:
                 logit += weight * value
         return sigmoid(logit), []
-    shares: Reasons = []
+    names: list[str] = []
+    shares: list[float] = []
     for name, value in x.items():
         weight = weight_of(name)
         if weight is not None:
             share = weight * value
             logit += share
             if share:
-                shares.append((name, share))
-    return sigmoid(logit), largest(shares, k)
+                names.append(name)
+                shares.append(share)
+    return sigmoid(logit), largest(names, shares, k)
 
 
-def largest(shares: Reasons, k: int) -> Reasons:
-    """Return the k largest shares by magnitude, largest first; ties keep their order."""
-    shares.sort(key=_magnitude, reverse=True)
-    return shares[:k]
+def largest(names: Sequence[str], shares: Sequence[float], k: int) -> Reasons:
+    """Return the k largest shares by magnitude with their names, largest first; of equal ones the first."""
+    magnitudes = [*map(abs, shares)]
+    found: Reasons = []
+    for _ in range(min(k, len(shares))):  # for the few that are shown, sorting all would take twice the time
+        index = magnitudes.index(max(magnitudes))
+        magnitudes[index] = -1.0
+        found.append((names[index], shares[index]))
+    return found
 
 
 def leave_one_out(predict: Callable[[dict[str, float]], float], x: Mapping[str, float], p: float, k: int) -> Reasons:
@@ -106,11 +109,10 @@ def leave_one_out(predict: Callable[[dict[str, float]], float], x: Mapping[str, 
     if not k:
         return []
     logit = bounded_logit(p)
-    shares: Reasons = []
-    for name in list(x)[:MAX_OMISSIONS]:
+    names = list(x)[:MAX_OMISSIONS]
+    shares: list[float] = []
+    for name in names:
         rest = dict(x)
         del rest[name]
-        share = logit - bounded_logit(predict(rest))
-        if share:
-            shares.append((name, share))
-    return largest(shares, k)
+        shares.append(logit - bounded_logit(predict(rest)))
+    return [reason for reason in largest(names, shares, k) if reason[1]]

@@ -67,6 +67,8 @@ class LinearReplica:
 
     Attributes
     ----------
+    weights, intercept
+        Of the version at hand; the next one may come in another dict.
     incomplete
         Manifests that could not be followed because something before them was missing.
     """
@@ -78,7 +80,7 @@ class LinearReplica:
         self.intercept = 0.0
         self.weights: dict[str, float] = {}
         self.incomplete = 0
-        self._prior = prior
+        self.prior = prior
         self._origin = _MISSING
         self._blocks = blocks
         self._gathered = _Gathered(_MISSING, blocks)
@@ -86,7 +88,7 @@ class LinearReplica:
     def score_one(self, x: dict[str, float], n_reasons: int) -> tuple[float, Reasons]:
         """Return (probability, the features that moved the logit most, largest first)."""
         if not self.version:
-            return self._prior, []
+            return self.prior, []
         return score_linear(self.weights, self.intercept, x, n_reasons)
 
     def follow(self, record: PublishedModel) -> None:

@@ -27,7 +27,6 @@ from online_models.attribution import (
     MAX_OPEN_PER_USER,
     Timers,
     mark_outcome,
-    match_key,
 )
 from online_models.bound import BoundObjective, Replica, by_event_type
 from online_models.duplicates import remember
@@ -36,6 +35,7 @@ from online_models.objectives import Objective
 from online_models.records import DecodedBatch, DecodedEvent
 from online_models.serving import Served
 from online_models.step import Collected, Observer, StepResult
+from schemas.codec import pack_values, unpack_values
 from schemas.events import EventBase, Tick, VisitorEvent
 from schemas.examples import Example, Use
 from schemas.metrics import Accounting
@@ -105,13 +105,12 @@ class ScoringCore:
         self._max_open_per_partition = max_open_per_partition
         served = served or {}
         bound = [BoundObjective(one, features, replicas, served.get(one.name) or Served()) for one in objectives]
-        self._objectives = {one.objective.name: one for one in bound}
+        self._objectives = {one.name: one for one in bound}
+        self._id_prefix = f"{topic}-{partition}-"
         self._by_trigger = by_event_type(bound, lambda objective: objective.trigger)
         self._by_outcome = by_event_type(bound, lambda objective: objective.outcome)
         self._outcome_index = {kind: index for index, kind in enumerate(sorted(self._by_outcome))}
-        self._outcomes_of = {
-            one.objective.name: [self._outcome_index[kind] for kind in one.objective.outcome] for one in bound
-        }
+        self._outcomes_of = {one.name: [self._outcome_index[kind] for kind in one.objective.outcome] for one in bound}
         self._layout = Layout(int(features.hash[:8], 16), tuple(features.slot_keys), tuple(self._outcome_index))
         known = list(meta.layouts) if meta else []
         self._layouts = {one.id: one for one in known} | {self._layout.id: self._layout}
@@ -194,8 +193,11 @@ class ScoringCore:
     def process(self, offset: int, source_ts: int, event: VisitorEvent | Tick, out: Collected) -> None:
         """Process one event; a replay, in which several partitions take turns, calls this instead of `step`."""
         out.offset, out.seq = offset, 0
-        if event.ts > self.stream_time_ms:  # type: ignore[operator]  # decoded: int
-            self._advance(event.ts, out)  # type: ignore[arg-type]
+        ts: int = event.ts  # type: ignore[assignment]  # decoded: int
+        if ts > self.stream_time_ms:
+            self.stream_time_ms = ts
+            if self._timers.is_due(ts):
+                self._close_due(ts, out)
         if isinstance(event, Tick):
             out.ignored[TICK] += 1
         else:
@@ -205,28 +207,32 @@ class ScoringCore:
         """Return the timers that were set or removed since the last call or step, for the store."""
         return self._timers.take_changed()
 
-    def _advance(self, now_ms: int, out: Collected) -> None:
-        """Move stream time on and close every window that ended before it, earliest first."""
-        self.stream_time_ms = now_ms
+    def _close_due(self, now_ms: int, out: Collected) -> None:
+        """Close every window that ended before stream time, earliest first."""
         for due_ms, user_id in self._timers.pop_due(now_ms):
             user = out.users.get(user_id)
             if user is None:  # its key has outlived its time to live in the store
                 self._timers.set(user_id, None)
                 out.notes["state_expired"] += 1
                 continue
-            still_open = []
-            for one in user.open:
-                if self._due_ms(one) > due_ms:
-                    still_open.append(one)
-                else:
+            open_, user.open = user.open, []
+            next_ms = None
+            for one in open_:
+                one_ms = self._due_ms(one)
+                if one_ms <= due_ms:
                     self._close(user_id, one, out)
-            self._keep_open(user_id, user, still_open)
+                    continue
+                user.open.append(one)
+                if next_ms is None or one_ms < next_ms:
+                    next_ms = one_ms
+            self._open_count -= len(open_) - len(user.open)
+            self._timers.set(user_id, next_ms)
             out.changed[user_id] = user
 
     def _due_ms(self, one: OpenAttribution) -> int:
         bound = self._objectives.get(one.objective)
         # An objective that left the configuration closes at once, unlabelled.
-        return one.ts + bound.objective.closes_after_ms + 1 if bound else 0
+        return one.ts + bound.closes_after_ms + 1 if bound else 0
 
     def _keep_open(self, user_id: str, user: UserState, still_open: list[OpenAttribution]) -> None:
         self._open_count -= len(user.open) - len(still_open)
@@ -248,14 +254,16 @@ class ScoringCore:
         if ts < self.stream_time_ms - MAX_LATE_MS:
             out.ignored[LATE] += 1
             return
-        user = out.users.get(event.user_id)
+        user_id = event.user_id
+        user = out.users.get(user_id)
         if user is None:
-            user = out.users[event.user_id] = self._new_user()
+            user = out.users[user_id] = self._new_user()
         if not remember(user.recent_ids, event.event_id):
             out.ignored[DUPLICATE] += 1
             return
-        out.changed[event.user_id] = user
-        self._join_outcome(event, ts, user, out)
+        out.changed[user_id] = user
+        if user.open:
+            self._join_outcome(event, ts, user, out)
         self._features.fold(user.slots, event)
         if ts > user.last_ts:
             user.last_ts = ts
@@ -276,10 +284,8 @@ class ScoringCore:
 
     def _join_outcome(self, event: EventBase, ts: int, user: UserState, out: Collected) -> None:
         """Turn the user's open triggers positive that this event is the outcome of."""
-        if not user.open:
-            return
         for bound in self._by_outcome.get(event.type, ()):
-            key = match_key(bound.objective, event)
+            key = bound.key_of(event)
             if key is None:
                 continue
             for one in mark_outcome(bound.objective, user.open, key, ts):
@@ -313,7 +319,7 @@ class ScoringCore:
         user: UserState,
         out: Collected,
     ) -> None:
-        score_id = f"{self.topic}-{self.partition}-{out.offset}:{bound.objective.name}"
+        score_id = f"{self._id_prefix}{out.offset}:{bound.name}"
         score = self.published.get(score_id) if self.published else None
         if score is None or score.event_id != event.event_id:  # the topic was created anew meanwhile
             score = self._new_score(bound, score_id, event, ts, source_ts, values, out.offset)
@@ -334,15 +340,14 @@ class ScoringCore:
     ) -> Score:
         shown = bound.shown
         replica = shown.replica
-        x = shown.vectorize(values)
-        p, reasons = replica.score_one(x, self._n_reasons)
+        p, reasons = shown.score(values, self._n_reasons)
         score = Score(
             score_id=score_id,
             event_id=event.event_id,
             user_id=event.user_id,
             ts=ts,
-            objective=bound.objective.name,
-            score=bound.corrected(p),
+            objective=bound.name,
+            score=bound.corrected(p) if bound.immediate else p,
             model=replica.name,
             model_version=replica.version,
             reasons=reasons,
@@ -357,16 +362,15 @@ class ScoringCore:
         if not bound.alone:
             score.variant = shown.name
             if self._shadowing:
-                score.shadows = bound.shadows(shown, x, values)
+                score.shadows = bound.shadows(shown, values)
         if replica.version == 0:
             score.flags = [COLD]
-        if ts + bound.objective.closes_after_ms + 1 <= self.stream_time_ms:
+        if ts + bound.closes_after_ms < self.stream_time_ms:
             score.flags = [*score.flags, LATE_SCORE]
         return score
 
     def _would_score(self, bound: BoundObjective, other: EventBase, user: UserState) -> float:
-        values, shown = self._features.extract(user.slots, other), bound.shown
-        return bound.corrected(shown.replica.score_one(shown.vectorize(values), 0)[0])
+        return bound.corrected(bound.shown.score(self._features.extract(user.slots, other), 0)[0])
 
     def _open(
         self,
@@ -378,20 +382,20 @@ class ScoringCore:
         out: Collected,
     ) -> None:
         """Let the trigger wait for its label, if it can still get an honest one."""
-        objective = bound.objective
-        key = match_key(objective, event)
-        due_ms = score.ts + objective.closes_after_ms + 1
+        key = bound.key_of(event)
+        due_ms = score.ts + bound.closes_after_ms + 1
         if key is None:
             out.notes["no_match_key"] += 1
         elif due_ms <= self.stream_time_ms:
             out.notes["window_over"] += 1
-        elif self._outcome_seen(objective.name, user, since_ms=score.ts):
+        elif self._outcome_seen(bound.name, user, since_ms=score.ts):
             # Out of order: an outcome may be in the features already, and would give the label away.
             out.notes["outcome_first"] += 1
         elif self._open_count >= self._max_open_per_partition:
             out.notes["open_full"] += 1
         else:
-            one = OpenAttribution(objective.name, score.offset, key, score.ts, values, score.score, score.model_version)
+            packed = pack_values(values)
+            one = OpenAttribution(bound.name, score.offset, key, score.ts, packed, score.score, score.model_version)
             if not bound.alone:
                 one.variant, one.shadows = score.variant, score.shadows
             if len(user.open) >= self._max_open_per_user:
@@ -415,10 +419,10 @@ class ScoringCore:
         """Send a labelled trigger to the learner."""
         example = Example(
             objective=one.objective,
-            score_id=f"{self.topic}-{self.partition}-{one.offset}:{one.objective}",
+            score_id=f"{self._id_prefix}{one.offset}:{one.objective}",
             ts=one.ts,
             label=label,
-            features={} if use == "judge" else bound.vectorize(one.values),
+            features={} if use == "judge" else bound.vectorize(unpack_values(one.values)),
             score=one.score,
             model_version=one.model_version,
             topic=self.topic,
@@ -432,6 +436,7 @@ class ScoringCore:
             example.variant, example.shadows = one.variant, one.shadows or {}
             example.user_id = user_id
             if use != "judge":
-                example.features_of = {name: vectorize(one.values) for name, vectorize in bound.others.items()}
+                values = unpack_values(one.values)
+                example.features_of = {name: vectorize(values) for name, vectorize in bound.others.items()}
         out.examples.append(example)
         out.seq += 1

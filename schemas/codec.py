@@ -7,7 +7,9 @@ the cost of a record is bounded before its first byte is read.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
@@ -50,6 +52,7 @@ _metric: msgspec.json.Decoder[Metric] = msgspec.json.Decoder(Metric)
 _model: msgspec.json.Decoder[ModelRecord] = msgspec.json.Decoder(ModelRecord)
 _user = msgspec.msgpack.Decoder(UserState)
 _meta = msgspec.msgpack.Decoder(PartitionMeta)
+_values: msgspec.msgpack.Decoder[list[Any]] = msgspec.msgpack.Decoder(list)
 _json = msgspec.json.Encoder()
 _msgpack = msgspec.msgpack.Encoder()
 
@@ -158,6 +161,16 @@ def decode_user_state(blob: bytes) -> UserState:
         return _user.decode(blob)
     except msgspec.DecodeError as error:
         raise BadRecord(why.INVALID, f"user state: {error}") from None
+
+
+def pack_values(values: Sequence[Any]) -> msgspec.Raw:
+    """Pack the feature values of an open attribution."""
+    return msgspec.Raw(_msgpack.encode(values))
+
+
+def unpack_values(packed: msgspec.Raw) -> list[Any]:
+    """Unpack the feature values of an open attribution."""
+    return _values.decode(packed)
 
 
 def encode_partition_meta(meta: PartitionMeta) -> bytes:

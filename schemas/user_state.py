@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from schemas.examples import Shadows
 
@@ -27,7 +27,9 @@ class OpenAttribution(Struct, array_like=True):
     ts
         Event time of the trigger, epoch ms.
     values
-        Compact feature values at the trigger, one per base feature, in the order of the layout.
+        Compact feature values at the trigger, one per base feature, in the order of the layout; packed as a
+        msgpack array (`schemas.codec.pack_values`), because they are written with each later event of the
+        visitor and read once.
     score, model_version
         As published.
     hit
@@ -40,7 +42,7 @@ class OpenAttribution(Struct, array_like=True):
     offset: int
     key: str
     ts: int
-    values: list[Any]
+    values: Raw
     score: float
     model_version: int
     hit: bool = False

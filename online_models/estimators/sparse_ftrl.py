@@ -151,15 +151,17 @@ class SparseFTRL(base.Classifier):
         """Return (p, the k largest shares of the logit by magnitude), in one pass."""
         logit = self.intercept
         position_of, w = self._position.get, self._w
-        shares: Reasons = []
+        names: list[str] = []
+        shares: list[float] = []
         for name, value in x.items():
             position = position_of(name)
             if position is not None:
                 share = w[position] * value
                 logit += share
                 if share:
-                    shares.append((name, share))
-        return sigmoid(logit), largest(shares, k)
+                    names.append(name)
+                    shares.append(share)
+        return sigmoid(logit), largest(names, shares, k)
 
     # ---------------------------------------------------------------- learning
 

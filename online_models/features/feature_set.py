@@ -6,8 +6,14 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from online_models.errors import ConfigError
-from online_models.features.generate import extract_source, fold_source, vectorize_source
+from online_models.features.generate import extract_source, fold_source, score_source, vectorize_source
 from online_models.features.plan import Cross, Feature, Slots, SlotTable, Value
+
+# (values, weight_of, intercept, k) -> (probability, reasons): `explain.score_linear` of the vector of these values,
+# bit for bit, without making the vector. ``weight_of`` tells a name's weight, None of an unknown one.
+LinearScorer = Callable[
+    [Sequence[Value], Callable[[str], float | None], float, int], tuple[float, list[tuple[str, float]]]
+]
 
 
 class FeatureSet:
@@ -54,6 +60,7 @@ class FeatureSet:
         self._crosses = list(crosses)
         self._positions = {feature.name: index for index, feature in enumerate(features)}
         self._vectorizers: dict[tuple[str, ...], Callable[[Sequence[Value]], dict[str, float]]] = {}
+        self._scorers: dict[tuple[str, ...], LinearScorer] = {}
         fold, extract = fold_source(slots), extract_source(features, slots)
         self._sources = (fold.text, extract.text, vectorize_source(features, names, crosses).text)
         self.fold: Callable[[Slots, Any], None] = fold.compiled("fold")
@@ -112,14 +119,30 @@ class FeatureSet:
         ConfigError
             A name is not declared.
         """
-        chosen = tuple(names)
-        for name in chosen:
-            if name not in self.names:
-                raise ConfigError((name,), f"No feature is called {name!r}; expected: {', '.join(self.names)}")
+        chosen = self._declared(names)
         if chosen not in self._vectorizers:
             source = vectorize_source(self._features, chosen, self._crosses)
             self._vectorizers[chosen] = source.compiled("vectorize")
         return self._vectorizers[chosen]
+
+    def linear_scorer(self, names: Sequence[str]) -> LinearScorer:
+        """Return the function that scores the named features and crosses by weights; see `LinearScorer`.
+
+        Raises
+        ------
+        ConfigError
+            A name is not declared.
+        """
+        chosen = self._declared(names)
+        if chosen not in self._scorers:
+            self._scorers[chosen] = score_source(self._features, chosen, self._crosses).compiled("score")
+        return self._scorers[chosen]
+
+    def _declared(self, names: Sequence[str]) -> tuple[str, ...]:
+        for name in names:
+            if name not in self.names:
+                raise ConfigError((name,), f"No feature is called {name!r}; expected: {', '.join(self.names)}")
+        return tuple(names)
 
     def migrate(self, slots: Slots, old_slot_keys: Sequence[str]) -> Slots:
         """Return slots in the order of this set: those it knows carried over, the others empty."""

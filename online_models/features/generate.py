@@ -1,6 +1,6 @@
 """Turns features into straight-line Python.
 
-A loop over twenty features costs more than the features. So the three functions of a `FeatureSet` are
+A loop over twenty features costs more than the features. So the functions of a `FeatureSet` are
 written out as source, one or two lines a feature, and compiled once. The source can be read
 (`FeatureSet.source`); of the configuration it holds nothing but feature names, which are checked to be
 identifiers. All other values are bound to names made here.
@@ -8,10 +8,11 @@ identifiers. All other values are bound to names made here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import cos, pi, sin
-from typing import Any
+from typing import Any, NamedTuple
 
+from online_models.explain import largest, sigmoid
 from online_models.features.memo import MAX_NAMES, Memo
 from online_models.features.names import crossed, one_hot
 from online_models.features.plan import CLOCK, Cross, Feature, SlotTable
@@ -105,40 +106,96 @@ def _add_value(source: Source, index: int, feature: Feature) -> None:
         source.add(*rules, indent=2)
 
 
+class Entry(NamedTuple):
+    """What a feature or a cross puts into a vector, as source: (name, value) pairs, if `condition` holds."""
+
+    condition: str
+    pairs: list[tuple[str, str]]
+
+
 def vectorize_source(features: Sequence[Feature], shown: Sequence[str], crosses: Sequence[Cross]) -> Source:
     """Write ``vectorize(values)``: what a model sees of the features and crosses in `shown`."""
     source = Source()
     source.add("def vectorize(values):", indent=0)
-    if features:
-        source.add(f"{', '.join(f'v{index}' for index in range(len(features)))}, = values")
+    _unpack(source, features)
     source.add("x = {}")
-    places = {feature.name: index for index, feature in enumerate(features)}
-    by_name = {cross.name: cross for cross in crosses}
-    for number, name in enumerate(shown):
-        if name in places:
-            _add_feature(source, places[name], features[places[name]])
-        else:
-            members = [(places[member], features[places[member]]) for member in by_name[name].members]
-            _add_cross(source, number, members)
+    for entry in _entries(source, features, shown, crosses):
+        lines = [f"x[{name}] = {value}" for name, value in entry.pairs]
+        _add_entry(source, entry, lines)
     source.add("return x")
     return source
 
 
-def _add_feature(source: Source, index: int, feature: Feature) -> None:
+def score_source(features: Sequence[Feature], shown: Sequence[str], crosses: Sequence[Cross]) -> Source:
+    """Write ``score(values, weight_of, logit, k)``: `explain.score_linear` of the vector, without making the vector.
+
+    Sums in the order of the vector, so that both come to the same result, bit for bit.
+    """
+    source = Source()
+    source.names |= {"sigmoid": sigmoid, "largest": largest}
+    source.add("def score(values, weight_of, logit, k):", indent=0)
+    _unpack(source, features)
+    source.add("names, shares = [], []")
+    for entry in _entries(source, features, shown, crosses):
+        lines: list[str] = []
+        for name, value in entry.pairs:
+            if not name.startswith("'"):
+                lines.append(f"name = {name}")
+                name = "name"
+            lines += [
+                f"weight = weight_of({name})",
+                "if weight is not None:",
+                f"    share = {'weight' if value == '1.0' else f'weight * ({value})'}",
+                "    logit += share",
+                "    if share:",
+                f"        names.append({name})",
+                "        shares.append(share)",
+            ]
+        _add_entry(source, entry, lines)
+    source.add("return sigmoid(logit), largest(names, shares, k)")
+    return source
+
+
+def _unpack(source: Source, features: Sequence[Feature]) -> None:
+    if features:
+        source.add(f"{', '.join(f'v{index}' for index in range(len(features)))}, = values")
+
+
+def _add_entry(source: Source, entry: Entry, lines: Sequence[str]) -> None:
+    if entry.condition:
+        source.add(f"if {entry.condition}:")
+    source.add(*lines, indent=2 if entry.condition else 1)
+
+
+def _entries(
+    source: Source, features: Sequence[Feature], shown: Sequence[str], crosses: Sequence[Cross]
+) -> Iterator[Entry]:
+    places = {feature.name: index for index, feature in enumerate(features)}
+    by_name = {cross.name: cross for cross in crosses}
+    crossed_before: set[tuple[str, ...]] = set()
+    for number, name in enumerate(shown):
+        if name in places:
+            yield _feature_entry(source, places[name], features[places[name]])
+            continue
+        members = tuple(by_name[name].members)
+        if members not in crossed_before:  # a second one would put the same value under the same name
+            crossed_before.add(members)
+            yield _cross_entry(source, number, [(places[member], features[places[member]]) for member in members])
+
+
+def _feature_entry(source: Source, index: int, feature: Feature) -> Entry:
     value = f"v{index}"
     if feature.kind == "number":
-        lines = [f"x[{feature.name!r}] = {_number(index, feature)}"]
+        pairs = [(repr(feature.name), _number(index, feature))]
     elif feature.kind == "cycle":
         turns = [2.0 * pi * step / feature.reading.period for step in range(feature.reading.period)]
         sines, cosines = source.bind(f"sin_{index}", list(map(sin, turns))), f"cos_{index}"
         source.bind(cosines, list(map(cos, turns)))
-        lines = [f"x['{feature.name}.sin'] = {sines}[{value}]", f"x['{feature.name}.cos'] = {cosines}[{value}]"]
+        pairs = [(f"'{feature.name}.sin'", f"{sines}[{value}]"), (f"'{feature.name}.cos'", f"{cosines}[{value}]")]
     else:
         names = source.bind(f"names_{index}", Memo(one_hot(feature.name, feature.labels), MAX_NAMES))
-        lines = [f"x[{names}[{value}]] = 1.0"]
-    if not feature.always:
-        source.add(f"if {value} is not None:")
-    source.add(*lines, indent=1 if feature.always else 2)
+        pairs = [(f"{names}[{value}]", "1.0")]
+    return Entry("" if feature.always else f"{value} is not None", pairs)
 
 
 def _number(index: int, feature: Feature) -> str:
@@ -146,7 +203,7 @@ def _number(index: int, feature: Feature) -> str:
     return f"{feature.transform}(v{index})" if feature.transform else f"v{index} + 0.0"
 
 
-def _add_cross(source: Source, number: int, members: list[tuple[int, Feature]]) -> None:
+def _cross_entry(source: Source, number: int, members: list[tuple[int, Feature]]) -> Entry:
     needed = [f"v{index} is not None" for index, feature in members if not feature.always]
     factors = [f"({_number(index, feature)})" for index, feature in members if feature.kind == "number"]
     categories = [(index, feature) for index, feature in members if feature.kind != "number"]
@@ -156,9 +213,7 @@ def _add_cross(source: Source, number: int, members: list[tuple[int, Feature]]) 
         parts = [one_hot(feature.name, feature.labels) for _, feature in categories]
         names = source.bind(f"cross_{number}", Memo(_prefixed(prefix, crossed(parts)), MAX_NAMES))
         name = f"{names}[{', '.join(f'v{index}' for index, _ in categories)},]"
-    if needed:
-        source.add(f"if {' and '.join(needed)}:")
-    source.add(f"x[{name}] = {' * '.join(factors) or '1.0'}", indent=2 if needed else 1)
+    return Entry(" and ".join(needed), [(name, " * ".join(factors) or "1.0")])
 
 
 def _prefixed(prefix: str, name_of: Callable[[Any], str]) -> Callable[[Any], str]:
