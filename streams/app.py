@@ -98,8 +98,10 @@ class Worker:
         self.app, self.transport = make_faust_app(
             settings, start_offsets=self._on_assigned, on_revoked=self._on_revoked
         )
-        self._agent(settings.topics.events.name)
-        self._agent(settings.topics.examples.name)
+        if settings.worker.role != "learning":
+            self._agent(settings.topics.events.name)
+        if settings.worker.role != "scoring":
+            self._agent(settings.topics.examples.name)
         self.housekeeping = Housekeeping(self)
         self.web = WebServer(self)
 

@@ -18,7 +18,7 @@ def make_faust_app(
     """Build the app; its agents are attached by the caller."""
     kafka = settings.kafka
     app = faust.App(
-        settings.app,
+        group_of(settings),
         broker=[f"kafka://{address.strip()}" for address in kafka.bootstrap_servers.split(",")],
         broker_credentials=_credentials(kafka),
         broker_session_timeout=parse_duration_ms(kafka.session_timeout) / 1000,
@@ -48,6 +48,11 @@ def make_faust_app(
         on_revoked=on_revoked,
     )
     return app, transport
+
+
+def group_of(settings: Settings) -> str:
+    """Name the consumer group; a group whose members read different topics would be assigned unevenly."""
+    return f"{settings.app}.learning" if settings.worker.role == "learning" else settings.app
 
 
 def _credentials(kafka: KafkaSettings) -> CredentialsT | None:

@@ -314,20 +314,19 @@ async def publish_to(producer: Any, topic: str, partition: int, records: Sequenc
 def _filled(producer: Any, topic: str, records: Sequence[OutRecord]) -> Iterator[Any]:
     """Fill as few batches as the records fit in; one that is larger than a batch goes alone."""
     batch = producer.create_batch()
+    append = batch.append
     for record in records:
-        size = len(record.value or b"") + len(record.key or b"")
+        key, value = record.key, record.value
+        size = len(value or b"") + len(key or b"")
         if size > _RECORD_BYTES:
             raise RecordTooLarge(f"Expected at most {_RECORD_BYTES} bytes, got {size}, for {topic}")
-        if not _append(batch, record):
+        written = {"timestamp": record.timestamp_ms, "key": key, "value": value, "headers": record.headers}
+        if append(**written) is None:
             yield batch
             batch = producer.create_batch()
-            _append(batch, record)
+            append = batch.append
+            append(**written)
     yield batch
-
-
-def _append(batch: Any, record: OutRecord) -> bool:
-    key, value, headers = record.key, record.value, record.headers
-    return batch.append(timestamp=record.timestamp_ms, key=key, value=value, headers=headers) is not None
 
 
 def _has_ended(fault: BaseException) -> bool:

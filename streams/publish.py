@@ -7,6 +7,7 @@ in order, and no key has to be hashed again.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from aiokafka.errors import MessageSizeTooLargeError
@@ -110,9 +111,12 @@ class Publisher:
             batches[self._at(topics.scores.name, number)] = [
                 OutRecord(score.user_id.encode(), encode_json(score)) for score in result.scores
             ]
+        by_objective: dict[str, list[bytes]] = defaultdict(list)
         for example in result.examples:
-            record = OutRecord(example.objective.encode(), encode_json(example))
-            batches.setdefault(self._examples_of(example.objective), []).append(record)
+            by_objective[example.objective].append(encode_json(example))
+        for objective, values in by_objective.items():
+            key = objective.encode()
+            batches.setdefault(self._examples_of(objective), []).extend(OutRecord(key, value) for value in values)
         if batch.dead_letters:
             batches[self._at(topics.dead.name, number)] = [
                 OutRecord(dead.key, dead.value, headers=dead.headers) for dead in batch.dead_letters

@@ -155,9 +155,20 @@ class LearningSettings(Section, frozen=True):
         check_durations(self, "publish_interval", "checkpoint_interval")
 
 
-class WorkerSettings(Section, frozen=True):
-    """The worker process."""
+Role = Literal["all", "scoring", "learning"]
 
+
+class WorkerSettings(Section, frozen=True):
+    """The worker process.
+
+    Attributes
+    ----------
+    role
+        "all": scores, and learns where it is the learner. "scoring", "learning": only that, so that each gets
+        cores of its own; a deployment has both kinds or workers of role "all".
+    """
+
+    role: Role = "all"
     chunk_records: Positive = 500
     cache_users: Positive = 100_000
     max_event_bytes: Positive = 65_536

@@ -7,6 +7,7 @@ from collections import Counter as Counts
 from collections import deque
 from collections.abc import Iterator, Sequence
 from math import inf
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,8 @@ from schemas.scores import Score
 _LATENCY_BUCKETS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, inf)
 _RECENT_LATENCIES = 4096
 _RECENT_SCORES = 20
+_objective = attrgetter("objective")
+_objective_and_label = attrgetter("objective", "label")
 
 
 class _Latencies(Collector):
@@ -106,7 +109,7 @@ class Telemetry:
             self.ignored.labels(rule).inc(count)
         for cause, count in result.notes.items():
             self.notes.labels(cause).inc(count)
-        labelled = Counts((example.objective, example.label) for example in result.examples)
+        labelled = Counts(map(_objective_and_label, result.examples))
         for (objective, label), count in labelled.items():
             self.examples.labels(objective, str(label).lower()).inc(count)
         self.chunks.observe(seconds)
@@ -128,7 +131,7 @@ class Telemetry:
         latencies_ms = [now_ms - score.source_ts for score in scores]
         self.latency.observe_many(latencies_ms)
         self._latencies.extend(latencies_ms)
-        for objective, count in Counts(score.objective for score in scores).items():
+        for objective, count in Counts(map(_objective, scores)).items():
             self.scores.labels(objective).inc(count)
         self._recent.extend(scores[-_RECENT_SCORES:])
 

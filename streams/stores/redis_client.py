@@ -14,8 +14,10 @@ from contextlib import contextmanager
 from hashlib import sha1
 from typing import Any
 
+import hiredis
 from redis import exceptions as redis_errors
 from redis.asyncio import Redis, RedisCluster
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
@@ -56,7 +58,24 @@ def connect(settings: RedisSettings) -> Redis | RedisCluster:
     options = {key: value for key, value in options.items() if value is not None}
     if settings.cluster:
         return RedisCluster.from_url(settings.url, **options)
-    return Redis.from_url(settings.url, **options)
+    client = Redis.from_url(settings.url, **options)
+    pool = client.connection_pool
+    pool.connection_class = _packing_in_c(pool.connection_class)
+    return client
+
+
+def _packing_in_c(connection: type[AbstractConnection]) -> type[AbstractConnection]:
+    """Return a connection class whose commands are packed by hiredis.
+
+    redis-py's asyncio connections pack in Python, which costs a save 3 us for each user, six times as much.
+    """
+
+    def pack_command(self: AbstractConnection, *args: Any) -> list[bytes]:
+        if " " in str(args[0]):  # such as CONFIG GET: redis-py takes it apart
+            return connection.pack_command(self, *args)
+        return [hiredis.pack_command(args)]
+
+    return type(connection.__name__, (connection,), {"pack_command": pack_command})
 
 
 @contextmanager
