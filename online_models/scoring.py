@@ -258,9 +258,11 @@ class ScoringCore:
         user = out.users.get(user_id)
         if user is None:
             user = out.users[user_id] = self._new_user()
-        if not remember(user.recent_ids, event.event_id):
+        ring = remember(user.recent_ids, event.event_id)  # type: ignore[arg-type]  # decoded: bytes
+        if ring is None:
             out.ignored[DUPLICATE] += 1
             return
+        user.recent_ids = ring
         out.changed[user_id] = user
         if user.open:
             self._join_outcome(event, ts, user, out)
@@ -276,7 +278,7 @@ class ScoringCore:
         return UserState(
             layout=self._layout.id,
             last_ts=0,
-            recent_ids=[],
+            recent_ids=b"",
             slots=[None] * len(self._layout.slot_keys),
             outcome_ts=[0] * len(self._outcome_index),
             open=[],

@@ -26,6 +26,7 @@ MAX_EVENT_BYTES = 65_536
 MIN_TS_MS = 946_684_800_000  # 2000-01-01T00:00:00Z
 # Clocks of browsers and collectors differ; a time further ahead would close everybody's windows.
 MAX_AHEAD_MS = 5 * 60_000
+_64_BITS = (1 << 64) - 1
 
 
 class BadRecord(ValueError):
@@ -158,9 +159,12 @@ def encode_user_state(state: UserState) -> bytes:
 def decode_user_state(blob: bytes) -> UserState:
     """Unpack a user's state; raises BadRecord when the store holds something else."""
     try:
-        return _user.decode(blob)
+        state = _user.decode(blob)
     except msgspec.DecodeError as error:
         raise BadRecord(why.INVALID, f"user state: {error}") from None
+    if isinstance(state.recent_ids, list):
+        state.recent_ids = b"".join((one & _64_BITS).to_bytes(8, "big")[:6] for one in state.recent_ids)
+    return state
 
 
 def pack_values(values: Sequence[Any]) -> msgspec.Raw:

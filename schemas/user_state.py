@@ -60,7 +60,8 @@ class UserState(Struct, array_like=True):
     last_ts
         Highest event time folded, epoch ms.
     recent_ids
-        Hashes of the user's last event ids, oldest first, to drop duplicates.
+        Digests of the user's last event ids, six bytes each, oldest first, to drop duplicates. States of before
+        hold a list of numbers, of which the first six of eight bytes are the digest; `decode_user_state` takes both.
     slots
         Accumulators of the features, in the order of the layout; None: untouched.
     outcome_ts
@@ -71,7 +72,7 @@ class UserState(Struct, array_like=True):
 
     layout: int
     last_ts: int
-    recent_ids: list[int]
+    recent_ids: bytes | list[int]
     slots: list[Any]
     outcome_ts: list[int]
     open: list[OpenAttribution]

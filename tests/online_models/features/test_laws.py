@@ -11,6 +11,7 @@ from builders import DAY, a_click, a_page_view, an_impression
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from online_models.explain import score_linear
 from online_models.features import compile_features
 from schemas.events import EventBase
 from tests.online_models.features.timelines import EVERYTHING, Visitor, event_sequences
@@ -187,3 +188,22 @@ def test_an_average_visitor_packs_into_250_bytes() -> None:
 
     assert len(msgspec.msgpack.encode(visitor.slots)) <= 250
     assert len(msgspec.msgpack.encode(features.new_slots())) <= 20
+
+
+@SLOW
+@given(event_sequences(), st.data())
+def test_scoring_values_is_scoring_their_vector_bit_for_bit(events: list[EventBase], data: st.DataObject) -> None:
+    visitor = Visitor(FEATURES)
+    chosen = data.draw(st.lists(st.sampled_from(FEATURES.names), unique=True))
+    score, vectorize = FEATURES.linear_scorer(chosen), FEATURES.vectorizer(chosen)
+    weights: dict[str, float] = {}
+
+    for event in events:
+        values = list(visitor.does(event).values())
+        x = vectorize(values)
+        for name in x:  # some are unknown, some 0, some as large as another
+            if (draw := zlib.crc32(name.encode()) % 7) > 1:
+                weights[name] = [0.0, 0.5, -0.5, 0.1, -1.7][draw - 2]
+
+        for k in (0, 3, 100):
+            assert score(values, weights.get, -0.3, k) == score_linear(weights, -0.3, x, k)
