@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Generic, Protocol, TypeVar
 
@@ -55,6 +56,9 @@ class Actor(Generic[C]):
         Called when another owner was found; must arrange for the partition to be taken up anew.
     on_failure
         Called with an error that is our own fault; must end the worker.
+    join
+        Takes the second of two chunks, which came next, into the first if they are to go together. What has come during
+        the work on a batch is then the next batch: small when idle, large under load.
     admit
         Awaited before the work on a chunk begins; whoever stops the actor meanwhile does not wait for it.
     """
@@ -66,6 +70,7 @@ class Actor(Generic[C]):
         *,
         on_fenced: Callable[[], None],
         on_failure: Callable[[BaseException], None],
+        join: Callable[[C, C], bool] | None = None,
         admit: Callable[[C], Awaitable[None]] | None = None,
     ) -> None:
         self.name = name
@@ -73,17 +78,19 @@ class Actor(Generic[C]):
         self._on_fenced = on_fenced
         self._on_failure = on_failure
         self._admit = admit
-        self._queue: asyncio.Queue[C] = asyncio.Queue()
+        self._join = join
+        self._queue: deque[C] = deque()
+        self._come = asyncio.Event()
         self._task = asyncio.create_task(self._run(), name=f"partition {name}")
 
     def put(self, chunk: C) -> None:
         """Queue a chunk; the transport bounds how many can wait."""
-        self._queue.put_nowait(chunk)
+        self._queue.append(chunk)
+        self._come.set()
 
     async def stop(self) -> None:
         """Let the chunk at hand come to its end, if it does soon, and drop the rest."""
-        while not self._queue.empty():
-            self._queue.get_nowait()
+        self._queue.clear()
         self._stopping = True
         if self._idle:
             self._task.cancel()
@@ -95,10 +102,20 @@ class Actor(Generic[C]):
     _stopping = False
     _idle = False
 
+    async def _next(self) -> C:
+        while not self._queue:
+            self._come.clear()
+            await self._come.wait()
+        chunk = self._queue.popleft()
+        if self._join is not None:
+            while self._queue and self._join(chunk, self._queue[0]):
+                self._queue.popleft()
+        return chunk
+
     async def _run(self) -> None:
         while not self._stopping:
             self._idle = True
-            chunk = await self._queue.get()
+            chunk = await self._next()
             try:
                 if self._admit is not None:
                     await self._admit(chunk)

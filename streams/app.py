@@ -236,7 +236,12 @@ class Worker:
                     )
 
         self._actors[tp] = Actor(
-            str(session.partition), work, on_fenced=lambda: self.take_again(tp), on_failure=self.fail, admit=admit
+            str(session.partition),
+            work,
+            on_fenced=lambda: self.take_again(tp),
+            on_failure=self.fail,
+            join=self._join,
+            admit=admit,
         )
         return session.next_offset
 
@@ -271,9 +276,16 @@ class Worker:
             await learner.run_batch(chunk.records)
 
         self._actors[tp] = Actor(
-            f"{tp.topic}-{tp.partition}", work, on_fenced=lambda: self.take_again(tp), on_failure=self.fail
+            f"{tp.topic}-{tp.partition}",
+            work,
+            on_fenced=lambda: self.take_again(tp),
+            on_failure=self.fail,
+            join=self._join,
         )
         return learner.next_offset
+
+    def _join(self, chunk: RecordChunk, later: RecordChunk) -> bool:
+        return chunk.join(later, most_records=self.settings.worker.chunk_records)
 
     def take_again(self, tp: TP) -> None:
         """Drop what is held of a partition that another worker wrote to, and take it up from the store."""

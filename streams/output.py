@@ -3,7 +3,8 @@
 `await producer.send` costs 24 us a record, a filled batch 10. Whoever publishes has grouped its
 records by partition already, so nothing has to be routed here.
 
-A partition's batches go out one after another, each when the one before was acknowledged. So what
+A partition's batches go out one after another, each when the one before was acknowledged; what several have for one
+partition goes together (`streams.group_commit`). So what
 stands in the log is always a beginning of what was to be published, in its order. A step that
 failed half-way is repeated whole: its beginning is then there twice, with the same ids, of which
 readers keep the first, and no later record was ever there before an earlier one. The producer sends
@@ -26,6 +27,7 @@ from aiokafka.protocol.produce import ProduceRequest
 from msgspec import Struct
 
 from online_models.features.durations import parse_duration_ms
+from streams.group_commit import GroupCommit
 from streams.logs import log_event
 from streams.partitioning import partition_of
 from streams.settings import Settings
@@ -34,6 +36,7 @@ from streams.stores import Unavailable
 logger = logging.getLogger("streamscore.output")
 
 _BATCH_BYTES = 1_000_000  # the broker refuses batches above 1 MiB by default
+_GROUP_BYTES = _BATCH_BYTES // 2  # leaves room for what a record needs beside its key and value
 # A topic may be made to take more. A request above the broker's socket.request.max.bytes (100 MiB) would not be
 # answered but cut off, like a broker that is away, and be repeated for ever.
 _RECORD_BYTES = 64 << 20
@@ -168,6 +171,7 @@ class KafkaOutput:
         self._limit_s = _LIMIT_TIMEOUTS * parse_duration_ms(settings.kafka.request_timeout) / 1000
         self._producer: Any = None
         self._started = False
+        self._lines: dict[Place, GroupCommit[OutRecord]] = {}
         self._starting = asyncio.Lock()
         self._ending: set[asyncio.Task[None]] = set()
 
@@ -188,6 +192,7 @@ class KafkaOutput:
                 await producer.stop()
                 raise
             self._producer = producer
+            self._lines = {}
             self._started = True
 
     @property
@@ -253,7 +258,7 @@ class KafkaOutput:
     ) -> dict[Place, int]:
         producer = await self._ready()
         outcomes = await asyncio.gather(
-            *(publish_to(producer, *where, batches[where], self._limit_s) for where in places), return_exceptions=True
+            *(self._line(producer, where).publish(batches[where]) for where in places), return_exceptions=True
         )
         faults = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
         if faults:
@@ -262,6 +267,15 @@ class KafkaOutput:
             meant = [told(fault) for fault in faults]
             raise next((one for one in meant if not isinstance(one, Unavailable)), meant[0])
         return dict(zip(places, outcomes, strict=True))  # type: ignore[arg-type]
+
+    def _line(self, producer: Any, where: Place) -> GroupCommit[OutRecord]:
+        line = self._lines.get(where)
+        if line is None:
+            limit_s = self._limit_s
+            line = self._lines[where] = GroupCommit(
+                lambda records: publish_to(producer, *where, records, limit_s), most_bytes=_GROUP_BYTES
+            )
+        return line
 
     def _replace(self, producer: Any) -> None:
         """Let the next publish begin with a new producer."""

@@ -15,6 +15,8 @@ from streams.stores import Unavailable
 logger = logging.getLogger("streamscore.retry")
 T = TypeVar("T")
 
+_CHANCE = random.Random()
+
 
 class Backoff(NamedTuple):
     """How long to pause between attempts.
@@ -95,7 +97,7 @@ async def retrying(
     outages
         Told while the step waits.
     """
-    pauses = backoff.pauses(chance or random.Random())
+    pauses = backoff.pauses(chance or _CHANCE)
     outage = object()
     began: float | None = None
     try:

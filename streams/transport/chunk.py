@@ -27,7 +27,17 @@ class RecordChunk:
         Counts the partition's revocations and rewinds. The same offsets come again under a higher one.
     """
 
-    __slots__ = ("_delivery", "_ledger", "_on_room", "first_offset", "next_offset", "partition", "records", "topic")
+    __slots__ = (
+        "_delivery",
+        "_joined",
+        "_ledger",
+        "_on_room",
+        "first_offset",
+        "next_offset",
+        "partition",
+        "records",
+        "topic",
+    )
 
     def __init__(
         self,
@@ -42,6 +52,7 @@ class RecordChunk:
         self.first_offset = delivery.first_offset
         self.next_offset = delivery.next_offset
         self._delivery = delivery
+        self._joined: list[RecordChunk] = []
         self._ledger = ledger
         self._on_room = on_room
 
@@ -58,6 +69,18 @@ class RecordChunk:
         """Whether an acknowledgement would count: the partition was neither revoked nor rewound since."""
         return self._ledger.is_current(self._delivery)
 
+    def join(self, later: RecordChunk, *, most_records: int) -> bool:
+        """Take in the chunk that came next, to be acknowledged with this one; False if that would be too many records.
+
+        Nor are chunks of different epochs joined: in between the partition was revoked or rewound.
+        """
+        if later.epoch != self.epoch or len(self.records) + len(later.records) > most_records:
+            return False
+        self.records += later.records
+        self.next_offset = later.next_offset
+        self._joined.append(later)
+        return True
+
     def acknowledge(self) -> bool:
         """Say that this chunk's effects are safe, so that its offsets may be committed.
 
@@ -73,6 +96,8 @@ class RecordChunk:
         accepted = self._ledger.acknowledge(self._delivery)
         if was_full and self._ledger.has_room:
             self._on_room(self.tp)
+        for later in self._joined:
+            accepted = later.acknowledge() and accepted
         return accepted
 
     def __len__(self) -> int:

@@ -180,3 +180,29 @@ async def test_waiting_for_what_is_away_can_be_cancelled() -> None:
 
     with pytest.raises(asyncio.CancelledError):
         await waiting
+
+
+async def test_what_has_come_during_the_work_is_the_next_batch_and_is_acknowledged_with_it() -> None:
+    batches: list[list[int]] = []
+    joined: dict[FakeChunk, list[FakeChunk]] = {}
+
+    def join(chunk: FakeChunk, later: FakeChunk) -> bool:
+        those = joined.setdefault(chunk, [chunk])
+        if len(those) == 3:
+            return False
+        those.append(later)
+        return True
+
+    async def work(chunk: FakeChunk) -> None:
+        batches.append([one.number for one in joined.get(chunk, [chunk])])
+        await asyncio.sleep(0.01)
+
+    actor = Outcome().actor(work, join=join)
+    for number in range(6):
+        actor.put(FakeChunk(number))
+        await asyncio.sleep(0)
+    await asyncio.sleep(0.05)
+    await actor.stop()
+
+    assert batches[0] == [0]
+    assert batches == [[0], [1, 2, 3], [4, 5]]

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from streams.configs import shipped_config, shipped_configs
+from streams.faust_app import group_of
 from streams.settings import InvalidSettings, load_settings, parse_settings
 
 FINE = """\
@@ -195,3 +196,15 @@ def test_an_error_in_a_candidate_names_the_candidates_line() -> None:
         parse_settings(text, {}, candidate="wrong")
     with pytest.raises(InvalidSettings, match="no candidate 'faster'; declared: slower, wrong"):
         parse_settings(text, {}, candidate="faster")
+
+
+@pytest.mark.parametrize(("role", "group"), [("all", "shop"), ("scoring", "shop"), ("learning", "shop.learning")])
+def test_each_role_has_its_consumer_group(role: str, group: str) -> None:
+    settings = parse_settings(shipped_config("shop").read_text(), {"STREAMSCORE_WORKER_ROLE": role})
+
+    assert group_of(settings) == group
+
+
+def test_an_unknown_role_is_refused() -> None:
+    with pytest.raises(InvalidSettings, match="role"):
+        parse_settings(shipped_config("shop").read_text(), {"STREAMSCORE_WORKER_ROLE": "training"})
