@@ -1,6 +1,6 @@
 """streamscore beside its peers: the same events, broker and store, one process each, in turns; `make bench`.
 
-    make bench ARGS="[--events 200000] [--rounds 3] [--systems NAME ...] [--json build/bench.json]"
+    make bench ARGS="[--events 200000] [--rounds 3] [--systems NAME ...] [--only peers|alone] [--json build/bench.json]"
 
 Needs what the tests on Apache Kafka need (Java 17, Maven); without them it runs on the embedded broker, and says so.
 How to read what comes out: benchmarks/README.md.
@@ -10,41 +10,49 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import json
-import os
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
-import yaml
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from kafka_cluster import KafkaCluster, KafkaUnavailable
-
+from benchmarks import alone
+from benchmarks.deployment import (
+    ROOT,
+    Failed,
+    Process,
+    Servers,
+    create,
+    create_ours,
+    fill,
+    our_workers,
+    running_servers,
+    watched,
+)
 from benchmarks.peers.pure_core import measure as measure_pure_core
-from benchmarks.peers.workload import PARTITIONS, SCORING_YAML, events
-from streams.embedded import EmbeddedKafka, EmbeddedValkey, die_with_parent, free_port
+from benchmarks.peers.workload import PARTITIONS, by_partition
 
-ROOT = Path(__file__).resolve().parent.parent
 QUIX_ENVIRONMENT = ROOT / "build" / "quix"
-SYSTEMS = ("streamscore", "typical_faust", "handwritten_loop", "quix_redis", "quix_stateless", "pure_core")
+# Roles of the processes; the first one is measured.
+OURS = {"streamscore": ("scoring", "learning"), "streamscore_learning": ("all",)}
+IN_MEMORY = {"pure_core": False, "pure_core_learning": True}
+SYSTEMS = (
+    "streamscore",
+    "streamscore_learning",
+    "typical_faust",
+    "handwritten_loop",
+    "quix_redis",
+    "quix_stateless",
+    "pure_core",
+    "pure_core_learning",
+)
+# What a system of ours is held against; all the others for the first one.
+COMPARED = {"streamscore_learning": ("typical_faust", "handwritten_loop", "quix_redis", "pure_core_learning")}
 # The slow ones get a part of the events, or a round would take minutes.
 SHARE = {"typical_faust": 0.05, "quix_redis": 0.1}
-_SILENT_S = 90.0
-
-
-class Servers(NamedTuple):
-    """Where everything is."""
-
-    kafka: str
-    valkey: str
-    broker: str
 
 
 class Measured(NamedTuple):
@@ -52,56 +60,7 @@ class Measured(NamedTuple):
 
     events_per_s: float
     cpu_s_per_million: float | None
-
-
-class Failed(RuntimeError):
-    """A system that did not do its work; the message holds the end of its log."""
-
-
-@contextlib.contextmanager
-def running_servers() -> Iterator[Servers]:
-    """Run a broker and a store for the length of a block."""
-    with contextlib.ExitStack() as stack:
-        valkey = stack.enter_context(EmbeddedValkey())
-        try:
-            # All times are the broker's: a record's is the one at which it was appended.
-            kafka = stack.enter_context(KafkaCluster(1, {"log.message.timestamp.type": "LogAppendTime"}))
-            yield Servers(kafka.bootstrap_servers, valkey.url, "Apache Kafka")
-        except KafkaUnavailable as error:
-            print(f"on the embedded broker: {error}", file=sys.stderr)
-            broker = stack.enter_context(EmbeddedKafka())
-            yield Servers(broker.bootstrap_servers, valkey.url, "embedded")
-
-
-async def create(servers: Servers, *topics: tuple[str, int]) -> None:
-    """Create topics."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=servers.kafka)
-    await admin.start()
-    try:
-        await admin.create_topics([NewTopic(name, partitions, 1) for name, partitions in topics])
-    finally:
-        await admin.close()
-
-
-async def fill(servers: Servers, topic: str, count: int) -> None:
-    """Write the events to their topic at full speed."""
-    async with AIOKafkaProducer(bootstrap_servers=servers.kafka, max_batch_size=1 << 20) as producer:
-        waiting: dict[int, list[tuple[bytes, bytes]]] = {number: [] for number in range(PARTITIONS)}
-
-        async def send(number: int) -> None:
-            batch = producer.create_batch()
-            for key, value in waiting[number]:
-                batch.append(key=key, value=value, timestamp=None)
-            waiting[number].clear()
-            await (await producer.send_batch(batch, topic, partition=number))
-
-        for number, key, value in events(count):
-            waiting[number].append((key, value))
-            if len(waiting[number]) >= 500:
-                await send(number)
-        for number in waiting:
-            if waiting[number]:
-                await send(number)
+    start_s: float | None = None
 
 
 def commands(servers: Servers, source: str, target: str, group: str) -> dict[str, list[str]]:
@@ -113,95 +72,26 @@ def commands(servers: Servers, source: str, target: str, group: str) -> dict[str
         "handwritten_loop": [sys.executable, "-m", "benchmarks.peers.handwritten_loop", *places],
         "quix_redis": [quix, "-m", "benchmarks.peers.quix", *places, "redis"],
         "quix_stateless": [quix, "-m", "benchmarks.peers.quix", *places, "stateless"],
-        "streamscore": [sys.executable, "-m", "streams.cli.main", "worker"],
     }
-
-
-def scoring_environment(servers: Servers, folder: Path, source: str, target: str, group: str) -> dict[str, str]:
-    """Write a configuration for a worker of ours; return the variables that lead it there."""
-    declared = yaml.safe_load(SCORING_YAML)
-    rest = {name: f"{group}.{name}" for name in ("examples", "models", "metrics", "dead")}
-    declared["app"] = group
-    declared["topics"] = {"events": source, "scores": target, **rest}
-    config = folder / "scoring.yaml"
-    config.write_text(yaml.safe_dump(declared, sort_keys=False))
-    return {
-        "STREAMSCORE_CONFIG": str(config),
-        "STREAMSCORE_KAFKA_BOOTSTRAP_SERVERS": servers.kafka,
-        "STREAMSCORE_KAFKA_SESSION_TIMEOUT": "6s",
-        "STREAMSCORE_KAFKA_HEARTBEAT": "1s",
-        "STREAMSCORE_REDIS_URL": servers.valkey,
-        "STREAMSCORE_WORKER_IDLE_TICK": "1h",
-        "STREAMSCORE_WORKER_HTTP_PORT": str(free_port()),
-    }
-
-
-def cpu_seconds(pid: int) -> float | None:
-    """Return what a process has used so far; None where there is no /proc."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def one_run(system: str, servers: Servers, source: str, count: int, name: str) -> Measured:
-    """Let a system work off the first `count` events, or more, of a topic; measured by its output's times alone."""
+    """Let a system work off the first `count` events, or more, of a topic."""
     target = f"{name}.scores"
-    ours = (
-        [(f"{name}.{one}", 1) for one in ("examples", "models", "metrics", "dead")] if system == "streamscore" else []
-    )
-    await create(servers, (target, PARTITIONS), *ours)
-    with tempfile.TemporaryDirectory() as folder, (Path(folder) / "log").open("wb") as log:
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        if system == "streamscore":
-            environment |= scoring_environment(servers, Path(folder), source, target, name)
-        process = subprocess.Popen(
-            commands(servers, source, target, name)[system],
-            env=environment,
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            preexec_fn=die_with_parent,
-        )
+    if system in OURS:
+        await create_ours(servers, name)
+        with our_workers(servers, source, name, OURS[system]) as processes:
+            found = await watched(processes[:1], servers, target, count)
+            start_s = alone.started_in_s(processes[0], found.first_s)
+            return Measured(found.per_s, found.cpu_s_per_million and found.cpu_s_per_million[0], start_s)
+    await create(servers, (target, PARTITIONS))
+    with tempfile.TemporaryDirectory() as folder:
+        process = Process(commands(servers, source, target, name)[system], {}, Path(folder))
         try:
-            return await _watched(process, servers, target, count)
-        except Failed as failed:
-            said = (Path(folder) / "log").read_text(errors="replace")[-2000:]
-            raise Failed(f"{system}: {failed}\n{said}") from None
+            found = await watched([process], servers, target, count)
         finally:
             process.kill()
-            process.wait()
-
-
-async def _watched(process: subprocess.Popen[bytes], servers: Servers, target: str, count: int) -> Measured:
-    places = [TopicPartition(target, number) for number in range(PARTITIONS)]
-    consumer = AIOKafkaConsumer(bootstrap_servers=servers.kafka, fetch_max_wait_ms=20)
-    async with consumer:
-        consumer.assign(places)
-        began: tuple[int, float | None] | None = None
-        seen, moved = 0, time.monotonic()
-        while seen < count:
-            await asyncio.sleep(0.1)
-            ends = await consumer.end_offsets(places)
-            if sum(ends.values()) > seen:
-                seen, moved = sum(ends.values()), time.monotonic()
-                began = began or (seen, cpu_seconds(process.pid))
-            if process.poll() is not None or time.monotonic() - moved > _SILENT_S:
-                raise Failed(f"{seen} of {count} scores were published")
-        cpu_s = cpu_seconds(process.pid)
-        ranges = [(tp, offset) for tp, end in ends.items() if end for offset in (0, end - 1)]
-        times = [await _time_at(consumer, *place) for place in ranges]
-    assert began is not None
-    used = None if cpu_s is None or began[1] is None else (cpu_s - began[1]) / (seen - began[0]) * 1e6
-    return Measured(seen / (max(times) - min(times)) * 1000, used)
-
-
-async def _time_at(consumer: AIOKafkaConsumer, tp: TopicPartition, offset: int) -> int:
-    consumer.seek(tp, offset)
-    async with asyncio.timeout(_SILENT_S):
-        return int((await consumer.getone(tp)).timestamp)
+    return Measured(found.per_s, found.cpu_s_per_million and found.cpu_s_per_million[0])
 
 
 def prepared_peers() -> dict[str, str]:
@@ -218,39 +108,44 @@ def prepared_peers() -> dict[str, str]:
     return {}
 
 
-async def measured(given: argparse.Namespace) -> dict[str, Any]:
-    """Run all systems in turns and sum up."""
-    left_out = prepared_peers() if any(one.startswith("quix") for one in given.systems) else {}
+async def beside_peers(given: argparse.Namespace, servers: Servers, left_out: dict[str, str]) -> dict[str, Any]:
+    """Run all systems in turns; return medians, spreads, and our ratios to the others."""
+    if any(one.startswith("quix") for one in given.systems):
+        left_out |= prepared_peers()
     found: dict[str, list[Measured]] = {one: [] for one in given.systems}
-    with running_servers() as servers:
-        await create(servers, ("bench.events", PARTITIONS))
-        await fill(servers, "bench.events", given.events)
-        for number in range(given.rounds):
-            for system in given.systems:
-                if system in left_out:
-                    continue
-                count = int(given.events * SHARE.get(system, 1.0))
-                try:
-                    if system == "pure_core":
-                        result = Measured(*await asyncio.to_thread(measure_pure_core, count))
-                    else:
-                        result = await one_run(system, servers, "bench.events", count, f"{system}-{number}")
-                except Failed as failed:
-                    left_out[system] = str(failed)
-                    print(f"{system}: left out: {failed}", file=sys.stderr, flush=True)
-                    continue
-                found[system].append(result)
-                used = result.cpu_s_per_million
-                cpu = "" if used is None else f"   {used:7.1f} us of CPU time an event"
-                print(f"round {number + 1}  {system:17}{result.events_per_s:10,.0f} events/s{cpu}", flush=True)
-        return summed_up(found, left_out, servers.broker)
+    await create(servers, ("bench.events", PARTITIONS))
+    await fill(servers, "bench.events", by_partition(given.events))
+    for number in range(given.rounds):
+        for system in given.systems:
+            if system in left_out:
+                continue
+            count = int(given.events * SHARE.get(system, 1.0))
+            try:
+                if system in IN_MEMORY:
+                    rate, cpu_us = await asyncio.to_thread(measure_pure_core, count, learning=IN_MEMORY[system])
+                    result = Measured(rate, cpu_us)
+                else:
+                    result = await one_run(system, servers, "bench.events", count, f"{system}-{number}")
+            except Failed as failed:
+                _leave_out(left_out, system, failed)
+                continue
+            found[system].append(result)
+            used = result.cpu_s_per_million
+            cpu = "" if used is None else f"   {used:7.1f} us of CPU time an event"
+            print(f"round {number + 1}  {system:20}{result.events_per_s:10,.0f} events/s{cpu}", flush=True)
+    return summed_up({name: runs for name, runs in found.items() if name not in left_out})
 
 
-def summed_up(found: dict[str, list[Measured]], left_out: dict[str, str], broker: str) -> dict[str, Any]:
-    """Return medians, spreads, and our ratio to each of the others."""
-    systems = {}
+def _leave_out(left_out: dict[str, str], name: str, why: Failed) -> None:
+    left_out[name] = str(why)
+    print(f"{name}: left out: {why}", file=sys.stderr, flush=True)
+
+
+def summed_up(found: dict[str, list[Measured]]) -> dict[str, Any]:
+    """Return medians and spreads of the runs, our ratios, and how long our workers took to start."""
+    systems: dict[str, dict[str, Any]] = {}
     for name, runs in found.items():
-        if runs and name not in left_out:
+        if runs:
             rates = [one.events_per_s for one in runs]
             used = [one.cpu_s_per_million for one in runs if one.cpu_s_per_million is not None]
             systems[name] = {
@@ -258,13 +153,95 @@ def summed_up(found: dict[str, list[Measured]], left_out: dict[str, str], broker
                 "spread": [round(min(rates)), round(max(rates))],
                 "cpu_s_per_million": round(median(used), 1) if used else None,
             }
-    ours = systems.get("streamscore")
-    ratios = {
-        f"streamscore/{name}": round(ours["events_per_s"] / one["events_per_s"], 3)
-        for name, one in systems.items()
-        if ours and name != "streamscore"
+    ratios = {}
+    for ours in OURS:
+        for name in COMPARED.get(ours, SYSTEMS):
+            if (
+                ours in systems
+                and name in systems
+                and name not in OURS
+                and (ours in COMPARED or "learning" not in name)
+            ):
+                ratios[f"{ours}/{name}"] = round(systems[ours]["events_per_s"] / systems[name]["events_per_s"], 3)
+    starts = [one.start_s for runs in found.values() for one in runs if one.start_s is not None]
+    return {"systems": systems, "ratios": ratios, "start_to_first_score_s": median(starts) if starts else None}
+
+
+async def by_itself(
+    given: argparse.Namespace, servers: Servers, left_out: dict[str, str], rate: float
+) -> dict[str, Any]:
+    """Measure what has no peer; a round of each that differs from run to run, and the median of them."""
+    found: dict[str, Any] = {}
+
+    async def note(name: str, measure: Callable[[int], Awaitable[Any]], rounds: int = 1) -> None:
+        try:
+            runs = [await measure(number) for number in range(rounds)]
+        except Failed as failed:
+            _leave_out(left_out, name, failed)
+            return
+        found[name] = _median_of(runs)
+        print(f"{name:30}{json.dumps(found[name])}", flush=True)
+
+    rounds = given.rounds
+    await note("latency_half_rate", lambda n: alone.latency_ms(servers, f"half-{n}", rate / 2, 15), rounds)
+    await note("latency_100", lambda n: alone.latency_ms(servers, f"slow-{n}", 100, 15), rounds)
+    for workers in (1, 2):
+        await note(
+            f"workers_{workers}", lambda n, w=workers: alone.with_workers(servers, f"w{w}-{n}", w, given.events), rounds
+        )
+    await note("learner", lambda n: alone.learner(servers, f"learner-{n}", given.events), rounds)
+    await note("store_mib_per_million_users", lambda n: alone.store_mib_per_million_users(servers))
+    await note(
+        "worker_memory",
+        lambda n: alone.worker_memory_mib(servers, f"memory-{n}", visitors=(5_000, 50_000), cache_users=1_000),
+    )
+    await note("model_distribution", lambda n: asyncio.to_thread(alone.model_distribution))
+    return _named(found)
+
+
+def _median_of(runs: list[Any]) -> Any:
+    if not isinstance(runs[0], dict) or len(runs) == 1:
+        return runs[0]
+    return {key: median([one[key] for one in runs]) for key in runs[0]}
+
+
+def _named(found: dict[str, Any]) -> dict[str, Any]:
+    """Put the figures under the names that bench.json has for them."""
+    one, two = found.get("workers_1"), found.get("workers_2")
+    latency = {"half_of_maximum": found.get("latency_half_rate"), "at_100_per_s": found.get("latency_100")}
+    return {
+        "latency_ms": {name: figures for name, figures in latency.items() if figures},
+        "two_workers": {
+            "one": one,
+            "two": two,
+            "ratio": round(two["events_per_s"] / one["events_per_s"], 3) if one and two else None,
+        },
+        "learner_examples_per_s": (found.get("learner") or {}).get("examples_per_s"),
+        "store_mib_per_million_users": found.get("store_mib_per_million_users"),
+        "worker_memory": found.get("worker_memory"),
+        "model_distribution": found.get("model_distribution"),
     }
-    return {"broker": broker, "systems": systems, "ratios": ratios, "left_out": left_out}
+
+
+async def measured(given: argparse.Namespace) -> dict[str, Any]:
+    """Measure what is asked for; return the content of bench.json."""
+    left_out: dict[str, str] = {}
+    with running_servers() as servers:
+        result: dict[str, Any] = {"broker": servers.broker}
+        if given.only != "alone":
+            result |= await beside_peers(given, servers, left_out)
+        if given.only != "peers":
+            ours = result.get("systems", {}).get("streamscore")
+            rate = ours["events_per_s"] if ours else (await one_rate(given, servers))
+            result |= await by_itself(given, servers, left_out, rate)
+        return result | {"left_out": left_out}
+
+
+async def one_rate(given: argparse.Namespace, servers: Servers) -> float:
+    """Return our rate alone, where it was not measured beside the peers."""
+    await create(servers, ("rate.events", PARTITIONS))
+    await fill(servers, "rate.events", by_partition(given.events))
+    return (await one_run("streamscore", servers, "rate.events", given.events, "rate")).events_per_s
 
 
 def main() -> None:
@@ -273,16 +250,19 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=200_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS))
+    parser.add_argument("--only", choices=("peers", "alone"), help="a part of it")
     parser.add_argument("--json", type=Path, default=ROOT / "build" / "bench.json")
     given = parser.parse_args()
     result = asyncio.run(measured(given))
     given.json.parent.mkdir(parents=True, exist_ok=True)
     given.json.write_text(json.dumps(result, indent=2) + "\n")
-    for name, one in result["systems"].items():
+    for name, one in result.get("systems", {}).items():
         low, high = one["spread"]
-        print(f"{name:17}{one['events_per_s']:10,} events/s  ({low:,} to {high:,})")
-    for name, ratio in result["ratios"].items():
-        print(f"{name:34}{ratio:8.2f}")
+        print(f"{name:20}{one['events_per_s']:10,} events/s  ({low:,} to {high:,})")
+    for name, ratio in result.get("ratios", {}).items():
+        print(f"{name:42}{ratio:8.2f}")
+    for name, why in result["left_out"].items():
+        print(f"left out: {name}: {why.splitlines()[0]}")
     print(f"written: {given.json}")
 
 

@@ -24,26 +24,31 @@ class _Record(NamedTuple):
     value: bytes | None
 
 
-def measure(count: int) -> tuple[float, float]:
-    """Return events a second, and CPU seconds for a million events."""
+def measure(count: int, *, learning: bool = False) -> tuple[float, float]:
+    """Return events a second, and CPU seconds for a million events.
+
+    Without learning the models come as a worker gets them: published by a learner of before, at the same places.
+    """
     settings = parse_settings(SCORING_YAML, {})
     logs: list[list[_Record]] = [[] for _ in range(PARTITIONS)]
     for number, key, value in events(count):
         logs[number].append(_Record(len(logs[number]), START_MS + count, key, value))
+    published: list[list[bytes]] = [] if learning else _run(settings, logs, None)
     gc.collect()
     gc.freeze()
     thresholds = gc.get_threshold()
     gc.set_threshold(50_000, 20, 100)  # as the worker does
     try:
         started, cpu = time.perf_counter(), time.process_time()
-        _run(settings, logs)
+        _run(settings, logs, None if learning else published)
         return count / (time.perf_counter() - started), (time.process_time() - cpu) / count * 1e6
     finally:
         gc.set_threshold(*thresholds)
         gc.unfreeze()
 
 
-def _run(settings: Any, logs: list[list[_Record]]) -> None:
+def _run(settings: Any, logs: list[list[_Record]], models: list[list[bytes]] | None) -> list[list[bytes]]:
+    """Go through the logs in turns; learn, or take up these models, chunk by chunk. Return the models of each chunk."""
     replicas = new_replicas(settings)
     (learner,) = new_cores(settings.objectives, settings)
     topic = settings.topics.events.name
@@ -54,6 +59,7 @@ def _run(settings: Any, logs: list[list[_Record]]) -> None:
         for number in range(PARTITIONS)
     ]
     users: list[dict[str, UserState]] = [{} for _ in cores]
+    used: list[list[bytes]] = []
     next_example = 0
     for start in range(0, max(map(len, logs)), CHUNK):
         for number, core in enumerate(cores):
@@ -67,10 +73,13 @@ def _run(settings: Any, logs: list[list[_Record]]) -> None:
                 encode_json(score)
             for user in result.changed_users.values():
                 encode_user_state(user)
-            examples = []
-            for example in result.examples:
-                examples.append((next_example, decode_example(encode_json(example))))
-                next_example += 1
-            for publication in learner.step(examples):
-                for _, value in publication.records:
-                    replicas.apply(value)
+            examples = [encode_json(example) for example in result.examples]
+            if models is None:
+                decoded = [(next_example + place, decode_example(value)) for place, value in enumerate(examples)]
+                next_example += len(decoded)
+                used.append([value for one in learner.step(decoded) for _, value in one.records])
+            else:
+                used.append(models[len(used)])
+            for value in used[-1]:
+                replicas.apply(value)
+    return used

@@ -18,15 +18,13 @@ DEVICES = ("mobile", "desktop", "tablet")
 STEP_MS = 1
 
 
-def events(
-    count: int, *, visitors: int = VISITORS, seed: int = 7, first: int = 0
-) -> Iterator[tuple[int, bytes, bytes]]:
+def events(count: int, *, visitors: int = VISITORS) -> Iterator[tuple[int, bytes, bytes]]:
     """Yield (partition, key, value), `count` events of some 231 bytes in the order of their times."""
     rng = random.Random(7)
     types, weights = zip(*SHARES, strict=True)
     kinds = rng.choices(types, weights, k=count)
     for number in range(count):
-        visitor = rng.randrange(VISITORS)
+        visitor = rng.randrange(visitors)
         item = rng.randrange(500)
         event = {
             "type": kinds[number],
@@ -45,6 +43,14 @@ def events(
         if kinds[number] == "scroll":
             event["depth"] = round(rng.random(), 2)
         yield visitor % PARTITIONS, event["user_id"].encode(), orjson.dumps(event)
+
+
+def by_partition(count: int, *, visitors: int = VISITORS) -> dict[int, list[tuple[bytes, bytes]]]:
+    """Return the same events as (key, value) by partition."""
+    found: dict[int, list[tuple[bytes, bytes]]] = {number: [] for number in range(PARTITIONS)}
+    for number, key, value in events(count, visitors=visitors):
+        found[number].append((key, value))
+    return found
 
 
 SCORING_YAML = """\

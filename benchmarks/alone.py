@@ -1,0 +1,288 @@
+"""What streamscore does by itself: latency, several workers, the learner, the store, memory, a model's distribution."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import redis
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+from benchmarks.deployment import (
+    Failed,
+    Process,
+    Servers,
+    all_records,
+    create,
+    create_ours,
+    fill,
+    our_workers,
+    send,
+    watched,
+)
+from benchmarks.peers.workload import PARTITIONS, by_partition
+from online_models.distribution import WeightDistributor
+from online_models.estimators import SparseFTRL
+from online_models.records import decode_batch
+from online_models.replica import LinearReplica, ReplicaSet
+from online_models.scoring import ScoringCore
+from schemas.codec import decode_model_record, decode_score, encode_json, encode_user_state
+from schemas.examples import Example
+from schemas.models import ModelManifest
+from streams.configs import shipped_config
+from streams.learner import new_replicas
+from streams.settings import load_settings
+from streams.simulate import Shop
+from streams.stores import PartitionId, open_store
+
+ROLES = ("scoring", "learning")
+_JOIN_S = 60.0
+_WARM_S = 3.0
+_TICK_S = 0.01
+
+
+async def joined(servers: Servers, group: str, members: int) -> None:
+    """Wait until a group has so many members and is at rest."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=servers.kafka)
+    await admin.start()
+    try:
+        until = time.monotonic() + _JOIN_S
+        while time.monotonic() < until:
+            with contextlib.suppress(KafkaError):  # a new broker has no coordinator at first
+                (answer,) = await admin.describe_consumer_groups([group])
+                _, _, state, _, _, found, *_ = answer.groups[0]
+                if state == "Stable" and len(found) == members:
+                    await asyncio.sleep(1.0)  # until they have taken up their partitions
+                    return
+            await asyncio.sleep(0.2)
+        raise Failed(f"{group} did not reach {members} members within {_JOIN_S:g} s")
+    finally:
+        await admin.close()
+
+
+# ---------------------------------------------------------------- latency
+
+
+async def latency_ms(servers: Servers, app: str, per_s: float, seconds: float) -> dict[str, float]:
+    """Feed events at a steady rate; return how long after its event's append a score was appended, in ms."""
+    source = f"{app}.events"
+    await create(servers, (source, PARTITIONS))
+    await create_ours(servers, app)
+    events = by_partition(int(per_s * (seconds + _WARM_S)))
+    with our_workers(servers, source, app, ROLES) as (scoring, learning):
+        await joined(servers, app, 1)
+        await joined(servers, f"{app}.learning", 1)
+        began_ms = time.time() * 1000
+        await _feed(servers, source, events, per_s)
+        await asyncio.sleep(2.0)
+        if scoring.ended or learning.ended:
+            raise Failed(scoring.last_words + learning.last_words)
+    records = await all_records(servers, f"{app}.scores", PARTITIONS)
+    waited = [
+        one.timestamp - score.source_ts
+        for one in records
+        if (score := decode_score(one.value)).source_ts > began_ms + _WARM_S * 1000
+    ]
+    if len(waited) < 0.9 * per_s * seconds:
+        raise Failed(f"{len(waited)} scores of {per_s * seconds:.0f} events in time")
+    p50, p99 = np.percentile(waited, [50, 99])
+    return {"events_per_s": round(per_s), "p50": float(p50), "p99": float(p99)}
+
+
+async def _feed(servers: Servers, topic: str, events: dict[int, list[tuple[bytes, bytes]]], per_s: float) -> None:
+    async with AIOKafkaProducer(bootstrap_servers=servers.kafka, max_batch_size=1 << 20) as producer:
+        started, sent, total = time.monotonic(), 0, sum(map(len, events.values()))
+        taken = dict.fromkeys(events, 0)
+        turn = 0
+        while sent < total:
+            due = min(total, int((time.monotonic() - started) * per_s)) - sent
+            waiting = []
+            # One partition after the other, a share of what is due to each.
+            for _ in range(min(due, PARTITIONS)):
+                number, turn = turn % PARTITIONS, turn + 1
+                share = max(1, due // PARTITIONS)
+                some = events[number][taken[number] : taken[number] + share]
+                taken[number] += len(some)
+                sent += len(some)
+                waiting.append(send(producer, topic, number, some))
+            if all(taken[number] >= len(events[number]) for number in events):
+                sent = total
+            await asyncio.gather(*waiting)
+            await asyncio.sleep(_TICK_S)
+
+
+# ---------------------------------------------------------------- several workers
+
+
+async def with_workers(servers: Servers, app: str, scoring: int, count: int) -> dict[str, Any]:
+    """Let so many scoring workers, beside one that learns, work off a backlog that comes once all have joined."""
+    source = f"{app}.events"
+    await create(servers, (source, PARTITIONS))
+    await create_ours(servers, app)
+    events = by_partition(count)
+    with our_workers(servers, source, app, ["scoring"] * scoring + ["learning"]) as processes:
+        await joined(servers, app, scoring)
+        await joined(servers, f"{app}.learning", 1)
+        filling = asyncio.create_task(fill(servers, source, events))
+        found = await watched(processes[:scoring], servers, f"{app}.scores", count)
+        await filling
+    cpu = None if found.cpu_s_per_million is None else round(sum(found.cpu_s_per_million), 1)
+    return {"events_per_s": round(found.per_s), "cpu_s_per_million": cpu}
+
+
+# ---------------------------------------------------------------- the learner
+
+
+def labelled(count: int, *, features: int = 20) -> list[tuple[bytes, bytes]]:
+    """Return examples as a scorer writes them: 12 one-hots of 25 or 4,000 values each, the rest numbers."""
+    rng = random.Random(7)
+    names = [[f"f{i}={j}" for j in range(4000 if i % 4 == 0 else 25)] for i in range(12)]
+    found = []
+    for number in range(count):
+        x = {those[int(len(those) * rng.random() ** 3)]: 1.0 for those in names}
+        x |= {f"number{i}": round(rng.random() * 3, 3) for i in range(features - len(x))}
+        example = Example(
+            objective="click",
+            score_id=f"events-{number % 4}-{number}:click",
+            ts=1_767_225_600_000 + number,
+            label=rng.random() < 0.1,
+            features=x,
+            score=rng.random() / 5,
+            model_version=max(1, number - 500),
+            topic="events",
+            partition=number % 4,
+            offset=number,
+            seq=0,
+            released_ts=1_767_225_630_000 + number,
+        )
+        found.append((b"click", encode_json(example)))
+    return found
+
+
+async def learner(servers: Servers, app: str, count: int) -> dict[str, Any]:
+    """Let a learning worker work off a backlog of examples; measured by the append times of its models."""
+    source = f"{app}.events"
+    await create(servers, (source, PARTITIONS))
+    await create_ours(servers, app)
+    await fill(servers, f"{app}.examples", {0: labelled(count)})
+    with our_workers(servers, source, app, ["learning"]) as (process,):
+        deadline, began = time.monotonic() + _JOIN_S + count / 2000, None
+        versions: list[tuple[int, int]] = []
+        while not versions or versions[-1][1] < count:
+            await asyncio.sleep(0.5)
+            if process.ended or time.monotonic() > deadline:
+                raise Failed(f"the learner did not come to its end\n{process.last_words}")
+            versions = [
+                (one.timestamp, model.version)
+                for one in await all_records(servers, f"{app}.models", 1)
+                if one.value and isinstance(model := decode_model_record(one.value), ModelManifest)
+            ]
+            began = began or (process.cpu_s(), versions[-1][1] if versions else 0)
+    (first_ms, first), (last_ms, last) = versions[0], versions[-1]
+    return {"examples_per_s": round((last - first) / (last_ms - first_ms) * 1000)}
+
+
+# ---------------------------------------------------------------- store, memory, model
+
+
+async def store_mib_per_million_users(servers: Servers, *, visitors: int = 1500, copies: int = 40) -> float:
+    """Store the states that a simulated shop leaves, with the default features, under many users."""
+    settings = load_settings(shipped_config("shop"), {"STREAMSCORE_REDIS_URL": servers.valkey})
+    core = ScoringCore(
+        topic="store",
+        partition=0,
+        features=settings.features,
+        objectives=settings.objectives,
+        replicas=new_replicas(settings),
+    )
+    shop = Shop(seed=7, visitors=visitors)
+    users: dict[str, Any] = {}
+    for offset, event in enumerate(shop.events(until_ms=shop.start_ms + 14 * 86_400_000)):
+        record = _Record(offset, event.ts, None, encode_json(event))  # type: ignore[arg-type]
+        core.step(decode_batch([record], topic="store", partition=0), users)
+    states = [encode_user_state(one) for one in users.values()]
+    client = redis.Redis.from_url(servers.valkey)
+    before = client.info("memory")["used_memory"]
+    store = open_store(settings)
+    try:
+        for copy in range(copies):
+            await store.save(
+                PartitionId("store", copy),
+                expected_offset=None,
+                next_offset=1,
+                meta=b"",
+                users={f"user-{copy:04}-{number:07}": state for number, state in enumerate(states)},
+                timers={},
+            )
+        used = client.info("memory")["used_memory"] - before
+        for copy in range(copies):
+            await store.drop_partition(PartitionId("store", copy))
+    finally:
+        await store.close()
+        client.close()
+    return round(used / (copies * len(states)) * 1e6 / 2**20, 1)
+
+
+class _Record(NamedTuple):
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+
+
+async def worker_memory_mib(servers: Servers, app: str, *, visitors: Sequence[int], cache_users: int) -> dict[str, Any]:
+    """Return the most memory that a scoring worker had resident, by the number of visitors that came."""
+    found = {}
+    for number in visitors:
+        name = f"{app}-{number}"
+        source = f"{name}.events"
+        await create(servers, (source, PARTITIONS))
+        await create_ours(servers, name)
+        await fill(servers, source, by_partition(4 * max(visitors) // 3, visitors=number))
+        with our_workers(servers, source, name, ["scoring"], cache_users=cache_users) as processes:
+            await watched(processes, servers, f"{name}.scores", 4 * max(visitors) // 3)
+            found[number] = processes[0].highest_rss_mib()
+    return {"cache_users": cache_users, "rss_mib_by_visitors": found}
+
+
+def model_distribution(*, weights: int = 1_000_000, examples_per_s: int = 2000, seconds: int = 5) -> dict[str, Any]:
+    """Return the share of its time that a scorer spends on following a large model that is learned at a rate."""
+    rng = random.Random(7)
+    names = [f"item={number}" for number in range(weights)]
+    model = SparseFTRL(max_weights=weights)
+    for first in range(0, weights, 100):
+        model.learn_one(dict.fromkeys(names[first : first + 100], 1.0), first % 300 == 0)
+    distributor = WeightDistributor("click", lineage="0", model=model)
+    replicas = ReplicaSet({"click": LinearReplica(lineage="0", name="ftrl", prior=0.1)})
+    version = 1
+    for _, value in distributor.publish(version):
+        replicas.apply(value)
+    used = []
+    for _ in range(seconds):
+        spent = 0.0
+        for _ in range(max(1, examples_per_s // 1000)):
+            for _ in range(min(1000, examples_per_s)):
+                x = {names[int(weights * rng.random() ** 2)]: 1.0 for _ in range(20)}
+                model.learn_one(x, rng.random() < 0.1)
+                version += 1
+            records = distributor.publish(version)
+            started = time.process_time()
+            for _, value in records:
+                replicas.apply(value)
+            spent += time.process_time() - started
+        used.append(spent)
+    if replicas["click"].version != version:
+        raise Failed("the replica did not follow")
+    return {"weights": weights, "examples_per_s": examples_per_s, "share_of_scorer": round(float(np.median(used)), 4)}
+
+
+def started_in_s(process: Process, first_s: float) -> float:
+    """Return the time from a process's start to the append of its first score."""
+    return round(first_s - process.started, 2)

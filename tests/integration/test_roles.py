@@ -1,0 +1,108 @@
+"""Workers that only score and workers that only learn; and that what is fast comes to what the core comes to alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+from conftest import Broker
+
+from benchmarks.deployment import Servers, all_records, create, create_ours, fill, our_workers, watched
+from benchmarks.peers.workload import PARTITIONS, SCORING_YAML, by_partition
+from online_models.records import decode_batch
+from online_models.scoring import ScoringCore
+from schemas.codec import decode_example, decode_model_record, decode_score, encode_json
+from schemas.models import ModelManifest
+from streams.learner import new_cores, new_replicas
+from streams.settings import parse_settings
+
+EVENTS = 3_000
+SETTINGS = parse_settings(SCORING_YAML.replace("window: 30s", "window: 1s"), {})
+
+
+def cores(topic: str, replicas: Any) -> list[ScoringCore]:
+    return [
+        ScoringCore(
+            topic=topic,
+            partition=number,
+            features=SETTINGS.features,
+            objectives=SETTINGS.objectives,
+            replicas=replicas,
+        )
+        for number in range(PARTITIONS)
+    ]
+
+
+def scored_alone(topic: str, records: list[Any], replicas: Any) -> tuple[list[bytes], list[bytes]]:
+    """Return scores and examples of a core that is given all records of a partition at once."""
+    scores, examples = [], []
+    for core in cores(topic, replicas):
+        own = [one for one in records if one.partition == core.partition]
+        result = core.step(decode_batch(own, topic=topic, partition=core.partition), {})
+        scores += map(encode_json, result.scores)
+        examples += map(encode_json, result.examples)
+    return scores, examples
+
+
+async def test_live_scores_are_those_of_the_core_alone_bit_for_bit(
+    broker: Broker, valkey_url: str, unique: Callable[[str], str]
+) -> None:
+    servers, app = Servers(broker.bootstrap_servers, valkey_url, broker.kind), unique("alone")
+    source = f"{app}.events"
+    await create(servers, (source, PARTITIONS))
+    await create_ours(servers, app)
+    await fill(servers, source, by_partition(EVENTS))
+    events = await all_records(servers, source, PARTITIONS)
+    (learner,) = new_cores(SETTINGS.objectives, SETTINGS)
+    _, examples = scored_alone(source, events, new_replicas(SETTINGS))
+    learned = learner.step([(number, decode_example(value)) for number, value in enumerate(examples)])
+    model = [record for one in learned for record in one.records]
+    async with AIOKafkaProducer(bootstrap_servers=servers.kafka) as producer:
+        for key, value in model:
+            await producer.send(f"{app}.models", key=key, value=value, partition=0)
+    replicas = new_replicas(SETTINGS)
+    for _, value in model:
+        replicas.apply(value)
+    expected, expected_examples = scored_alone(source, events, replicas)
+
+    with our_workers(servers, source, app, ["scoring"], window="1s") as processes:
+        await watched(processes, servers, f"{app}.scores", EVENTS)
+        while len(live_examples := await all_records(servers, f"{app}.examples", 1)) < len(expected_examples):
+            assert not processes[0].ended, processes[0].last_words
+
+    live = await all_records(servers, f"{app}.scores", PARTITIONS)
+    assert replicas["click"].version >= 1000
+    assert sorted(one.value for one in live) == sorted(expected)
+    assert sorted(one.value for one in live_examples) == sorted(expected_examples)
+    for number in range(PARTITIONS):
+        offsets = [decode_score(one.value).offset for one in live if one.partition == number]
+        assert offsets == sorted(offsets)
+
+
+async def test_one_process_scores_with_what_another_learns(
+    kafka_broker: Broker, valkey_url: str, unique: Callable[[str], str]
+) -> None:
+    servers, app = Servers(kafka_broker.bootstrap_servers, valkey_url, kafka_broker.kind), unique("roles")
+    source = f"{app}.events"
+    await create(servers, (source, PARTITIONS))
+    await create_ours(servers, app)
+    events = by_partition(2 * EVENTS)
+    with our_workers(servers, source, app, ["scoring", "learning"], window="1s") as processes:
+        await fill(servers, source, {number: those[: len(those) // 2] for number, those in events.items()})
+        await watched(processes, servers, f"{app}.scores", EVENTS - PARTITIONS)
+        while not await manifests(servers, app):
+            assert not any(one.ended for one in processes), processes[1].last_words
+        await fill(servers, source, {number: those[len(those) // 2 :] for number, those in events.items()})
+        await watched(processes, servers, f"{app}.scores", 2 * EVENTS)
+
+    scores = [decode_score(one.value) for one in await all_records(servers, f"{app}.scores", PARTITIONS)]
+    last = max(scores, key=lambda one: one.ts)
+    assert len(scores) == len({one.score_id for one in scores}) == 2 * EVENTS
+    assert last.model_version > 0
+    assert last.reasons
+
+
+async def manifests(servers: Servers, app: str) -> list[ModelManifest]:
+    records = [decode_model_record(one.value) for one in await all_records(servers, f"{app}.models", 1) if one.value]
+    return [one for one in records if isinstance(one, ModelManifest)]
