@@ -49,7 +49,7 @@ test-faults: $(VENV)/.done  ## Break it, and count: writes build/faults.json; AR
 
 # Some 15 minutes; Quix Streams gets an environment of its own in build/.
 .PHONY: bench
-bench: $(VENV)/.done  ## Measure it beside its peers: writes build/bench.json; ARGS="--rounds 1 --events 50000"
+bench: $(VENV)/.done  ## Measure it beside its peers: writes build/bench.json; ARGS="--rounds 1 --events 100000"
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.bench $(ARGS)
 
 .PHONY: lint

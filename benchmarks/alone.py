@@ -173,7 +173,7 @@ async def learner(servers: Servers, app: str, count: int) -> dict[str, Any]:
     await create_ours(servers, app)
     await fill(servers, f"{app}.examples", {0: labelled(count)})
     with our_workers(servers, source, app, ["learning"]) as (process,):
-        deadline, began = time.monotonic() + _JOIN_S + count / 2000, None
+        deadline = time.monotonic() + _JOIN_S + count / 2000
         versions: list[tuple[int, int]] = []
         while not versions or versions[-1][1] < count:
             await asyncio.sleep(0.5)
@@ -184,7 +184,6 @@ async def learner(servers: Servers, app: str, count: int) -> dict[str, Any]:
                 for one in await all_records(servers, f"{app}.models", 1)
                 if one.value and isinstance(model := decode_model_record(one.value), ModelManifest)
             ]
-            began = began or (process.cpu_s(), versions[-1][1] if versions else 0)
     (first_ms, first), (last_ms, last) = versions[0], versions[-1]
     return {"examples_per_s": round((last - first) / (last_ms - first_ms) * 1000)}
 

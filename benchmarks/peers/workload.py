@@ -14,7 +14,7 @@ VISITORS = 20_000
 SHARES = (("page_view", 0.5), ("impression", 0.3), ("scroll", 0.1), ("click", 0.07), ("add_to_cart", 0.03))
 CATEGORIES = [f"category-{number:02}" for number in range(20)]
 DEVICES = ("mobile", "desktop", "tablet")
-# Between two events, so that a window of 30 s closes within the run and triggers become examples.
+# Between two events, so that nearly all of a run has windows that close, examples and a model that has learned.
 STEP_MS = 1
 
 
@@ -73,7 +73,7 @@ objectives:
     trigger: [page_view, impression, scroll, click, add_to_cart]
     outcome: click
     match: user
-    window: 30s
+    window: 10s
     grace: 0
     prior: 0.1
     model: {name: ftrl, alpha: 0.1, l2: 1.0}

@@ -18,7 +18,7 @@ from streams.learner import new_cores, new_replicas
 from streams.settings import parse_settings
 
 EVENTS = 3_000
-SETTINGS = parse_settings(SCORING_YAML.replace("window: 30s", "window: 1s"), {})
+SETTINGS = parse_settings(SCORING_YAML.replace("window: 10s", "window: 1s"), {})
 
 
 def cores(topic: str, replicas: Any) -> list[ScoringCore]:
