@@ -43,12 +43,12 @@ def _score_values(replica: Replica, features: FeatureSet, seen: Sequence[str], v
         return lambda values, k: replica.score_one(vectorize(values), k)
     score = features.linear_scorer(seen)
 
-    def score_linear(values: Sequence[Any], k: int) -> tuple[float, list[tuple[str, float]]]:
+    def score_by_weights(values: Sequence[Any], k: int) -> tuple[float, list[tuple[str, float]]]:
         if not replica.version:
             return replica.prior, []
         return score(values, replica.weights.get, replica.intercept, k)
 
-    return score_linear
+    return score_by_weights
 
 
 class BoundObjective:
@@ -71,15 +71,12 @@ class BoundObjective:
         self.key_of = key_of(objective.match)
         self.served = served
         self.immediate = objective.labels == "immediate"
-        vectorizers: dict[tuple[str, ...], Vectorize] = {}
         self.variants: dict[str, Variant] = {}
         for name, variant in objective.variants.items():
             if variant.name not in replicas:
                 continue  # a challenger that is left out
-            seen = tuple(variant.feature_names(features.names))
-            if seen not in vectorizers:
-                vectorizers[seen] = features.vectorizer(list(seen))
-            replica, vectorize = replicas[variant.name], vectorizers[seen]
+            seen = variant.feature_names(features.names)
+            replica, vectorize = replicas[variant.name], features.vectorizer(seen)  # one function for the same names
             self.variants[name] = Variant(name, replica, vectorize, _score_values(replica, features, seen, vectorize))
         self.declared = self.variants[""]
         self.alone = len(self.variants) == 1

@@ -81,12 +81,9 @@ def score_linear(
 def largest(names: Sequence[str], shares: Sequence[float], k: int) -> Reasons:
     """Return the k largest shares by magnitude with their names, largest first; of equal ones the first."""
     magnitudes = [*map(abs, shares)]
-    found: Reasons = []
-    for _ in range(min(k, len(shares))):  # for the few that are shown, sorting all would take twice the time
-        index = magnitudes.index(max(magnitudes))
-        magnitudes[index] = -1.0
-        found.append((names[index], shares[index]))
-    return found
+    # By position, so that the sort never calls back into Python.
+    order = sorted(range(len(shares)), key=magnitudes.__getitem__, reverse=True)
+    return [(names[index], shares[index]) for index in order[:k]]
 
 
 def leave_one_out(predict: Callable[[dict[str, float]], float], x: Mapping[str, float], p: float, k: int) -> Reasons:

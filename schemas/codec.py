@@ -26,7 +26,6 @@ MAX_EVENT_BYTES = 65_536
 MIN_TS_MS = 946_684_800_000  # 2000-01-01T00:00:00Z
 # Clocks of browsers and collectors differ; a time further ahead would close everybody's windows.
 MAX_AHEAD_MS = 5 * 60_000
-_64_BITS = (1 << 64) - 1
 
 
 class BadRecord(ValueError):
@@ -163,7 +162,7 @@ def decode_user_state(blob: bytes) -> UserState:
     except msgspec.DecodeError as error:
         raise BadRecord(why.INVALID, f"user state: {error}") from None
     if isinstance(state.recent_ids, list):
-        state.recent_ids = b"".join((one & _64_BITS).to_bytes(8, "big")[:6] for one in state.recent_ids)
+        state.recent_ids = b"".join(one.to_bytes(8, "big")[:6] for one in state.recent_ids)
     return state
 
 

@@ -6,9 +6,9 @@ untouched slot costs one byte. The first field says by which layout to read the 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from msgspec import Raw, Struct
+from msgspec import Meta, Raw, Struct
 
 from schemas.examples import Shadows
 
@@ -72,7 +72,7 @@ class UserState(Struct, array_like=True):
 
     layout: int
     last_ts: int
-    recent_ids: bytes | list[int]
+    recent_ids: bytes | list[Annotated[int, Meta(ge=0)]]
     slots: list[Any]
     outcome_ts: list[int]
     open: list[OpenAttribution]

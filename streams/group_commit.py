@@ -9,32 +9,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
 
 from aiokafka.errors import MessageSizeTooLargeError
 
-
-class Sized(Protocol):
-    """A record, as far as it matters here."""
-
-    @property
-    def key(self) -> bytes | None: ...
-    @property
-    def value(self) -> bytes | None: ...
+if TYPE_CHECKING:
+    from streams.output import OutRecord
 
 
-R = TypeVar("R", bound=Sized)
-
-
-class _Waiting(NamedTuple, Generic[R]):
-    records: Sequence[R]
+class _Waiting(NamedTuple):
+    records: Sequence[OutRecord]
     end: asyncio.Future[int]
 
     def size(self) -> int:
         return sum(len(one.value or b"") + len(one.key or b"") for one in self.records)
 
 
-class GroupCommit(Generic[R]):
+class GroupCommit:
     """The line before one partition.
 
     Parameters
@@ -45,14 +36,14 @@ class GroupCommit(Generic[R]):
         Of keys and values that go together; what is larger goes alone.
     """
 
-    def __init__(self, send: Callable[[Sequence[R]], Awaitable[int]], *, most_bytes: int) -> None:
+    def __init__(self, send: Callable[[Sequence[OutRecord]], Awaitable[int]], *, most_bytes: int) -> None:
         self._send = send
         self._most_bytes = most_bytes
-        self._waiting: list[_Waiting[R]] = []
+        self._waiting: list[_Waiting] = []
         self._busy = False
         self._draining: asyncio.Task[None] | None = None
 
-    async def publish(self, records: Sequence[R]) -> int:
+    async def publish(self, records: Sequence[OutRecord]) -> int:
         """Return the offset behind the last of the records; raises what `send` raised for them."""
         if self._busy:
             waiting = _Waiting(records, asyncio.get_running_loop().create_future())
@@ -76,7 +67,7 @@ class GroupCommit(Generic[R]):
         finally:
             self._let_others()
 
-    def _next_group(self) -> list[_Waiting[R]]:
+    def _next_group(self) -> list[_Waiting]:
         """Take those that fit into one batch, in the order in which they came."""
         group = [self._waiting.pop(0)]
         size = group[0].size() if self._waiting else 0
@@ -84,7 +75,7 @@ class GroupCommit(Generic[R]):
             group.append(self._waiting.pop(0))
         return group
 
-    async def _send_for(self, group: list[_Waiting[R]]) -> None:
+    async def _send_for(self, group: list[_Waiting]) -> None:
         group = [one for one in group if not one.end.done()]  # whoever was cancelled wants nothing any more
         if not group:
             return
@@ -107,7 +98,7 @@ class GroupCommit(Generic[R]):
                 end -= len(one.records)
 
 
-def _fail(group: Sequence[_Waiting[R]], fault: BaseException) -> None:
+def _fail(group: Sequence[_Waiting], fault: BaseException) -> None:
     for one in group:
         if one.end.done():
             continue

@@ -171,7 +171,7 @@ class KafkaOutput:
         self._limit_s = _LIMIT_TIMEOUTS * parse_duration_ms(settings.kafka.request_timeout) / 1000
         self._producer: Any = None
         self._started = False
-        self._lines: dict[Place, GroupCommit[OutRecord]] = {}
+        self._lines: dict[Place, GroupCommit] = {}
         self._starting = asyncio.Lock()
         self._ending: set[asyncio.Task[None]] = set()
 
@@ -268,7 +268,7 @@ class KafkaOutput:
             raise next((one for one in meant if not isinstance(one, Unavailable)), meant[0])
         return dict(zip(places, outcomes, strict=True))  # type: ignore[arg-type]
 
-    def _line(self, producer: Any, where: Place) -> GroupCommit[OutRecord]:
+    def _line(self, producer: Any, where: Place) -> GroupCommit:
         line = self._lines.get(where)
         if line is None:
             limit_s = self._limit_s
@@ -328,19 +328,20 @@ async def publish_to(producer: Any, topic: str, partition: int, records: Sequenc
 def _filled(producer: Any, topic: str, records: Sequence[OutRecord]) -> Iterator[Any]:
     """Fill as few batches as the records fit in; one that is larger than a batch goes alone."""
     batch = producer.create_batch()
-    append = batch.append
     for record in records:
-        key, value = record.key, record.value
-        size = len(value or b"") + len(key or b"")
+        size = len(record.value or b"") + len(record.key or b"")
         if size > _RECORD_BYTES:
             raise RecordTooLarge(f"Expected at most {_RECORD_BYTES} bytes, got {size}, for {topic}")
-        written = {"timestamp": record.timestamp_ms, "key": key, "value": value, "headers": record.headers}
-        if append(**written) is None:
+        if not _append(batch, record):
             yield batch
             batch = producer.create_batch()
-            append = batch.append
-            append(**written)
+            _append(batch, record)
     yield batch
+
+
+def _append(batch: Any, record: OutRecord) -> bool:
+    key, value, headers = record.key, record.value, record.headers
+    return batch.append(timestamp=record.timestamp_ms, key=key, value=value, headers=headers) is not None
 
 
 def _has_ended(fault: BaseException) -> bool:
