@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 import redis
 from aiokafka import AIOKafkaProducer
@@ -17,7 +18,6 @@ from aiokafka.errors import KafkaError
 
 from benchmarks.deployment import (
     Failed,
-    Process,
     Servers,
     all_records,
     create,
@@ -27,7 +27,7 @@ from benchmarks.deployment import (
     send,
     watched,
 )
-from benchmarks.peers.workload import PARTITIONS, by_partition
+from benchmarks.peers.workload import PARTITIONS, by_partition, events
 from online_models.distribution import WeightDistributor
 from online_models.estimators import SparseFTRL
 from online_models.records import decode_batch
@@ -75,12 +75,12 @@ async def latency_ms(servers: Servers, app: str, per_s: float, seconds: float) -
     source = f"{app}.events"
     await create(servers, (source, PARTITIONS))
     await create_ours(servers, app)
-    events = by_partition(int(per_s * (seconds + _WARM_S)))
+    due = list(events(int(per_s * (seconds + _WARM_S))))
     with our_workers(servers, source, app, ROLES) as (scoring, learning):
         await joined(servers, app, 1)
         await joined(servers, f"{app}.learning", 1)
         began_ms = time.time() * 1000
-        await _feed(servers, source, events, per_s)
+        await _feed(servers, source, due, per_s)
         await asyncio.sleep(2.0)
         if scoring.ended or learning.ended:
             raise Failed(scoring.last_words + learning.last_words)
@@ -96,25 +96,17 @@ async def latency_ms(servers: Servers, app: str, per_s: float, seconds: float) -
     return {"events_per_s": round(per_s), "p50": float(p50), "p99": float(p99)}
 
 
-async def _feed(servers: Servers, topic: str, events: dict[int, list[tuple[bytes, bytes]]], per_s: float) -> None:
+async def _feed(servers: Servers, topic: str, due: Sequence[tuple[int, bytes, bytes]], per_s: float) -> None:
+    """Send events (partition, key, value) in their order at a steady rate, those that are due every few ms."""
     async with AIOKafkaProducer(bootstrap_servers=servers.kafka, max_batch_size=1 << 20) as producer:
-        started, sent, total = time.monotonic(), 0, sum(map(len, events.values()))
-        taken = dict.fromkeys(events, 0)
-        turn = 0
-        while sent < total:
-            due = min(total, int((time.monotonic() - started) * per_s)) - sent
-            waiting = []
-            # One partition after the other, a share of what is due to each.
-            for _ in range(min(due, PARTITIONS)):
-                number, turn = turn % PARTITIONS, turn + 1
-                share = max(1, due // PARTITIONS)
-                some = events[number][taken[number] : taken[number] + share]
-                taken[number] += len(some)
-                sent += len(some)
-                waiting.append(send(producer, topic, number, some))
-            if all(taken[number] >= len(events[number]) for number in events):
-                sent = total
-            await asyncio.gather(*waiting)
+        started, sent = time.monotonic(), 0
+        while sent < len(due):
+            until = int((time.monotonic() - started) * per_s)
+            waiting: dict[int, list[tuple[bytes, bytes]]] = {}
+            for number, key, value in due[sent:until]:
+                waiting.setdefault(number, []).append((key, value))
+            sent = max(sent, min(until, len(due)))
+            await asyncio.gather(*(send(producer, topic, number, those) for number, those in waiting.items()))
             await asyncio.sleep(_TICK_S)
 
 
@@ -126,11 +118,11 @@ async def with_workers(servers: Servers, app: str, scoring: int, count: int) -> 
     source = f"{app}.events"
     await create(servers, (source, PARTITIONS))
     await create_ours(servers, app)
-    events = by_partition(count)
+    backlog = by_partition(count)
     with our_workers(servers, source, app, ["scoring"] * scoring + ["learning"]) as processes:
         await joined(servers, app, scoring)
         await joined(servers, f"{app}.learning", 1)
-        filling = asyncio.create_task(fill(servers, source, events))
+        filling = asyncio.create_task(fill(servers, source, backlog))
         found = await watched(processes[:scoring], servers, f"{app}.scores", count)
         await filling
     cpu = None if found.cpu_s_per_million is None else round(sum(found.cpu_s_per_million), 1)
@@ -191,8 +183,8 @@ async def learner(servers: Servers, app: str, count: int) -> dict[str, Any]:
 # ---------------------------------------------------------------- store, memory, model
 
 
-async def store_mib_per_million_users(servers: Servers, *, visitors: int = 1500, copies: int = 40) -> float:
-    """Store the states that a simulated shop leaves, with the default features, under many users."""
+async def store(servers: Servers, *, visitors: int = 1500, copies: int = 40) -> dict[str, Any]:
+    """Store the states that a simulated shop leaves, with the features of `shop`, under many users."""
     settings = load_settings(shipped_config("shop"), {"STREAMSCORE_REDIS_URL": servers.valkey})
     core = ScoringCore(
         topic="store",
@@ -209,10 +201,10 @@ async def store_mib_per_million_users(servers: Servers, *, visitors: int = 1500,
     states = [encode_user_state(one) for one in users.values()]
     client = redis.Redis.from_url(servers.valkey)
     before = client.info("memory")["used_memory"]
-    store = open_store(settings)
+    opened = open_store(settings)
     try:
         for copy in range(copies):
-            await store.save(
+            await opened.save(
                 PartitionId("store", copy),
                 expected_offset=None,
                 next_offset=1,
@@ -222,11 +214,20 @@ async def store_mib_per_million_users(servers: Servers, *, visitors: int = 1500,
             )
         used = client.info("memory")["used_memory"] - before
         for copy in range(copies):
-            await store.drop_partition(PartitionId("store", copy))
+            await opened.drop_partition(PartitionId("store", copy))
     finally:
-        await store.close()
+        await opened.close()
         client.close()
-    return round(used / (copies * len(states)) * 1e6 / 2**20, 1)
+    parts = {
+        "state": sum(map(len, states)),
+        "recent_ids": sum(len(one.recent_ids) for one in users.values()),
+        "open": sum(len(msgspec.msgpack.encode(one.open)) for one in users.values()),
+    }
+    return {
+        "mib_per_million_users": round(used / (copies * len(states)) * 1e6 / 2**20, 1),
+        "events_per_user": round((offset + 1) / len(users)),
+        "bytes_per_user": {name: round(size / len(users)) for name, size in parts.items()},
+    }
 
 
 class _Record(NamedTuple):
@@ -280,8 +281,3 @@ def model_distribution(*, weights: int = 1_000_000, examples_per_s: int = 2000, 
     if replicas["click"].version != version:
         raise Failed("the replica did not follow")
     return {"weights": weights, "examples_per_s": examples_per_s, "share_of_scorer": round(float(np.median(used)), 4)}
-
-
-def started_in_s(process: Process, first_s: float) -> float:
-    """Return the time from a process's start to the append of its first score."""
-    return round(first_s - process.started, 2)

@@ -49,8 +49,11 @@ SYSTEMS = (
     "pure_core",
     "pure_core_learning",
 )
-# What a system of ours is held against; all the others for the first one.
-COMPARED = {"streamscore_learning": ("typical_faust", "handwritten_loop", "quix_redis", "pure_core_learning")}
+# What each system of ours is held against.
+COMPARED = {
+    "streamscore": ("typical_faust", "handwritten_loop", "quix_redis", "quix_stateless", "pure_core"),
+    "streamscore_learning": ("typical_faust", "handwritten_loop", "quix_redis", "quix_stateless", "pure_core_learning"),
+}
 # The slow ones get a part of the events, or a round would take minutes.
 SHARE = {"typical_faust": 0.05, "quix_redis": 0.1}
 
@@ -82,8 +85,7 @@ async def one_run(system: str, servers: Servers, source: str, count: int, name: 
         await create_ours(servers, name)
         with our_workers(servers, source, name, OURS[system]) as processes:
             found = await watched(processes[:1], servers, target, count)
-            start_s = alone.started_in_s(processes[0], found.first_s)
-            return Measured(found.per_s, found.cpu_s_per_million and found.cpu_s_per_million[0], start_s)
+            return Measured(found.per_s, found.first_cpu, found.first_s - processes[0].started)
     await create(servers, (target, PARTITIONS))
     with tempfile.TemporaryDirectory() as folder:
         process = Process(commands(servers, source, target, name)[system], {}, Path(folder))
@@ -91,7 +93,7 @@ async def one_run(system: str, servers: Servers, source: str, count: int, name: 
             found = await watched([process], servers, target, count)
         finally:
             process.kill()
-    return Measured(found.per_s, found.cpu_s_per_million and found.cpu_s_per_million[0])
+    return Measured(found.per_s, found.first_cpu)
 
 
 def prepared_peers() -> dict[str, str]:
@@ -153,18 +155,18 @@ def summed_up(found: dict[str, list[Measured]]) -> dict[str, Any]:
                 "spread": [round(min(rates)), round(max(rates))],
                 "cpu_s_per_million": round(median(used), 1) if used else None,
             }
-    ratios = {}
-    for ours in OURS:
-        for name in COMPARED.get(ours, SYSTEMS):
-            if (
-                ours in systems
-                and name in systems
-                and name not in OURS
-                and (ours in COMPARED or "learning" not in name)
-            ):
-                ratios[f"{ours}/{name}"] = round(systems[ours]["events_per_s"] / systems[name]["events_per_s"], 3)
+    ratios = {
+        f"{ours}/{name}": round(systems[ours]["events_per_s"] / systems[name]["events_per_s"], 3)
+        for ours, others in COMPARED.items()
+        for name in others
+        if ours in systems and name in systems
+    }
     starts = [one.start_s for runs in found.values() for one in runs if one.start_s is not None]
-    return {"systems": systems, "ratios": ratios, "start_to_first_score_s": median(starts) if starts else None}
+    return {
+        "systems": systems,
+        "ratios": ratios,
+        "start_to_first_score_s": round(median(starts), 2) if starts else None,
+    }
 
 
 async def by_itself(
@@ -190,7 +192,7 @@ async def by_itself(
             f"workers_{workers}", lambda n, w=workers: alone.with_workers(servers, f"w{w}-{n}", w, given.events), rounds
         )
     await note("learner", lambda n: alone.learner(servers, f"learner-{n}", given.events), rounds)
-    await note("store_mib_per_million_users", lambda n: alone.store_mib_per_million_users(servers))
+    await note("store", lambda n: alone.store(servers))
     await note(
         "worker_memory",
         lambda n: alone.worker_memory_mib(servers, f"memory-{n}", visitors=(5_000, 50_000), cache_users=1_000),
@@ -217,7 +219,8 @@ def _named(found: dict[str, Any]) -> dict[str, Any]:
             "ratio": round(two["events_per_s"] / one["events_per_s"], 3) if one and two else None,
         },
         "learner_examples_per_s": (found.get("learner") or {}).get("examples_per_s"),
-        "store_mib_per_million_users": found.get("store_mib_per_million_users"),
+        "store_mib_per_million_users": (found.get("store") or {}).get("mib_per_million_users"),
+        "store": found.get("store"),
         "worker_memory": found.get("worker_memory"),
         "model_distribution": found.get("model_distribution"),
     }

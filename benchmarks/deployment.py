@@ -77,11 +77,9 @@ async def fill(servers: Servers, topic: str, records: Mapping[int, Sequence[tupl
                 await send(producer, topic, number, those[first : first + 500])
 
 
-async def send(
-    producer: AIOKafkaProducer, topic: str, partition: int, records: Sequence[tuple[bytes, bytes]]
-) -> asyncio.Future[Any] | None:
+async def send(producer: AIOKafkaProducer, topic: str, partition: int, records: Sequence[tuple[bytes, bytes]]) -> None:
     """Send records to a partition in one batch, and wait until it is acknowledged."""
-    if not records:
+    if not records:  # of a partition that has fewer than the others
         return
     batch = producer.create_batch()
     for key, value in records:
@@ -186,26 +184,33 @@ class Watched(NamedTuple):
     first_s: float
     cpu_s_per_million: list[float] | None
 
+    @property
+    def first_cpu(self) -> float | None:
+        """CPU seconds for a million of the first process."""
+        return self.cpu_s_per_million[0] if self.cpu_s_per_million else None
+
 
 async def watched(processes: Sequence[Process], servers: Servers, target: str, count: int) -> Watched:
     """Wait until `count` records are on a topic; measured by the times of their appends."""
     places = [TopicPartition(target, number) for number in range(PARTITIONS)]
+    embedded = servers.broker == "embedded"  # its end offsets count batches
     async with _assigned(servers, places) as consumer:
         began: tuple[int, list[float | None]] | None = None
         seen, moved = 0, time.monotonic()
         while seen < count:
             await asyncio.sleep(0.1)
-            ends = await consumer.end_offsets(places)
-            there = sum(ends.values())
-            if servers.broker == "embedded":  # its end offsets count batches
+            if embedded:
                 there = len(await all_records(servers, target, PARTITIONS))
+            else:
+                ends = await consumer.end_offsets(places)
+                there = sum(ends.values())
             if there > seen:
                 seen, moved = there, time.monotonic()
                 began = began or (seen, [one.cpu_s() for one in processes])
             if any(one.ended for one in processes) or time.monotonic() - moved > SILENT_S:
                 raise Failed(f"{seen} of {count} scores were published\n{processes[0].last_words}")
         used = [one.cpu_s() for one in processes]
-        if servers.broker == "embedded":
+        if embedded:
             times = [one.timestamp for one in await all_records(servers, target, PARTITIONS)]
         else:
             ranges = [(tp, offset) for tp, end in ends.items() if end for offset in (0, end - 1)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,7 @@ from streams.learner import new_cores, new_replicas
 from streams.settings import parse_settings
 
 EVENTS = 3_000
+WITHIN_S = 60
 SETTINGS = parse_settings(SCORING_YAML.replace("window: 10s", "window: 1s"), {})
 
 
@@ -45,13 +47,20 @@ def scored_alone(topic: str, records: list[Any], replicas: Any) -> tuple[list[by
     return scores, examples
 
 
+async def servers_of(broker: Broker, valkey_url: str, app: str) -> Servers:
+    """Create the topics of an app; its events are on ``<app>.events``."""
+    servers = Servers(broker.bootstrap_servers, valkey_url, broker.kind)
+    await create(servers, (f"{app}.events", PARTITIONS))
+    await create_ours(servers, app)
+    return servers
+
+
 async def test_live_scores_are_those_of_the_core_alone_bit_for_bit(
     broker: Broker, valkey_url: str, unique: Callable[[str], str]
 ) -> None:
-    servers, app = Servers(broker.bootstrap_servers, valkey_url, broker.kind), unique("alone")
+    app = unique("alone")
     source = f"{app}.events"
-    await create(servers, (source, PARTITIONS))
-    await create_ours(servers, app)
+    servers = await servers_of(broker, valkey_url, app)
     await fill(servers, source, by_partition(EVENTS))
     events = await all_records(servers, source, PARTITIONS)
     (learner,) = new_cores(SETTINGS.objectives, SETTINGS)
@@ -68,8 +77,9 @@ async def test_live_scores_are_those_of_the_core_alone_bit_for_bit(
 
     with our_workers(servers, source, app, ["scoring"], window="1s") as processes:
         await watched(processes, servers, f"{app}.scores", EVENTS)
-        while len(live_examples := await all_records(servers, f"{app}.examples", 1)) < len(expected_examples):
-            assert not processes[0].ended, processes[0].last_words
+        async with asyncio.timeout(WITHIN_S):
+            while len(live_examples := await all_records(servers, f"{app}.examples", 1)) < len(expected_examples):
+                assert not processes[0].ended, processes[0].last_words
 
     live = await all_records(servers, f"{app}.scores", PARTITIONS)
     assert replicas["click"].version >= 1000
@@ -83,24 +93,24 @@ async def test_live_scores_are_those_of_the_core_alone_bit_for_bit(
 async def test_one_process_scores_with_what_another_learns(
     kafka_broker: Broker, valkey_url: str, unique: Callable[[str], str]
 ) -> None:
-    servers, app = Servers(kafka_broker.bootstrap_servers, valkey_url, kafka_broker.kind), unique("roles")
+    app = unique("roles")
     source = f"{app}.events"
-    await create(servers, (source, PARTITIONS))
-    await create_ours(servers, app)
+    servers = await servers_of(kafka_broker, valkey_url, app)
     events = by_partition(2 * EVENTS)
     with our_workers(servers, source, app, ["scoring", "learning"], window="1s") as processes:
         await fill(servers, source, {number: those[: len(those) // 2] for number, those in events.items()})
         await watched(processes, servers, f"{app}.scores", EVENTS - PARTITIONS)
-        while not await manifests(servers, app):
-            assert not any(one.ended for one in processes), processes[1].last_words
+        async with asyncio.timeout(WITHIN_S):
+            while not await manifests(servers, app):
+                assert not any(one.ended for one in processes), processes[1].last_words
         await fill(servers, source, {number: those[len(those) // 2 :] for number, those in events.items()})
         await watched(processes, servers, f"{app}.scores", 2 * EVENTS)
 
     scores = [decode_score(one.value) for one in await all_records(servers, f"{app}.scores", PARTITIONS)]
-    last = max(scores, key=lambda one: one.ts)
+    informed = [one for one in scores if one.model_version]
     assert len(scores) == len({one.score_id for one in scores}) == 2 * EVENTS
-    assert last.model_version > 0
-    assert last.reasons
+    assert informed
+    assert all(one.reasons for one in informed)
 
 
 async def manifests(servers: Servers, app: str) -> list[ModelManifest]:
