@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
 import os
 import statistics
 import subprocess
@@ -30,6 +29,7 @@ from online_models.features.durations import parse_duration_ms
 from online_models.scoring import ScoringCore
 from schemas.codec import decode_event, encode_json
 from streams.cli.options import config_path
+from streams.garbage import looked_at_once
 from streams.mapping import Mapping
 from streams.replay.files import FilesSource
 from streams.replay.spec import FileInput
@@ -64,14 +64,12 @@ def pure_core(file: str, mapping: str, config: str, limit: int | None) -> float:
         publish_ms=parse_duration_ms(settings.learning.publish_interval),
     )
     users: dict[int, Users] = {number: {} for number in range(settings.topics.events.partitions)}
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(200_000, 50, 1000)
-    started = time.perf_counter()
-    records = iter(placed)
-    while chunk := list(islice(records, 2000)):
-        loop.run([(*place, ts, decode_event(value, record_ts_ms=ts)) for *place, ts, value in chunk], users)  # type: ignore[misc]
-    return len(placed) / (time.perf_counter() - started)
+    with looked_at_once(200_000):  # as the replay does
+        started = time.perf_counter()
+        records = iter(placed)
+        while chunk := list(islice(records, 2000)):
+            loop.run([(*place, ts, decode_event(value, record_ts_ms=ts)) for *place, ts, value in chunk], users)  # type: ignore[misc]
+        return len(placed) / (time.perf_counter() - started)
 
 
 async def _placed(file: str, mapping: str, partitions: int, limit: int | None) -> list[tuple[int, int, int, bytes]]:

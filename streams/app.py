@@ -22,6 +22,7 @@ from aiokafka import TopicPartition
 from faust.types import TP
 
 from online_models.features.durations import parse_duration_ms
+from streams import garbage
 from streams.actors import Actor
 from streams.faust_app import make_faust_app
 from streams.freshness import Freshness
@@ -337,3 +338,5 @@ class Worker:
             await self._forget(tp)
         if revoked:
             log_event(logger, logging.INFO, "partitions given up", partitions=len(revoked))
+            if not self.sessions and not self.ended.is_set():  # nobody is cached: a moment's work, in a pause
+                garbage.collect_all()

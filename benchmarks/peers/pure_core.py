@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import time
 from typing import Any, NamedTuple
 
@@ -11,6 +10,7 @@ from online_models.records import decode_batch
 from online_models.scoring import ScoringCore
 from schemas.codec import decode_example, encode_json, encode_user_state
 from schemas.user_state import UserState
+from streams.garbage import looked_at_once
 from streams.learner import new_cores, new_replicas
 from streams.settings import parse_settings
 
@@ -34,17 +34,10 @@ def measure(count: int, *, learning: bool = False) -> tuple[float, float]:
     for number, key, value in events(count):
         logs[number].append(_Record(len(logs[number]), START_MS + count, key, value))
     published: list[list[bytes]] = [] if learning else _run(settings, logs, None)
-    gc.collect()
-    gc.freeze()
-    thresholds = gc.get_threshold()
-    gc.set_threshold(50_000, 20, 100)  # as the worker does
-    try:
+    with looked_at_once():
         started, cpu = time.perf_counter(), time.process_time()
         _run(settings, logs, None if learning else published)
         return count / (time.perf_counter() - started), (time.process_time() - cpu) / count * 1e6
-    finally:
-        gc.set_threshold(*thresholds)
-        gc.unfreeze()
 
 
 def _run(settings: Any, logs: list[list[_Record]], models: list[list[bytes]] | None) -> list[list[bytes]]:

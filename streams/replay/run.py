@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
@@ -13,6 +12,7 @@ from typing import Any
 import msgspec
 
 from streams.admin import create_topics
+from streams.garbage import looked_at_once
 from streams.output import KafkaOutput
 from streams.replay.ahead import AheadSource
 from streams.replay.as_live import AsLive, open_as_live
@@ -27,6 +27,8 @@ from streams.settings import Settings
 
 # Share done (None: unknown), records so far.
 OnProgress = Callable[[float | None, int], None]
+# Nobody waits for a replay's next record: looking less often costs less.
+_OBJECTS_AT_ONCE = 200_000
 
 
 class Interrupted(Exception):
@@ -44,8 +46,8 @@ async def run(plan: Plan, *, on_progress: OnProgress, stop: asyncio.Event | None
     """
     stop = stop or asyncio.Event()
     loaded = [(spec, spec.load()) for spec in plan.candidates]
-    _tune_garbage_collector()
     async with AsyncExitStack() as stack:
+        stack.enter_context(looked_at_once(_OBJECTS_AT_ONCE))
         as_live = None
         if plan.as_live:
             as_live = await open_as_live(plan.topic, loaded[0][1])
@@ -75,13 +77,6 @@ async def run(plan: Plan, *, on_progress: OnProgress, stop: asyncio.Event | None
     for file in _state_files(plan):  # there is nothing to go on with
         file.unlink()
     return results
-
-
-def _tune_garbage_collector() -> None:
-    # States are trees without cycles; looking for cycles among a million of them costs a fifth of the time.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(200_000, 50, 1000)
 
 
 def _open_source(plan: Plan, settings: Settings, as_live: AsLive | None) -> ReplaySource:

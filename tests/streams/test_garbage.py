@@ -1,0 +1,88 @@
+"""The collector looks at what is new, once, and a full collection still finds what it passed over."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Iterator
+
+import pytest
+
+from streams import garbage
+
+OBJECTS = 2_000
+
+
+@pytest.fixture(autouse=True)
+def _looking_once() -> Iterator[None]:
+    before = gc.get_threshold()
+    with garbage.looked_at_once(OBJECTS):
+        yield
+    assert gc.get_threshold() == before
+
+
+class _State:
+    """Refers to nothing."""
+
+
+class _Cycle:
+    """Refers to itself."""
+
+    def __init__(self) -> None:
+        self.me = self
+
+
+def _generations() -> list[int]:
+    """Make objects for some thirty collections; return the level of each."""
+    seen: list[int] = []
+
+    def note(phase: str, info: dict[str, int]) -> None:
+        if phase == "start":
+            seen.append(info["generation"])
+
+    gc.callbacks.append(note)
+    try:
+        kept = [[number] for number in range(30 * OBJECTS)]
+        assert len(kept) == 30 * OBJECTS
+    finally:
+        gc.callbacks.remove(note)
+    return seen
+
+
+def test_what_was_in_use_is_not_looked_at_again() -> None:
+    frozen = gc.get_freeze_count()
+    kept = [[number] for number in range(5 * OBJECTS)]
+    assert gc.get_freeze_count() - frozen >= 4 * OBJECTS
+    assert sum(map(len, (gc.get_objects(level) for level in (0, 1, 2)))) < 2 * OBJECTS
+    assert len(kept) == 5 * OBJECTS
+
+
+def test_only_the_young_are_ever_collected() -> None:
+    seen = _generations()
+    assert len(seen) >= 25
+    assert set(seen) == {0}
+
+
+def test_a_cycle_that_nobody_uses_is_freed_at_once() -> None:
+    gone = weakref.ref(_Cycle())
+    _generations()
+    assert gone() is None
+
+
+def test_a_cycle_that_was_in_use_is_freed_by_a_full_collection() -> None:
+    cycle = _Cycle()
+    gone = weakref.ref(cycle)
+    _generations()
+    del cycle
+    _generations()
+    assert gone() is not None
+    assert garbage.collect_all() >= 1
+    assert gone() is None
+
+
+def test_a_frozen_object_goes_with_its_last_reference() -> None:
+    state = _State()
+    gone = weakref.ref(state)
+    _generations()
+    del state
+    assert gone() is None
