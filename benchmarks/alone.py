@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -34,11 +34,12 @@ from online_models.records import decode_batch
 from online_models.replica import LinearReplica, ReplicaSet
 from online_models.scoring import ScoringCore
 from schemas.codec import decode_model_record, decode_score, encode_json, encode_user_state
+from schemas.events import Tick
 from schemas.examples import Example
 from schemas.models import ModelManifest
 from streams.configs import shipped_config
 from streams.learner import new_replicas
-from streams.settings import load_settings
+from streams.settings import Settings, load_settings
 from streams.simulate import Shop
 from streams.stores import PartitionId, open_store
 
@@ -46,6 +47,7 @@ ROLES = ("scoring", "learning")
 _JOIN_S = 60.0
 _WARM_S = 3.0
 _TICK_S = 0.01
+_VISIT_MS = 30 * 60_000
 
 
 async def joined(servers: Servers, group: str, members: int) -> None:
@@ -183,9 +185,31 @@ async def learner(servers: Servers, app: str, count: int) -> dict[str, Any]:
 # ---------------------------------------------------------------- store, memory, model
 
 
-async def store(servers: Servers, *, visitors: int = 1500, copies: int = 40) -> dict[str, Any]:
-    """Store the states that a simulated shop leaves, with the features of `shop`, under many users."""
+async def store(servers: Servers, *, visitors: int = 1500) -> dict[str, Any]:
+    """Store what a simulated shop leaves, with the features of `shop`: after two weeks, and after each first visit."""
     settings = load_settings(shipped_config("shop"), {"STREAMSCORE_REDIS_URL": servers.valkey})
+    shop = Shop(seed=7, visitors=visitors)
+    events = [*shop.events(until_ms=shop.start_ms + 14 * 86_400_000)]
+    return {
+        "two_weeks": await _stored(servers, settings, events),
+        "first_visit": await _stored(
+            servers, settings, [*_first_visits(events), Tick(ts=events[-1].ts + 2 * 86_400_000)]
+        ),
+    }
+
+
+def _first_visits(events: Iterable[Any]) -> Iterator[Any]:
+    last: dict[str, int] = {}
+    gone: set[str] = set()
+    for event in events:
+        if event.ts - last.get(event.user_id, event.ts) > _VISIT_MS:
+            gone.add(event.user_id)
+        last[event.user_id] = event.ts
+        if event.user_id not in gone:
+            yield event
+
+
+async def _stored(servers: Servers, settings: Settings, events: Sequence[Any], *, copies: int = 40) -> dict[str, Any]:
     core = ScoringCore(
         topic="store",
         partition=0,
@@ -193,9 +217,8 @@ async def store(servers: Servers, *, visitors: int = 1500, copies: int = 40) -> 
         objectives=settings.objectives,
         replicas=new_replicas(settings),
     )
-    shop = Shop(seed=7, visitors=visitors)
     users: dict[str, Any] = {}
-    for offset, event in enumerate(shop.events(until_ms=shop.start_ms + 14 * 86_400_000)):
+    for offset, event in enumerate(events):
         record = _Record(offset, event.ts, None, encode_json(event))  # type: ignore[arg-type]
         core.step(decode_batch([record], topic="store", partition=0), users)
     states = [encode_user_state(one) for one in users.values()]
@@ -225,7 +248,7 @@ async def store(servers: Servers, *, visitors: int = 1500, copies: int = 40) -> 
     }
     return {
         "mib_per_million_users": round(used / (copies * len(states)) * 1e6 / 2**20, 1),
-        "events_per_user": round((offset + 1) / len(users)),
+        "events_per_user": round(len(events) / len(users)),
         "bytes_per_user": {name: round(size / len(users)) for name, size in parts.items()},
     }
 

@@ -219,7 +219,9 @@ def _named(found: dict[str, Any]) -> dict[str, Any]:
             "ratio": round(two["events_per_s"] / one["events_per_s"], 3) if one and two else None,
         },
         "learner_examples_per_s": (found.get("learner") or {}).get("examples_per_s"),
-        "store_mib_per_million_users": (found.get("store") or {}).get("mib_per_million_users"),
+        "store_mib_per_million_users": found["store"]["two_weeks"]["mib_per_million_users"]
+        if "store" in found
+        else None,
         "store": found.get("store"),
         "worker_memory": found.get("worker_memory"),
         "model_distribution": found.get("model_distribution"),
