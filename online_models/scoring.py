@@ -22,25 +22,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from online_models.attribution import (
-    MAX_OPEN_PER_PARTITION,
-    MAX_OPEN_PER_USER,
-    Timers,
-    mark_outcome,
-)
+from online_models.attribution import MAX_OPEN_PER_PARTITION, MAX_OPEN_PER_USER, Timers
 from online_models.bound import BoundObjective, Replica, by_event_type
 from online_models.duplicates import remember
 from online_models.features import FeatureSet
 from online_models.objectives import Objective
+from online_models.open_triggers import OpenTriggers
 from online_models.records import DecodedBatch, DecodedEvent
 from online_models.serving import Served
 from online_models.step import Collected, Observer, StepResult
-from schemas.codec import pack_values, unpack_values
 from schemas.events import EventBase, Tick, VisitorEvent
-from schemas.examples import Example, Use
 from schemas.metrics import Accounting
 from schemas.scores import Score
-from schemas.user_state import Layout, OpenAttribution, PartitionMeta, UserState
+from schemas.user_state import Layout, PartitionMeta, UserState
 
 # An event this much behind the stream comes from a stuck device; its visit is long over.
 MAX_LATE_MS = 24 * 3_600_000
@@ -101,33 +95,34 @@ class ScoringCore:
         self._observer = observer
         self._shadowing = shadowing
         self._n_reasons = n_reasons
-        self._max_open_per_user = max_open_per_user
-        self._max_open_per_partition = max_open_per_partition
         served = served or {}
         bound = [BoundObjective(one, features, replicas, served.get(one.name) or Served()) for one in objectives]
-        self._objectives = {one.name: one for one in bound}
         self._id_prefix = f"{topic}-{partition}-"
         self._by_trigger = by_event_type(bound, lambda objective: objective.trigger)
-        self._by_outcome = by_event_type(bound, lambda objective: objective.outcome)
-        self._outcome_index = {kind: index for index, kind in enumerate(sorted(self._by_outcome))}
-        self._outcomes_of = {one.name: [self._outcome_index[kind] for kind in one.objective.outcome] for one in bound}
-        self._layout = Layout(int(features.hash[:8], 16), tuple(features.slot_keys), tuple(self._outcome_index))
+        self._open = OpenTriggers(
+            bound,
+            topic=topic,
+            partition=partition,
+            timers=Timers((timers or {}).items()),
+            count=meta.open_count if meta else 0,
+            most_of_user=max_open_per_user,
+            most=max_open_per_partition,
+        )
+        self._layout = Layout(int(features.hash[:8], 16), tuple(features.slot_keys), self._open.outcome_types)
         known = list(meta.layouts) if meta else []
         self._layouts = {one.id: one for one in known} | {self._layout.id: self._layout}
         self._known_layouts = [self._layout, *(one for one in known if one.id != self._layout.id)]
-        self._timers = Timers((timers or {}).items())
-        self._open_count = meta.open_count if meta else 0
         self.stream_time_ms = meta.stream_time_ms if meta else 0
         self.published: Mapping[str, Score] = {}
 
     @property
     def open_count(self) -> int:
         """Triggers of this partition that wait for their label."""
-        return self._open_count
+        return self._open.count
 
     def meta(self) -> PartitionMeta:
         """Return what the store must hold beside users and offset to continue from here."""
-        return PartitionMeta(self._known_layouts[:REMEMBERED_LAYOUTS], self.stream_time_ms, self._open_count)
+        return PartitionMeta(self._known_layouts[:REMEMBERED_LAYOUTS], self.stream_time_ms, self._open.count)
 
     def users_of(self, events: Iterable[DecodedEvent]) -> list[str]:
         """Return the users whose state `step` will need: those of the events, and those whose window ends with them."""
@@ -138,7 +133,7 @@ class ScoringCore:
                 latest = event.ts  # type: ignore[assignment]
             if not isinstance(event, Tick):
                 users[event.user_id] = None
-        users.update(dict.fromkeys(self._timers.due_until(latest)))
+        users.update(dict.fromkeys(self._open.timers.due_until(latest)))
         return list(users)
 
     def adopt(self, user: UserState) -> UserState:
@@ -149,10 +144,9 @@ class ScoringCore:
         old_slots, old_types = (old.slot_keys, old.outcome_types) if old else ((), ())
         seen = dict(zip(old_types, user.outcome_ts, strict=False))
         user.slots = self._features.migrate(user.slots, list(old_slots))
-        user.outcome_ts = [seen.get(kind, 0) for kind in self._outcome_index]
+        user.outcome_ts = [seen.get(kind, 0) for kind in self._layout.outcome_types]
         # Their values stand in the order of the old layout; a wrong example would be worse than none.
-        self._open_count -= len(user.open)
-        user.open = []
+        self._open.drop_all(user)
         user.layout = self._layout.id
         return user
 
@@ -196,8 +190,11 @@ class ScoringCore:
         ts: int = event.ts  # type: ignore[assignment]  # decoded: int
         if ts > self.stream_time_ms:
             self.stream_time_ms = ts
-            if self._timers.is_due(ts):
-                self._close_due(ts, out)
+            out.stream_time_ms = ts
+            if self._open.timers.is_due(ts):
+                self._open.close_due(ts, out)
+        else:
+            out.stream_time_ms = self.stream_time_ms
         if isinstance(event, Tick):
             out.ignored[TICK] += 1
         else:
@@ -205,48 +202,7 @@ class ScoringCore:
 
     def take_timers(self) -> dict[str, int | None]:
         """Return the timers that were set or removed since the last call or step, for the store."""
-        return self._timers.take_changed()
-
-    def _close_due(self, now_ms: int, out: Collected) -> None:
-        """Close every window that ended before stream time, earliest first."""
-        for due_ms, user_id in self._timers.pop_due(now_ms):
-            user = out.users.get(user_id)
-            if user is None:  # its key has outlived its time to live in the store
-                self._timers.set(user_id, None)
-                out.notes["state_expired"] += 1
-                continue
-            open_, user.open = user.open, []
-            next_ms = None
-            for one in open_:
-                one_ms = self._due_ms(one)
-                if one_ms <= due_ms:
-                    self._close(user_id, one, out)
-                    continue
-                user.open.append(one)
-                if next_ms is None or one_ms < next_ms:
-                    next_ms = one_ms
-            self._open_count -= len(open_) - len(user.open)
-            self._timers.set(user_id, next_ms)
-            out.changed[user_id] = user
-
-    def _due_ms(self, one: OpenAttribution) -> int:
-        bound = self._objectives.get(one.objective)
-        # An objective that left the configuration closes at once, unlabelled.
-        return one.ts + bound.closes_after_ms + 1 if bound else 0
-
-    def _keep_open(self, user_id: str, user: UserState, still_open: list[OpenAttribution]) -> None:
-        self._open_count -= len(user.open) - len(still_open)
-        user.open = still_open
-        self._timers.set(user_id, min(map(self._due_ms, still_open)) if still_open else None)
-
-    def _close(self, user_id: str, one: OpenAttribution, out: Collected) -> None:
-        bound = self._objectives.get(one.objective)
-        if bound is None:
-            out.notes["objective_gone"] += 1
-        elif not bound.immediate:
-            self._release(bound, user_id, one, label=one.hit, use="both", out=out)
-        elif not one.hit:
-            self._release(bound, user_id, one, label=False, use="judge", out=out)
+        return self._open.timers.take_changed()
 
     def _visit(self, event: EventBase, source_ts: int, out: Collected) -> None:
         """Process one event of a visitor."""
@@ -265,14 +221,12 @@ class ScoringCore:
         user.recent_ids = ring
         out.changed[user_id] = user
         if user.open:
-            self._join_outcome(event, ts, user, out)
+            self._open.join(event, ts, user, out)
         self._features.fold(user.slots, event)
         if ts > user.last_ts:
             user.last_ts = ts
         self._score(event, ts, source_ts, user, out)
-        index = self._outcome_index.get(event.type)
-        if index is not None and ts > user.outcome_ts[index]:
-            user.outcome_ts[index] = ts
+        self._open.outcome_came(event.type, ts, user)
 
     def _new_user(self) -> UserState:
         return UserState(
@@ -280,19 +234,9 @@ class ScoringCore:
             last_ts=0,
             recent_ids=b"",
             slots=[None] * len(self._layout.slot_keys),
-            outcome_ts=[0] * len(self._outcome_index),
+            outcome_ts=[0] * len(self._layout.outcome_types),
             open=[],
         )
-
-    def _join_outcome(self, event: EventBase, ts: int, user: UserState, out: Collected) -> None:
-        """Turn the user's open triggers positive that this event is the outcome of."""
-        for bound in self._by_outcome.get(event.type, ()):
-            key = bound.key_of(event)
-            if key is None:
-                continue
-            for one in mark_outcome(bound.objective, user.open, key, ts):
-                if bound.immediate:
-                    self._release(bound, event.user_id, one, label=True, use="both", out=out)
 
     def _score(self, event: EventBase, ts: int, source_ts: int, user: UserState, out: Collected) -> None:
         """Score the event for each objective that it triggers."""
@@ -326,7 +270,7 @@ class ScoringCore:
         if score is None or score.event_id != event.event_id:  # the topic was created anew meanwhile
             score = self._new_score(bound, score_id, event, ts, source_ts, values, out.offset)
         out.scores.append(score)
-        self._open(bound, score, event, values, user, out)
+        self._open.add(bound, score, bound.key_of(event), values, user, out)
         if self._observer is not None:
             self._observer.scored(score, event, values, lambda other: self._would_score(bound, other, user))
 
@@ -373,72 +317,3 @@ class ScoringCore:
 
     def _would_score(self, bound: BoundObjective, other: EventBase, user: UserState) -> float:
         return bound.corrected(bound.shown.score(self._features.extract(user.slots, other), 0)[0])
-
-    def _open(
-        self,
-        bound: BoundObjective,
-        score: Score,
-        event: EventBase,
-        values: list[Any],
-        user: UserState,
-        out: Collected,
-    ) -> None:
-        """Let the trigger wait for its label, if it can still get an honest one."""
-        key = bound.key_of(event)
-        due_ms = score.ts + bound.closes_after_ms + 1
-        if key is None:
-            out.notes["no_match_key"] += 1
-        elif due_ms <= self.stream_time_ms:
-            out.notes["window_over"] += 1
-        elif self._outcome_seen(bound.name, user, since_ms=score.ts):
-            # Out of order: an outcome may be in the features already, and would give the label away.
-            out.notes["outcome_first"] += 1
-        elif self._open_count >= self._max_open_per_partition:
-            out.notes["open_full"] += 1
-        else:
-            packed = pack_values(values)
-            one = OpenAttribution(bound.name, score.offset, key, score.ts, packed, score.score, score.model_version)
-            if not bound.alone:
-                one.variant, one.shadows = score.variant, score.shadows
-            if len(user.open) >= self._max_open_per_user:
-                self._keep_open(event.user_id, user, user.open[1:])
-                out.notes["open_cut"] += 1
-            user.open.append(one)
-            self._open_count += 1
-            self._timers.earlier(event.user_id, due_ms)
-            if bound.immediate:
-                self._release(bound, event.user_id, one, label=False, use="learn", out=out)
-
-    def _outcome_seen(self, objective: str, user: UserState, *, since_ms: int) -> bool:
-        for index in self._outcomes_of[objective]:  # noqa: SIM110 - as in BoundObjective.applies
-            if user.outcome_ts[index] >= since_ms:
-                return True
-        return False
-
-    def _release(
-        self, bound: BoundObjective, user_id: str, one: OpenAttribution, *, label: bool, use: Use, out: Collected
-    ) -> None:
-        """Send a labelled trigger to the learner."""
-        example = Example(
-            objective=one.objective,
-            score_id=f"{self._id_prefix}{one.offset}:{one.objective}",
-            ts=one.ts,
-            label=label,
-            features={} if use == "judge" else bound.vectorize(unpack_values(one.values)),
-            score=one.score,
-            model_version=one.model_version,
-            topic=self.topic,
-            partition=self.partition,
-            offset=out.offset,
-            seq=out.seq,
-            released_ts=self.stream_time_ms,
-            use=use,
-        )
-        if not bound.alone:
-            example.variant, example.shadows = one.variant, one.shadows or {}
-            example.user_id = user_id
-            if use != "judge":
-                values = unpack_values(one.values)
-                example.features_of = {name: vectorize(values) for name, vectorize in bound.others.items()}
-        out.examples.append(example)
-        out.seq += 1

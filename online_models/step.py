@@ -51,6 +51,7 @@ class Collected:
         self.scored = 0
         self.offset = 0
         self.seq = 0
+        self.stream_time_ms = 0
 
 
 # The score that the visitor would get at this moment for another event, such as the same impression of another item.

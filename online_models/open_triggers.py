@@ -1,0 +1,193 @@
+"""The triggers of one partition that wait for their labels.
+
+A trigger is opened when it is scored, joined by its outcome, and released to the learner as an example: at the end of
+its window, or at once where the objective labels immediately. The rules stand in `online_models.attribution`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from online_models.attribution import Timers, mark_outcome
+from online_models.bound import BoundObjective, by_event_type
+from online_models.step import Collected
+from schemas.codec import pack_values, unpack_values
+from schemas.events import EventBase
+from schemas.examples import Example, Use
+from schemas.scores import Score
+from schemas.user_state import OpenAttribution, UserState
+
+
+class OpenTriggers:
+    """Opens, joins, closes and releases the triggers of a partition.
+
+    Parameters
+    ----------
+    timers, count
+        What the store held: when each user's earliest window closes, and how many triggers are open.
+    most_of_user, most
+        Bounds of what is open; the oldest of a user are cut, and beyond `most` nothing is opened.
+    """
+
+    def __init__(
+        self,
+        bound: Sequence[BoundObjective],
+        *,
+        topic: str,
+        partition: int,
+        timers: Timers,
+        count: int,
+        most_of_user: int,
+        most: int,
+    ) -> None:
+        self.timers = timers
+        self.count = count
+        self._topic = topic
+        self._partition = partition
+        self._id_prefix = f"{topic}-{partition}-"
+        self._most_of_user = most_of_user
+        self._most = most
+        self._objectives = {one.name: one for one in bound}
+        self._by_outcome = by_event_type(bound, lambda objective: objective.outcome)
+        self.outcome_types = tuple(sorted(self._by_outcome))
+        self._outcome_index = {kind: index for index, kind in enumerate(self.outcome_types)}
+        self._outcomes_of = {one.name: [self._outcome_index[kind] for kind in one.objective.outcome] for one in bound}
+
+    def close_due(self, now_ms: int, out: Collected) -> None:
+        """Close every window that ended before stream time, earliest first."""
+        for due_ms, user_id in self.timers.pop_due(now_ms):
+            user = out.users.get(user_id)
+            if user is None:  # its key has outlived its time to live in the store
+                self.timers.set(user_id, None)
+                out.notes["state_expired"] += 1
+                continue
+            open_, user.open = user.open, []
+            next_ms = None
+            for one in open_:
+                one_ms = self._due_ms(one)
+                if one_ms <= due_ms:
+                    self._close(user_id, one, out)
+                    continue
+                user.open.append(one)
+                if next_ms is None or one_ms < next_ms:
+                    next_ms = one_ms
+            self.count -= len(open_) - len(user.open)
+            self.timers.set(user_id, next_ms)
+            out.changed[user_id] = user
+
+    def _due_ms(self, one: OpenAttribution) -> int:
+        bound = self._objectives.get(one.objective)
+        # An objective that left the configuration closes at once, unlabelled.
+        return one.ts + bound.closes_after_ms + 1 if bound else 0
+
+    def _keep_open(self, user_id: str, user: UserState, still_open: list[OpenAttribution]) -> None:
+        self.count -= len(user.open) - len(still_open)
+        user.open = still_open
+        self.timers.set(user_id, min(map(self._due_ms, still_open)) if still_open else None)
+
+    def _close(self, user_id: str, one: OpenAttribution, out: Collected) -> None:
+        bound = self._objectives.get(one.objective)
+        if bound is None:
+            out.notes["objective_gone"] += 1
+        elif not bound.immediate:
+            self._release(bound, user_id, one, label=one.hit, use="both", out=out)
+        elif not one.hit:
+            self._release(bound, user_id, one, label=False, use="judge", out=out)
+
+    def join(self, event: EventBase, ts: int, user: UserState, out: Collected) -> None:
+        """Turn the user's open triggers positive that this event is the outcome of."""
+        for bound in self._by_outcome.get(event.type, ()):
+            key = bound.key_of(event)
+            if key is None:
+                continue
+            for one in mark_outcome(bound.objective, user.open, key, ts):
+                if bound.immediate:
+                    self._release(bound, event.user_id, one, label=True, use="both", out=out)
+
+    def outcome_came(self, kind: str, ts: int, user: UserState) -> None:
+        """Note the time of an event that is the outcome of some objective."""
+        index = self._outcome_index.get(kind)
+        if index is not None and ts > user.outcome_ts[index]:
+            user.outcome_ts[index] = ts
+
+    def drop_all(self, user: UserState) -> None:
+        """Let a user's triggers go without a label; their timer finds nothing then."""
+        self.count -= len(user.open)
+        user.open = []
+
+    def add(
+        self,
+        bound: BoundObjective,
+        score: Score,
+        key: str | None,
+        values: Sequence[Any],
+        user: UserState,
+        out: Collected,
+    ) -> None:
+        """Let a trigger wait for its label, if it can still get an honest one.
+
+        Parameters
+        ----------
+        key
+            What its outcome must share, as `bound.key_of` says.
+        values
+            Compact feature values at the trigger.
+        """
+        due_ms = score.ts + bound.closes_after_ms + 1
+        if key is None:
+            out.notes["no_match_key"] += 1
+        elif due_ms <= out.stream_time_ms:
+            out.notes["window_over"] += 1
+        elif self._outcome_seen(bound.name, user, since_ms=score.ts):
+            # Out of order: an outcome may be in the features already, and would give the label away.
+            out.notes["outcome_first"] += 1
+        elif self.count >= self._most:
+            out.notes["open_full"] += 1
+        else:
+            packed = pack_values(values)
+            one = OpenAttribution(bound.name, score.offset, key, score.ts, packed, score.score, score.model_version)
+            if not bound.alone:
+                one.variant, one.shadows = score.variant, score.shadows
+            if len(user.open) >= self._most_of_user:
+                self._keep_open(score.user_id, user, user.open[1:])
+                out.notes["open_cut"] += 1
+            user.open.append(one)
+            self.count += 1
+            self.timers.earlier(score.user_id, due_ms)
+            if bound.immediate:
+                self._release(bound, score.user_id, one, label=False, use="learn", out=out)
+
+    def _outcome_seen(self, objective: str, user: UserState, *, since_ms: int) -> bool:
+        for index in self._outcomes_of[objective]:  # noqa: SIM110 - as in BoundObjective.applies
+            if user.outcome_ts[index] >= since_ms:
+                return True
+        return False
+
+    def _release(
+        self, bound: BoundObjective, user_id: str, one: OpenAttribution, *, label: bool, use: Use, out: Collected
+    ) -> None:
+        """Send a labelled trigger to the learner."""
+        example = Example(
+            objective=one.objective,
+            score_id=f"{self._id_prefix}{one.offset}:{one.objective}",
+            ts=one.ts,
+            label=label,
+            features={} if use == "judge" else bound.vectorize(unpack_values(one.values)),
+            score=one.score,
+            model_version=one.model_version,
+            topic=self._topic,
+            partition=self._partition,
+            offset=out.offset,
+            seq=out.seq,
+            released_ts=out.stream_time_ms,
+            use=use,
+        )
+        if not bound.alone:
+            example.variant, example.shadows = one.variant, one.shadows or {}
+            example.user_id = user_id
+            if use != "judge":
+                values = unpack_values(one.values)
+                example.features_of = {name: vectorize(values) for name, vectorize in bound.others.items()}
+        out.examples.append(example)
+        out.seq += 1
