@@ -19,6 +19,15 @@ from schemas.scores import Score
 from schemas.user_state import OpenAttribution, UserState
 
 
+def score_id_of(prefix: str, offset: int, name: str, place: int = 0) -> str:
+    """Name a score: of a trigger, or of a place in a ranking.
+
+    >>> score_id_of("events-3-", 1047, "click"), score_id_of("events-3-", 1047, "click", 2)
+    ('events-3-1047:click', 'events-3-1047:click#2')
+    """
+    return f"{prefix}{offset}:{name}#{place}" if place else f"{prefix}{offset}:{name}"
+
+
 class OpenTriggers:
     """Opens, joins, closes and releases the triggers of a partition.
 
@@ -124,6 +133,7 @@ class OpenTriggers:
         values: Sequence[Any],
         user: UserState,
         out: Collected,
+        place: int = 0,
     ) -> None:
         """Let a trigger wait for its label, if it can still get an honest one.
 
@@ -133,6 +143,8 @@ class OpenTriggers:
             What its outcome must share, as `bound.key_of` says.
         values
             Compact feature values at the trigger.
+        place
+            Its place in a ranking, from 1.
         """
         due_ms = score.ts + bound.closes_after_ms + 1
         if key is None:
@@ -149,6 +161,7 @@ class OpenTriggers:
             one = OpenAttribution(bound.name, score.offset, key, score.ts, packed, score.score, score.model_version)
             if not bound.alone:
                 one.variant, one.shadows = score.variant, score.shadows
+            one.place = place
             if len(user.open) >= self._most_of_user:
                 self._keep_open(score.user_id, user, user.open[1:])
                 out.notes["open_cut"] += 1
@@ -170,7 +183,7 @@ class OpenTriggers:
         """Send a labelled trigger to the learner."""
         example = Example(
             objective=one.objective,
-            score_id=f"{self._id_prefix}{one.offset}:{one.objective}",
+            score_id=score_id_of(self._id_prefix, one.offset, one.objective, one.place),
             ts=one.ts,
             label=label,
             features={} if use == "judge" else bound.vectorize(unpack_values(one.values)),

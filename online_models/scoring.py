@@ -12,7 +12,8 @@ The order within one event, and why:
    outcomes are joined before the event itself can become a trigger.
 4. The event is folded into the user's accumulators, then features are extracted, so that they
    include the event itself and nothing behind it in the log.
-5. Each objective that it triggers is scored by the replica, and the trigger waits for its label.
+5. Each objective that it triggers is scored by the replica, and the trigger waits for its label. A rank request is
+   answered instead: each item that it puts at a place is a trigger.
 
 How records are cut into batches changes no result: nothing above looks at the batch.
 """
@@ -27,11 +28,13 @@ from online_models.bound import BoundObjective, Replica, by_event_type
 from online_models.duplicates import remember
 from online_models.features import FeatureSet
 from online_models.objectives import Objective
-from online_models.open_triggers import OpenTriggers
+from online_models.open_triggers import OpenTriggers, score_id_of
+from online_models.ranker import Ranker, score_of_place
+from online_models.rankings import Ranking
 from online_models.records import DecodedBatch, DecodedEvent
 from online_models.serving import Served
 from online_models.step import Collected, Observer, StepResult
-from schemas.events import EventBase, Tick, VisitorEvent
+from schemas.events import EventBase, RankRequest, Tick, VisitorEvent
 from schemas.metrics import Accounting
 from schemas.scores import Score
 from schemas.user_state import Layout, PartitionMeta, UserState
@@ -43,6 +46,7 @@ REMEMBERED_LAYOUTS = 8
 
 TICK, TOMBSTONE, DUPLICATE, LATE = "tick", "tombstone", "duplicate", "late"
 NO_TRIGGER, CONDITION = "no_trigger", "condition_not_met"
+NO_RANKING, NO_CANDIDATES = "no_ranking", "no_candidates"
 # Flags of a score.
 COLD, LATE_SCORE = "cold", "late"
 
@@ -56,6 +60,8 @@ class ScoringCore:
         The partition that this core serves; they are part of every score_id.
     features, objectives, replicas
         What to compute; ``replicas`` has one model for each variant of each objective, by name.
+    rankings
+        How rank requests are answered; with none they are events like any other.
     served
         What is served of objectives that have challengers, by name; the others serve their declared model.
     meta, timers
@@ -80,6 +86,7 @@ class ScoringCore:
         features: FeatureSet,
         objectives: Sequence[Objective],
         replicas: Mapping[str, Replica],
+        rankings: Sequence[Ranking] = (),
         served: Mapping[str, Served] | None = None,
         meta: PartitionMeta | None = None,
         timers: Mapping[str, int] | None = None,
@@ -99,6 +106,10 @@ class ScoringCore:
         bound = [BoundObjective(one, features, replicas, served.get(one.name) or Served()) for one in objectives]
         self._id_prefix = f"{topic}-{partition}-"
         self._by_trigger = by_event_type(bound, lambda objective: objective.trigger)
+        by_name = {one.name: one for one in bound}
+        rankers = [Ranker(one, by_name[one.objective], features, n_reasons=n_reasons) for one in rankings]
+        self._rankers = {one.name: one for one in rankers}
+        self._only_ranker = rankers[0] if len(rankers) == 1 else None
         self._open = OpenTriggers(
             bound,
             topic=topic,
@@ -225,7 +236,10 @@ class ScoringCore:
         self._features.fold(user.slots, event)
         if ts > user.last_ts:
             user.last_ts = ts
-        self._score(event, ts, source_ts, user, out)
+        if self._rankers and isinstance(event, RankRequest):
+            self._answer(event, source_ts, user, out)
+        else:
+            self._score(event, ts, source_ts, user, out)
         self._open.outcome_came(event.type, ts, user)
 
     def _new_user(self) -> UserState:
@@ -255,6 +269,42 @@ class ScoringCore:
         else:
             out.ignored[CONDITION] += 1
 
+    def _answer(self, request: RankRequest, source_ts: int, user: UserState, out: Collected) -> None:
+        """Answer a rank request, and let each place that is shown wait for its outcome."""
+        ranker = self._rankers.get(request.ranking) if request.ranking else self._only_ranker
+        if ranker is None or not request.candidates:
+            out.ignored[NO_CANDIDATES if ranker else NO_RANKING] += 1
+            return
+        bound = ranker.bound
+        answer = self._published(f"{self._id_prefix}{out.offset}:{ranker.name}", request)
+        if answer is None:
+            answer = self._new_answer(ranker, request, source_ts, user, out.offset)
+        out.scores.append(answer)
+        out.scored += 1
+        places = list(ranker.places(request, answer.ranked, user.slots))
+        for number, impression, values in places:
+            score = score_of_place(answer, number, score_id_of(self._id_prefix, out.offset, bound.name, number))
+            self._open.add(bound, score, bound.key_of(impression), values, user, out, number)
+            if self._observer is not None:
+                self._observer.scored(score, impression, values, lambda other: self._would_score(bound, other, user))
+        for _, impression, _ in places:  # they are all shown at once, so none counts in the features of another
+            self._features.fold(user.slots, impression)
+
+    def _new_answer(self, ranker: Ranker, request: RankRequest, source_ts: int, user: UserState, offset: int) -> Score:
+        ranked = ranker.answer(request, user.slots, shadowing=self._shadowing)
+        _, impression, values = next(ranker.places(request, ranked, user.slots))
+        ts: int = request.ts  # type: ignore[assignment]  # decoded: int
+        score_id = f"{self._id_prefix}{offset}:{ranker.name}"
+        answer = self._new_score(ranker.bound, score_id, impression, ts, source_ts, values, offset)
+        answer.ranking, answer.ranked = ranker.name, ranked
+        return answer
+
+    def _published(self, score_id: str, event: EventBase) -> Score | None:
+        """Return what an earlier life of the partition has published of an event."""
+        score = self.published.get(score_id) if self.published else None
+        # Another event at this offset: the topic was created anew meanwhile.
+        return score if score is not None and score.event_id == event.event_id else None
+
     def _score_objective(
         self,
         bound: BoundObjective,
@@ -266,8 +316,8 @@ class ScoringCore:
         out: Collected,
     ) -> None:
         score_id = f"{self._id_prefix}{out.offset}:{bound.name}"
-        score = self.published.get(score_id) if self.published else None
-        if score is None or score.event_id != event.event_id:  # the topic was created anew meanwhile
+        score = self._published(score_id, event)
+        if score is None:
             score = self._new_score(bound, score_id, event, ts, source_ts, values, out.offset)
         out.scores.append(score)
         self._open.add(bound, score, bound.key_of(event), values, user, out)

@@ -134,11 +134,29 @@ class Purchase(EventBase, kw_only=True, tag="purchase"):
     value: Money | None = None
 
 
+class Candidate(Struct, kw_only=True, omit_defaults=True):
+    """An item that may be shown, and what the site knows of it; fields as in an event."""
+
+    item_id: Id
+    category: Name | None = None
+    price: Money | None = None
+    properties: Properties | None = None
+
+
 class RankRequest(EventBase, kw_only=True, tag="rank_request"):
-    """The site asks for an order of ``candidates`` for this visitor."""
+    """The site asks for an order of ``candidates`` for this visitor; what it gets, it shows.
+
+    Attributes
+    ----------
+    candidates
+        Items, by id alone or with what is known of them.
+    ranking
+        Name of the declared ranking; not needed where there is one.
+    """
 
     type: ClassVar[str] = "rank_request"
-    candidates: Annotated[list[Id], Meta(max_length=1000)] = []
+    candidates: Annotated[list[Id | Candidate], Meta(max_length=1000)] = []
+    ranking: Name | None = None
     source: Name | None = None
 
 

@@ -23,7 +23,7 @@ from schemas.report import (
     Report,
     Window,
 )
-from schemas.scores import Score
+from schemas.scores import Ranked, Score
 
 _TS = 1_790_000_000_000
 _WHO: dict[str, Any] = {"user_id": "v-81", "session_id": "s-3"}
@@ -42,7 +42,10 @@ EVENTS: tuple[Struct, ...] = (
     ev.AddToCart(event_id="e-06", ts=_TS + 40_000, item_id="sku-7", quantity=2, price=59.9, **_WHO),
     ev.RemoveFromCart(event_id="e-07", ts=_TS + 50_000, item_id="sku-7", quantity=1, **_WHO),
     ev.Purchase(event_id="e-08", ts=_TS + 90_000, order_id="o-12", value=59.9, **_WHO),
-    ev.RankRequest(event_id="e-09", ts=_TS + 95_000, candidates=["sku-7", "sku-9"], source="recommender", **_WHO),
+    ev.RankRequest(
+        event_id="e-09", ts=_TS + 95_000, ranking="home",
+        candidates=["sku-7", ev.Candidate(item_id="sku-9", category="socks", price=9.9)], **_WHO,
+    ),
     ev.BidRequest(event_id="e-10", ts=_TS + 96_000, user_id="v-81", floor=0.4, slot_width=300, slot_height=250),
     ev.BidWin(event_id="e-11", ts=_TS + 96_200, user_id="v-81", bid_id="b-5", win_price=0.9),
     ev.BidLoss(event_id="e-12", ts=_TS + 96_200, user_id="v-81", bid_id="b-6"),
@@ -52,6 +55,16 @@ EVENTS: tuple[Struct, ...] = (
 )  # fmt: skip
 
 SCORES: tuple[Struct, ...] = (
+    Score(
+        score_id="events-3-1062:home", event_id="e-09", ts=_TS + 95_000, objective="click", score=0.091, model="ftrl",
+        model_version=52_000, reasons=[("category=socks", 0.52)], topic="events", partition=3, offset=1062,
+        source_ts=_TS + 95_020, item_id="sku-9", propensity=0.95, ranking="home",
+        ranked=[
+            Ranked(item_id="sku-9", score=0.091, propensity=0.95, reasons=[("category=socks", 0.52)]),
+            Ranked(item_id="sku-7", score=0.0702, propensity=1.0, reasons=[("category=shoes", 0.41)]),
+        ],
+        **_WHO,
+    ),
     Score(
         score_id=_SCORE_ID, event_id="e-04", ts=_TS + 10_000, objective="click", score=0.0731, model="ftrl",
         model_version=52_000, reasons=[("category=shoes", 0.41), ("position=2", -0.12)], topic="events", partition=3,

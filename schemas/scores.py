@@ -1,4 +1,4 @@
-"""What the `scores` topic carries: one message for each trigger and objective."""
+"""What the `scores` topic carries: one message for each trigger and objective, and for each rank request."""
 
 from __future__ import annotations
 
@@ -9,6 +9,26 @@ from msgspec import Meta, Struct
 from schemas.examples import Shadows
 
 SCORES_VERSION = 1
+
+
+class Ranked(Struct, kw_only=True, omit_defaults=True):
+    """An item at its place in the answer to a rank request.
+
+    Attributes
+    ----------
+    score
+        Probability of the outcome, if the item is shown at this place.
+    propensity
+        Chance with which it got this place, given those above it.
+    reasons, shadows
+        As of a `Score`.
+    """
+
+    item_id: str
+    score: float
+    propensity: float
+    reasons: list[tuple[str, float]]
+    shadows: Shadows = {}
 
 
 class Score(Struct, kw_only=True, omit_defaults=True):
@@ -35,6 +55,9 @@ class Score(Struct, kw_only=True, omit_defaults=True):
         ``cold`` (the model has learned nothing yet), ``late`` (the trigger came after its window had closed).
     source_ts
         Kafka timestamp of the trigger's record, epoch ms; latency is counted from it.
+    ranking, ranked
+        Of the answer to a rank request: the ranking's name, which is also the end of the score_id, and what to show,
+        first place first. Item, score, reasons and propensity above are those of the first place.
     """
 
     score_id: str
@@ -56,4 +79,6 @@ class Score(Struct, kw_only=True, omit_defaults=True):
     variant: str = ""
     shadows: Shadows = {}
     flags: list[str] = []
+    ranking: str = ""
+    ranked: list[Ranked] = []
     schema_version: Annotated[int, Meta(ge=1, le=SCORES_VERSION)] = 1

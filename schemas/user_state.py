@@ -36,6 +36,8 @@ class OpenAttribution(Struct, array_like=True):
         An outcome has come; the example waits for the end of the window.
     variant, shadows
         As in `schemas.examples.Example`.
+    place
+        Of an item that answered a rank request: its place in the list, from 1; 0: no ranking.
     """
 
     objective: str
@@ -48,6 +50,7 @@ class OpenAttribution(Struct, array_like=True):
     hit: bool = False
     variant: str = ""
     shadows: Shadows | None = None
+    place: int = 0
 
 
 class UserState(Struct, array_like=True):

@@ -19,6 +19,11 @@ def reasons_text(reasons: list[tuple[str, float]]) -> str:
 def score_line(score: Score) -> str:
     """Render a score as one line."""
     when = datetime.fromtimestamp(score.ts / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    if score.ranked:
+        shown = ", ".join(f"{one.item_id} {one.score:.1%}" for one in score.ranked)
+        return (
+            f"{when}  {score.ranking:<10} ranked  user {score.user_id}  [{score.model} v{score.model_version}]  {shown}"
+        )
     item = f" item {score.item_id}" if score.item_id else ""
     why = reasons_text(score.reasons) or ("nothing learned yet" if score.model_version == 0 else "no single reason")
     return (

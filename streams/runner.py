@@ -221,6 +221,7 @@ async def open_session(
         partition=partition.partition,
         features=settings.features,
         objectives=settings.objectives,
+        rankings=settings.rankings,
         replicas=replicas,
         served=replicas.served,
         meta=meta,

@@ -22,6 +22,7 @@ from online_models.estimators import build
 from online_models.features import FeatureSet, compile_features
 from online_models.objectives import Objective, objective_of, parse_objectives
 from online_models.policies import Policy, parse_policies
+from online_models.rankings import Ranking, parse_rankings
 from streams.sections import KafkaSettings, LearningSettings, RedisSettings, Section, Topics, WorkerSettings
 from streams.yaml_lines import Document
 
@@ -45,6 +46,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     delivery: Delivery = "at_least_once"
     candidates: tuple[str, ...] = ()
     policies: tuple[Policy, ...] = ()
+    rankings: tuple[Ranking, ...] = ()
 
     @property
     def exactly_once(self) -> bool:
@@ -171,7 +173,7 @@ class _Reader:
 
     def settings(self) -> Settings | None:
         top = self.document.value
-        allowed = {"app", "delivery", "features", "objectives", "candidates", "policies", *_SECTIONS}
+        allowed = {"app", "delivery", "features", "objectives", "candidates", "policies", "rankings", *_SECTIONS}
         for key in top:
             if key not in allowed:
                 self.errors.append(
@@ -183,6 +185,7 @@ class _Reader:
         objectives = self.objectives(features) if features else []
         candidates = self.candidates()
         policies = self.policies(objectives)
+        rankings = self.rankings(objectives)
         delivery = self.delivery()
         if self.errors:
             return None
@@ -194,6 +197,7 @@ class _Reader:
             model_key=self.model_key(),
             candidates=candidates,
             policies=policies,
+            rankings=rankings,
             **sections,  # type: ignore[arg-type]
         )
 
@@ -225,6 +229,14 @@ class _Reader:
             except ConfigError as error:
                 self.errors.append(error.under("policies"))
         return tuple(found)
+
+    def rankings(self, objectives: list[Objective]) -> tuple[Ranking, ...]:
+        """Return how rank requests are answered."""
+        try:
+            return tuple(parse_rankings(self.document.value.get("rankings"), objectives=objectives))
+        except ConfigError as error:
+            self.errors.append(error.under("rankings"))
+            return ()
 
     def app(self) -> str:
         app = self.document.value.get("app", "streamscore")

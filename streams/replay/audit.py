@@ -17,6 +17,8 @@ from aiokafka.structs import ConsumerRecord
 from online_models.estimators import SparseFTRL
 from online_models.explain import MAX_OMISSIONS, bounded_logit
 from online_models.objectives import Objective
+from online_models.open_triggers import score_id_of
+from online_models.ranker import score_of_place
 from online_models.scoring import ScoringCore
 from online_models.serving import Served
 from online_models.step import Collected, Probe
@@ -36,24 +38,39 @@ class AuditError(ValueError):
 
 
 class ScorePlace(NamedTuple):
-    """The trigger that a score_id names."""
+    """The trigger that a score_id names.
+
+    Attributes
+    ----------
+    name
+        Of the objective, or of the ranking.
+    number
+        Place in the answer to a rank request, from 1; 0: none is named.
+    """
 
     topic: str
     partition: int
     offset: int
-    objective: str
+    name: str
+    number: int = 0
+
+    def score_id(self, name: str, number: int = 0) -> str:
+        """Name another score of the same event."""
+        return score_id_of(f"{self.topic}-{self.partition}-", self.offset, name, number)
 
 
 def parse_score_id(text: str) -> ScorePlace:
     """Understand a score_id; raises AuditError.
 
     >>> parse_score_id("shop-events-3-1047:click")
-    ScorePlace(topic='shop-events', partition=3, offset=1047, objective='click')
+    ScorePlace(topic='shop-events', partition=3, offset=1047, name='click', number=0)
+    >>> parse_score_id("shop-events-3-1047:home#2").number
+    2
     """
-    match = re.fullmatch(r"(.+)-(\d+)-(\d+):(.+)", text)
+    match = re.fullmatch(r"(.+)-(\d+)-(\d+):([^#]+)(?:#([1-9]\d*))?", text)
     if match is None:
         raise AuditError(f"Expected a score_id such as events-3-1047:click, got {text!r}")
-    return ScorePlace(match[1], int(match[2]), int(match[3]), match[4])
+    return ScorePlace(match[1], int(match[2]), int(match[3]), match[4], int(match[5] or 0))
 
 
 class Contribution(NamedTuple):
@@ -103,12 +120,21 @@ async def audit(score_id: str, settings: Settings) -> Audit:
     VersionLost, TopicMissing, SpecError, Unavailable
     """
     place = parse_score_id(score_id)
-    objective = next((one for one in settings.objectives if one.name == place.objective), None)
+    answers = {one.name: one.objective for one in settings.rankings if place.name in (one.name, one.objective)}
+    name = answers.get(place.name, place.name)
+    objective = next((one for one in settings.objectives if one.name == name), None)
     if objective is None:
-        known = ", ".join(one.name for one in settings.objectives)
-        raise AuditError(f"The configuration has no objective {place.objective!r}; it has {known}")
+        known = ", ".join(one.name for one in (*settings.objectives, *settings.rankings))
+        raise AuditError(f"The configuration has no objective or ranking {place.name!r}; it has {known}")
     trigger = await _record_at(place, settings)
-    live = await _live_score(score_id, place, trigger, settings)
+    if place.name in answers or place.number:
+        place = place._replace(name=name, number=place.number or 1)
+        live = await _live_score([place.score_id(ranking) for ranking in answers], trigger, settings)
+        if place.number > len(live.ranked):
+            raise AuditError(f"The answer {live.score_id} has {len(live.ranked)} places")
+        live = score_of_place(live, place.number, place.score_id(name, place.number))
+    else:
+        live = await _live_score([score_id], trigger, settings)
     histories, spool = await open_histories(settings, up_to=live.model_version)
     try:
         served = objective.variants.get(live.variant)
@@ -137,38 +163,39 @@ async def _record_at(place: ScorePlace, settings: Settings) -> ConsumerRecord:
     raise AuditError(f"{place.topic}[{place.partition}] holds no record {place.offset}")
 
 
-async def _live_score(score_id: str, place: ScorePlace, trigger: ConsumerRecord, settings: Settings) -> Score:
-    """Find the score that was published first; it was published after its trigger."""
-    marker = f'"{score_id}"'.encode()
+async def _live_score(score_ids: Sequence[str], trigger: ConsumerRecord, settings: Settings) -> Score:
+    """Find the first score of one of these names; it was published after its trigger."""
+    markers = [f'"{score_id}"'.encode() for score_id in score_ids]
     for start in (ByTime(trigger.timestamp), None):
         async with open_range(TopicRange(settings.topics.scores.name, start), settings.kafka) as source:
             while batches := await source.read():
                 for records in batches.values():
                     for record in records:
-                        if record.value is not None and marker in record.value:
+                        if record.value is not None and any(marker in record.value for marker in markers):
                             score = decode_score(record.value)
-                            if score.score_id == score_id:
+                            if score.score_id in score_ids:
                                 return score
-    raise AuditError(f"{settings.topics.scores.name} holds no score {score_id}; is the event's objective right?")
+    wanted = " or ".join(score_ids) or "of a ranking, none is declared"
+    raise AuditError(f"{settings.topics.scores.name} holds no score {wanted}; is the event's objective right?")
 
 
 class _Catch:
     """Keeps the one score that is asked for, and the feature values behind it."""
 
-    def __init__(self, place: ScorePlace) -> None:
-        self._place = place
+    def __init__(self, score_id: str) -> None:
+        self._score_id = score_id
         self.score: Score | None = None
         self.values: list[Any] = []
 
     def scored(self, score: Score, event: EventBase, values: Sequence[Any], probe: Probe) -> None:
-        if score.offset == self._place.offset and score.objective == self._place.objective:
+        if score.score_id == self._score_id:
             self.score, self.values = score, list(values)
 
 
 async def _recomputed(
     live: Score, place: ScorePlace, objective: Objective, replica: PastReplica, settings: Settings
 ) -> Audit:
-    catch = _Catch(place)
+    catch = _Catch(live.score_id)
     served = Served([live.variant])
     served.variant = live.variant
     core = ScoringCore(
@@ -176,8 +203,9 @@ async def _recomputed(
         partition=place.partition,
         features=settings.features,
         objectives=settings.objectives,
+        rankings=settings.rankings,
         replicas=dict.fromkeys((one.name for one in settings.variants), replica),
-        served={place.objective: served},
+        served={live.objective: served},
         shadowing=False,
         n_reasons=settings.worker.n_reasons,
         observer=catch,

@@ -124,6 +124,7 @@ class Candidate:
             partition=partition,
             features=self.settings.features,
             objectives=self.settings.objectives,
+            rankings=self.settings.rankings,
             replicas=self._replicas,
             served=self._served,
             meta=meta,

@@ -161,6 +161,7 @@ async def _judge_partition(
         partition=place.partition,
         features=settings.features,
         objectives=settings.objectives,
+        rankings=settings.rankings,
         replicas=as_live.replicas,
         served=as_live.served,
         n_reasons=settings.worker.n_reasons,

@@ -1,0 +1,128 @@
+"""Answers rank requests: scores each candidate as an impression of it, and puts them into order.
+
+The order goes by scores without a position, which all candidates share; what is then published, and judged later, is
+the score at the place that the item got.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from msgspec.structs import replace
+
+from online_models.bound import BoundObjective
+from online_models.exploration import Chance, drawn_order
+from online_models.features import FeatureSet
+from online_models.rankings import Ranking
+from schemas.events import Candidate, Impression, RankRequest
+from schemas.scores import Ranked, Score
+
+
+class Place(NamedTuple):
+    """An item at a place of the list, counted from 1, as an impression, and the compact feature values there."""
+
+    number: int
+    impression: Impression
+    values: list[Any]
+
+
+class Ranker:
+    """One declared ranking, its objective at hand.
+
+    Parameters
+    ----------
+    n_reasons
+        How many reasons each place gets.
+    """
+
+    def __init__(self, ranking: Ranking, bound: BoundObjective, features: FeatureSet, *, n_reasons: int) -> None:
+        self.name = ranking.name
+        self.bound = bound
+        self._ranking = ranking
+        self._features = features
+        self._n_reasons = n_reasons
+
+    def answer(self, request: RankRequest, slots: list[Any], *, shadowing: bool) -> list[Ranked]:
+        """Choose what the site is to show, first place first.
+
+        Parameters
+        ----------
+        slots
+            The visitor's accumulators, the request folded in.
+        """
+        bound, shown, extract = self.bound, self.bound.shown, self._features.extract
+        candidates = list(_candidates(request).values())
+        unplaced = [extract(slots, _impression(request, one, None, None)) for one in candidates]
+        scores = [shown.score(values, 0)[0] for values in unplaced]
+        chance = Chance(f"{self.name}:{request.event_id}")
+        answer = []
+        for place, (index, propensity) in enumerate(
+            drawn_order(self._ranking.policy, scores, self._ranking.shown, chance)
+        ):
+            values = extract(slots, _impression(request, candidates[index], place, propensity))
+            p, reasons = shown.score(values, self._n_reasons)
+            one = Ranked(
+                item_id=candidates[index].item_id, score=bound.corrected(p), propensity=propensity, reasons=reasons
+            )
+            if shadowing and not bound.alone:
+                one.shadows = bound.shadows(shown, values)
+            answer.append(one)
+        return answer
+
+    def places(self, request: RankRequest, answer: Sequence[Ranked], slots: list[Any]) -> Iterator[Place]:
+        """Yield what an answer puts at each place; an item that the request does not name is passed over."""
+        candidates = _candidates(request)
+        for number, one in enumerate(answer, 1):
+            candidate = candidates.get(one.item_id)
+            if candidate is not None:
+                impression = _impression(request, candidate, number - 1, one.propensity)
+                yield Place(number, impression, self._features.extract(slots, impression))
+
+
+def score_of_place(answer: Score, number: int, score_id: str) -> Score:
+    """Return the score of one place of an answer, as if its item had been shown alone."""
+    one = answer.ranked[number - 1]
+    return replace(
+        answer,
+        score_id=score_id,
+        item_id=one.item_id,
+        score=one.score,
+        reasons=one.reasons,
+        propensity=one.propensity,
+        shadows=one.shadows,
+        ranking="",
+        ranked=[],
+    )
+
+
+def _candidates(request: RankRequest) -> dict[str, Candidate]:
+    """Return the candidates by item, each once, in the order of the request."""
+    found: dict[str, Candidate] = {}
+    for one in request.candidates:
+        candidate = Candidate(item_id=one) if isinstance(one, str) else one
+        found.setdefault(candidate.item_id, candidate)
+    return found
+
+
+def _impression(request: RankRequest, candidate: Candidate, place: int | None, propensity: float | None) -> Impression:
+    return Impression(
+        event_id=request.event_id,
+        user_id=request.user_id,
+        ts=request.ts,
+        session_id=request.session_id,
+        item_id=candidate.item_id,
+        category=candidate.category,
+        price=candidate.price,
+        position=place,
+        url=request.url,
+        referrer=request.referrer,
+        user_agent=request.user_agent,
+        device=request.device,
+        country=request.country,
+        region=request.region,
+        campaign=request.campaign,
+        tz_offset_min=request.tz_offset_min,
+        propensity=propensity,
+        properties={**(request.properties or {}), **(candidate.properties or {})} or None,
+    )

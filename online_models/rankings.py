@@ -1,0 +1,86 @@
+"""Rankings: how a `rank_request` is answered, declared under `rankings:` in the configuration.
+
+Each candidate is scored as an impression of it would be, by the model of one objective; a policy puts them into order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from msgspec import Struct
+
+from online_models.errors import ConfigError
+from online_models.objectives import Objective
+from online_models.policies import Policy, parse_policies
+from schemas.events import RankRequest
+
+MOST_SHOWN = 100
+DEFAULT_SHOWN = 10
+_KINDS = ("greedy", "epsilon_greedy", "softmax", "uniform")
+
+
+class Ranking(Struct, frozen=True, kw_only=True):
+    """One list of items on the site.
+
+    Attributes
+    ----------
+    objective
+        Name of the objective whose model scores the candidates, and whose outcome the places are judged by.
+    shown
+        Places that the site fills; each waits for its outcome as an impression does.
+    policy
+        With which probability a candidate gets the next place.
+    """
+
+    name: str
+    objective: str
+    shown: int
+    policy: Policy
+
+
+def parse_rankings(declaration: object, *, objectives: Sequence[Objective]) -> list[Ranking]:
+    """Read the `rankings:` section.
+
+    Parameters
+    ----------
+    declaration
+        Mapping of name to ranking, as read from YAML; None: there are none.
+    objectives
+        The declared objectives.
+
+    Raises
+    ------
+    ConfigError
+        With the path of the wrong value below `rankings`.
+    """
+    if declaration is None:
+        return []
+    if not isinstance(declaration, Mapping):
+        raise ConfigError((), "Expected a mapping of name to ranking, such as `home: {objective: click}`")
+    return [_ranking(str(name), body, objectives) for name, body in declaration.items()]
+
+
+def _ranking(name: str, body: object, objectives: Sequence[Objective]) -> Ranking:
+    if not isinstance(body, Mapping):
+        raise ConfigError((name,), "Expected a mapping, such as `{objective: click, shown: 10}`")
+    asking = [one.name for one in objectives if RankRequest.type in one.trigger]
+    if asking:
+        raise ConfigError(
+            (name,), f"{asking[0]!r} is triggered by rank requests; rankings answer them, so take that out"
+        )
+    if any(one.name == name for one in objectives):  # both would be the end of a score_id
+        raise ConfigError((name,), "An objective has this name; take another one")
+    kind = body.get("kind", "greedy")
+    if kind not in _KINDS:
+        raise ConfigError((name, "kind"), f"Expected one of: {', '.join(_KINDS)}; got {kind!r}")
+    for key in ("candidates", "item_fields"):
+        if key in body:
+            raise ConfigError(
+                (name, key), "Unknown key; a rank request brings its candidates and what is known of them"
+            )
+    shown = body.get("shown", DEFAULT_SHOWN)
+    if isinstance(shown, bool) or not isinstance(shown, int) or not 1 <= shown <= MOST_SHOWN:
+        raise ConfigError((name, "shown"), f"Expected a whole number from 1 to {MOST_SHOWN}")
+    rest = {key: value for key, value in body.items() if key != "shown"}
+    [policy] = parse_policies({name: {**rest, "kind": kind}}, objectives=objectives)
+    return Ranking(name=name, objective=policy.objective, shown=shown, policy=policy)
