@@ -103,7 +103,7 @@ def test_a_score_that_does_not_exist_cannot_be_audited(live: Site) -> None:
     events = live.settings.topics.events.name
 
     assert "holds no record 999999" in live.command("audit", f"{events}-0-999999:click").stderr
-    assert "no objective 'bid'; it has click" in live.command("audit", f"{events}-0-1:bid").stderr
+    assert "no objective or ranking 'bid'; it has click" in live.command("audit", f"{events}-0-1:bid").stderr
     assert "Expected a score_id such as" in live.command("audit", "nonsense").stderr
 
 
