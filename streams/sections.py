@@ -155,6 +155,14 @@ class LearningSettings(Section, frozen=True):
         check_durations(self, "publish_interval", "checkpoint_interval")
 
 
+# Short enough to be typed, long enough not to be guessed over HTTP.
+_SHORTEST_TOKEN = 16
+
+
+def _listed(text: str) -> list[str]:
+    return [one.strip() for one in text.split(",") if one.strip()]
+
+
 Role = Literal["all", "scoring", "learning"]
 
 
@@ -166,6 +174,10 @@ class WorkerSettings(Section, frozen=True):
     role
         "all": scores, and learns where it is the learner. "scoring", "learning": only that, so that each gets
         cores of its own; a deployment has both kinds or workers of role "all".
+    http_tokens
+        Who has one of these, separated by commas, may use the HTTP API; read from the environment.
+    http_origins
+        Origins whose pages may, separated by commas; ``*``: all.
     """
 
     role: Role = "all"
@@ -176,9 +188,24 @@ class WorkerSettings(Section, frozen=True):
     stall_timeout: str = "120s"
     http_host: str = "127.0.0.1"
     http_port: Annotated[int, Meta(ge=0, le=65535)] = 6066
+    http_tokens: str | None = None
+    http_origins: str = ""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["json", "text"] = "json"
     n_reasons: Annotated[int, Meta(ge=0, le=20)] = 3
 
     def __post_init__(self) -> None:
         check_durations(self, "idle_tick", "stall_timeout")
+        for origin in self.http_origin_list:
+            if not re.fullmatch(r"\*|https?://[^/\s]+", origin):
+                raise ValueError(f"http_origins: expected `*` or origins such as https://shop.example, got {origin!r}")
+        if any(len(token) < _SHORTEST_TOKEN for token in self.http_token_list):
+            raise ValueError(f"http_tokens: expected tokens of at least {_SHORTEST_TOKEN} characters")
+
+    @property
+    def http_token_list(self) -> list[str]:
+        return _listed(self.http_tokens or "")
+
+    @property
+    def http_origin_list(self) -> list[str]:
+        return _listed(self.http_origins)

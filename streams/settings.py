@@ -81,7 +81,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         """Return the plain settings for printing, secrets masked."""
         names = ("app", "delivery", "kafka", "redis", "topics", "learning", "worker")
         shown = msgspec.to_builtins({name: getattr(self, name) for name in names})
-        for section, key in (("kafka", "sasl_password"), ("redis", "password")):
+        for section, key in (("kafka", "sasl_password"), ("redis", "password"), ("worker", "http_tokens")):
             if shown[section][key] is not None:
                 shown[section][key] = MASKED
         shown["objectives"] = [one.name for one in self.objectives]
@@ -101,6 +101,7 @@ _FROM_ENVIRONMENT_ONLY = {
     ("kafka", "sasl_password"),
     ("redis", "username"),
     ("redis", "password"),
+    ("worker", "http_tokens"),
 }
 # Read elsewhere: signs models that only pickle can carry; the tests' own switches.
 _OTHER_VARIABLES = {"MODEL_KEY", "REQUIRE_KAFKA", "CONFIG", "DELIVERY", "FAILPOINT"}

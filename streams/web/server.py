@@ -3,6 +3,7 @@
 - `/healthz`: the process answers. 200 while it should be left alone, 503 once it is ending with an error.
 - `/readyz`: 200 when partitions are assigned and their offsets move, or nothing waits; else 503 and why.
 - `/metrics`: Prometheus. `/status`: the same for people and for the demo, as JSON.
+- `/v1/…`: the API for sites, `streams.web.api`; who may use it, `streams.web.access`.
 
 Bound to loopback unless told otherwise: `/status` shows recent scores.
 """
@@ -16,6 +17,9 @@ import orjson
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from streams.web.access import Access
+from streams.web.api import MOST_BODY_BYTES, Api
+
 if TYPE_CHECKING:
     from streams.app import Worker
 
@@ -28,18 +32,21 @@ class WebServer:
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
+        self._access = Access(worker.settings.worker)
+        self.api = Api(worker)
         self._runner: web.AppRunner | None = None
         self.port: int | None = None
 
     async def start(self) -> None:
         """Listen on the configured address; port 0 takes a free one."""
-        app = web.Application(client_max_size=64 * 1024)
+        app = web.Application(client_max_size=MOST_BODY_BYTES, middlewares=self._access.middlewares)
         app.add_routes(
             [
                 web.get("/healthz", self._healthz),
                 web.get("/readyz", self._readyz),
                 web.get("/metrics", self._metrics),
                 web.get("/status", self._status),
+                *self.api.routes(),
             ]
         )
         settings = self._worker.settings.worker
@@ -53,6 +60,7 @@ class WebServer:
         """Stop listening."""
         if self._runner is not None:
             await self._runner.cleanup()
+        await self.api.stop()
 
     async def _healthz(self, _: web.Request) -> web.Response:
         failure = self._worker.failure

@@ -1,0 +1,159 @@
+"""What the HTTP API knows about a visitor: read from the store, scored with this worker's replicas.
+
+Any worker can answer for any visitor. The state is the last one that was stored, some milliseconds behind the
+visitor's last event; it is a copy, and nothing that is asked here changes it. What a ranking has shown becomes
+impressions in `events`, and takes the way of every event from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import Any
+
+from online_models.bound import BoundObjective
+from online_models.ranker import Ranker
+from online_models.replica import ReplicaSet
+from online_models.serving import Served
+from schemas.codec import BadRecord, decode_user_state, encode_json
+from schemas.events import EventBase, Impression, RankRequest
+from schemas.scores import Ranked
+from streams.output import OutRecord, RecordOutput, partition_for_key
+from streams.settings import Settings
+from streams.stores import PartitionId, StateStore
+
+# An id has at most 128 characters, and the place comes behind it.
+_LONGEST_ASKED = 120
+
+
+class NoSuchRanking(ValueError):
+    """The request names no declared ranking."""
+
+
+class Answers:
+    """Scores and ranks for whoever asks.
+
+    Parameters
+    ----------
+    events
+        Where what was shown is written to.
+    partitions
+        Number of partitions of `events`.
+    """
+
+    def __init__(
+        self, settings: Settings, store: StateStore, replicas: ReplicaSet, events: RecordOutput, *, partitions: int
+    ) -> None:
+        self._topic = settings.topics.events.name
+        self._features = settings.features
+        self._layout = int(settings.features.hash[:8], 16)
+        self._n_reasons = settings.worker.n_reasons
+        self._store = store
+        self._events = events
+        self._partitions = partitions
+        self._bound = {
+            one.name: BoundObjective(one, settings.features, replicas, replicas.served.get(one.name) or Served())
+            for one in settings.objectives
+        }
+        self._rankers = {
+            one.name: Ranker(one, self._bound[one.objective], settings.features, n_reasons=self._n_reasons)
+            for one in settings.rankings
+        }
+
+    async def publish(self, events: Sequence[tuple[str, bytes]]) -> None:
+        """Write events (user, value) to the log; raises Unavailable."""
+        batches: dict[tuple[str, int], list[OutRecord]] = {}
+        for user_id, value in events:
+            key = user_id.encode()
+            where = self._topic, partition_for_key(key, self._partitions)
+            batches.setdefault(where, []).append(OutRecord(key, value))
+        await self._events.publish(batches)
+
+    async def rank(self, request: RankRequest) -> dict[str, Any]:
+        """Answer a rank request, and log what is shown.
+
+        Raises
+        ------
+        NoSuchRanking
+        Unavailable
+            The store or the broker is away.
+        """
+        if request.ranking is None and len(self._rankers) == 1:
+            [ranker] = self._rankers.values()
+        elif request.ranking in self._rankers:
+            ranker = self._rankers[request.ranking]
+        else:
+            known = ", ".join(self._rankers) or "none, see `rankings:`"
+            raise NoSuchRanking(f"Expected `ranking` to be one of: {known}")
+        slots, _ = await self._slots(request.user_id)
+        self._features.fold(slots, request)
+        ranked = ranker.answer(request, slots, shadowing=False)
+        shown = ranker.bound.shown
+        places = ranker.places(request, ranked, slots)
+        impressions = [_named(place.impression, place.number) for place in places]
+        await self.publish([(request.user_id, encode_json(one)) for one in impressions])
+        return {
+            "event_id": request.event_id,
+            "ranking": ranker.name,
+            **_model_of(ranker.bound),
+            "ranked": [_plain(one, impression.event_id) for one, impression in zip(ranked, impressions, strict=True)],
+        } | ({"variant": shown.name} if shown.name else {})
+
+    async def score(self, event: EventBase) -> list[dict[str, Any]]:
+        """Return the scores at this event, one for each objective that it triggers; raises Unavailable."""
+        slots, _ = await self._slots(event.user_id)
+        self._features.fold(slots, event)
+        values = self._features.extract(slots, event)
+        found = []
+        for bound in self._bound.values():
+            if event.type in bound.objective.trigger and bound.applies(values):
+                p, reasons = bound.shown.score(values, self._n_reasons)
+                found.append(
+                    {"objective": bound.name, **_model_of(bound), "score": bound.corrected(p), "reasons": reasons}
+                )
+        return found
+
+    async def features(self, user_id: str, event: EventBase) -> dict[str, Any] | None:
+        """Return the visitor's features at an event, None of an unknown visitor; raises Unavailable."""
+        slots, last_ts = await self._slots(user_id)
+        if last_ts is None:
+            return None
+        values = self._features.extract(slots, event)
+        return {"last_ts": last_ts, "features": dict(zip(self._features.base_names, values, strict=True))}
+
+    async def _slots(self, user_id: str) -> tuple[list[Any], int | None]:
+        """Return a visitor's accumulators and last event time; None: unknown, or of other features than now."""
+        place = PartitionId(self._topic, partition_for_key(user_id.encode(), self._partitions))
+        [blob] = await self._store.load_users(place, [user_id])
+        if blob is not None:
+            try:
+                user = decode_user_state(blob)
+            except BadRecord:  # of another version of ours
+                return self._features.new_slots(), None
+            if user.layout == self._layout:
+                return user.slots, user.last_ts
+        return self._features.new_slots(), None
+
+
+def _named(impression: Impression, number: int) -> Impression:
+    """Give each place's impression an id of its own; that of the request would make duplicates of them."""
+    asked = impression.event_id
+    if len(asked) > _LONGEST_ASKED:
+        asked = blake2b(asked.encode(), digest_size=16).hexdigest()
+    impression.event_id = f"{asked}#{number}"
+    return impression
+
+
+def _model_of(bound: BoundObjective) -> dict[str, Any]:
+    replica = bound.shown.replica
+    return {"model": replica.name, "model_version": replica.version}
+
+
+def _plain(one: Ranked, impression_id: str) -> dict[str, Any]:
+    return {
+        "item_id": one.item_id,
+        "score": one.score,
+        "propensity": one.propensity,
+        "reasons": one.reasons,
+        "impression_id": impression_id,
+    }

@@ -1,0 +1,151 @@
+"""The HTTP API under `/v1/`: what a site sends and asks.
+
+Bodies are JSON whatever their content type says, because a beacon says `text/plain`. `event_id` and `ts` are filled in
+where they are missing. What is wrong is answered with 400 and why; 503 means that Kafka or Redis is away: ask again.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from aiohttp import hdrs, web
+
+from schemas.codec import BadRecord, decode_event
+from schemas.dead_letters import UNKNOWN_TYPE
+from schemas.events import PageView, RankRequest, Tick
+from streams.output import KafkaOutput
+from streams.stores import Unavailable
+from streams.web.access import refused
+from streams.web.answers import Answers, NoSuchRanking
+
+if TYPE_CHECKING:
+    from streams.app import Worker
+
+MOST_BODY_BYTES = 1 << 20
+MOST_EVENTS = 500
+
+
+class Api:
+    """Handlers of the routes."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._max_event_bytes = worker.settings.worker.max_event_bytes
+        # Not the worker's: what a site sends has nothing to do with our place in the group, nor with transactions.
+        self._output = KafkaOutput(worker.settings)
+        self._answers: Answers | None = None
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return what is served."""
+        return [
+            web.post("/v1/events", self._guarded(self._events)),
+            web.post("/v1/rank", self._guarded(self._rank)),
+            web.post("/v1/score", self._guarded(self._score)),
+            web.get("/v1/users/{user_id}/features", self._guarded(self._features)),
+            web.get("/v1/models", self._guarded(self._models)),
+        ]
+
+    async def stop(self) -> None:
+        """Let go of the connection."""
+        await self._output.stop()
+
+    def _guarded(self, handler: Any) -> Any:
+        async def guarded(request: web.Request) -> web.Response:
+            try:
+                return await handler(request)  # type: ignore[no-any-return]
+            except BadRecord as bad:
+                return refused(400, f"{bad.reason}: {bad.detail}")
+            except NoSuchRanking as error:
+                return refused(400, str(error))
+            except Unavailable:
+                return refused(
+                    503, "Kafka or Redis is away, or the worker has just been started", **{hdrs.RETRY_AFTER: "1"}
+                )
+
+        return guarded
+
+    async def _ready(self) -> Answers:
+        if self._answers is None:
+            worker = self._worker
+            partitions = worker.partitions.get(worker.settings.topics.events.name)
+            if partitions is None:
+                raise Unavailable("the worker is starting")
+            await self._output.start()
+            self._answers = Answers(worker.settings, worker.store, worker.replicas, self._output, partitions=partitions)
+        return self._answers
+
+    def _event(self, declared: Any, **filled: Any) -> tuple[Any, bytes]:
+        """Decode an event that came as JSON; return it and what goes into the log. Raises BadRecord."""
+        if not isinstance(declared, dict):
+            raise BadRecord("invalid", "Expected an object, or a list of objects")
+        now_ms = time.time_ns() // 1_000_000
+        value = orjson.dumps({"event_id": uuid.uuid4().hex, "ts": now_ms, **declared, **filled})
+        event = decode_event(value, record_ts_ms=now_ms, max_bytes=self._max_event_bytes)
+        if isinstance(event, Tick):
+            raise BadRecord(UNKNOWN_TYPE, "Ticks are written by workers only")
+        return event, value
+
+    async def _events(self, request: web.Request) -> web.Response:
+        body = await _body(request)
+        declared = body if isinstance(body, list) else [body]
+        if len(declared) > MOST_EVENTS:
+            return refused(413, f"Expected at most {MOST_EVENTS} events, got {len(declared)}")
+        taken, bad = [], []
+        for number, one in enumerate(declared):
+            try:
+                event, value = self._event(one)
+                taken.append((event.user_id, value))
+            except BadRecord as error:
+                bad.append({"event": number, "reason": error.reason, "detail": error.detail})
+        if taken:
+            await (await self._ready()).publish(taken)
+        return _json({"accepted": len(taken), "refused": bad}, status=202 if taken or not bad else 400)
+
+    async def _rank(self, request: web.Request) -> web.Response:
+        event, _ = self._event(await _body(request), type=RankRequest.type)
+        if not event.candidates:
+            return refused(400, "Expected `candidates`, at least one")
+        return _json(await (await self._ready()).rank(event))
+
+    async def _score(self, request: web.Request) -> web.Response:
+        event, _ = self._event(await _body(request))
+        return _json({"event_id": event.event_id, "scores": await (await self._ready()).score(event)})
+
+    async def _features(self, request: web.Request) -> web.Response:
+        user_id = request.match_info["user_id"]
+        event, _ = self._event({"type": PageView.type, "user_id": user_id})
+        found = await (await self._ready()).features(user_id, event)
+        return refused(404, "Nothing is known of this visitor") if found is None else _json(found)
+
+    async def _models(self, _: web.Request) -> web.Response:
+        worker = self._worker
+        models = []
+        for objective in worker.settings.objectives:
+            served = worker.replicas.served.get(objective.name)
+            for name, variant in objective.variants.items():
+                replica = worker.replicas[variant.name]
+                models.append(
+                    {
+                        "objective": objective.name,
+                        "variant": name,
+                        "served": name == (served.variant if served else ""),
+                        "model": replica.name,
+                        "model_version": replica.version,
+                        "lineage": replica.lineage,
+                    }
+                )
+        return _json({"models": models})
+
+
+async def _body(request: web.Request) -> Any:
+    try:
+        return orjson.loads(await request.read())
+    except orjson.JSONDecodeError as error:
+        raise BadRecord("not_json", str(error)) from None
+
+
+def _json(content: dict[str, Any], *, status: int = 200) -> web.Response:
+    return web.Response(body=orjson.dumps(content), status=status, content_type="application/json")

@@ -1,0 +1,221 @@
+"""The HTTP API of a real worker: what a site sends and asks, and that the loop closes."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from site_under_test import Site, fed_and_accounted, shop_events
+
+from schemas.codec import decode_score
+from schemas.events import Impression
+from streams.admin import create_topics
+from streams.replay.range_reader import open_range
+from streams.replay.spec import TopicRange
+
+TOKEN = "token-of-this-test"
+WITHIN_S = 20
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory, embedded_broker: Any, valkey_url: str) -> Iterator[Site]:
+    """A worker that has learned from a shop."""
+    folder = tmp_path_factory.mktemp("http")
+    made = Site(folder, "shop", embedded_broker.bootstrap_servers, valkey_url, f"http-{folder.name}")
+    made.environment["STREAMSCORE_WORKER_HTTP_TOKENS"] = TOKEN
+    asyncio.run(create_topics(made.settings))
+    try:
+        made.start_worker()
+        report = asyncio.run(fed_and_accounted(made, shop_events(6_000)))
+        assert report["unaccounted"] == 0
+        yield made
+    finally:
+        made.end()
+
+
+def asked(site: Site, path: str, body: Any = None, *, token: str = TOKEN) -> tuple[int, Any]:
+    """Ask the worker; return status and the answer's JSON."""
+    data = None if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
+    request = urllib.request.Request(f"http://127.0.0.1:{site.port}{path}", data, {"Authorization": f"Bearer {token}"})
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.load(error)
+
+
+def eventually(condition: Callable[[], Any]) -> Any:
+    """Wait until a condition holds; return what it gave."""
+    end = time.monotonic() + WITHIN_S
+    while not (found := condition()):
+        assert time.monotonic() < end, "it did not come"
+        time.sleep(0.05)
+    return found
+
+
+def scores_of(site: Site, user_id: str) -> list[Any]:
+    async def read() -> list[Any]:
+        async with open_range(TopicRange(site.settings.topics.scores.name), site.settings.kafka) as source:
+            found: list[Any] = []
+            while batches := await source.read():
+                found += [decode_score(record.value) for records in batches.values() for record in records]
+            return found
+
+    return [one for one in asyncio.run(read()) if one.user_id == user_id]
+
+
+def test_events_that_are_sent_are_scored_and_what_is_wrong_is_said(site: Site) -> None:
+    page = {"type": "page_view", "event_id": "p1", "user_id": "visitor-http", "category": "shoes"}
+    wrong = {"type": "click", "user_id": "visitor-http"}
+
+    status, answer = asked(site, "/v1/events", [page, wrong, 7, {"type": "tick", "ts": 1_767_225_600_000}])
+
+    assert (status, answer["accepted"]) == (202, 1)
+    assert [(one["event"], one["reason"]) for one in answer["refused"]] == [
+        (1, "invalid"),
+        (2, "invalid"),
+        (3, "unknown_type"),
+    ]
+    assert "item_id" in answer["refused"][0]["detail"]
+    [score] = eventually(lambda: scores_of(site, "visitor-http"))
+    assert (score.event_id, score.objective) == ("p1", "continue")
+    assert asked(site, "/v1/events", wrong)[0] == 400
+    assert asked(site, "/v1/events", b"{not json")[0] == 400
+    assert asked(site, "/v1/events", [page] * 501)[0] == 413
+
+
+def test_features_are_up_to_date_with_the_last_event(site: Site) -> None:
+    assert asked(site, "/v1/users/nobody/features")[0] == 404
+    for number in range(3):
+        click = {"type": "click", "user_id": "visitor-f", "item_id": f"i{number}", "category": "shoes"}
+        assert asked(site, "/v1/events", click)[0] == 202
+
+    def clicks() -> bool:
+        status, answer = asked(site, "/v1/users/visitor-f/features")
+        return status == 200 and answer["features"]["favourite"] == "shoes" and answer["features"]["clicks_7d"] > 0
+
+    eventually(clicks)
+
+
+def test_a_list_reacts_to_the_visitor_s_last_clicks(site: Site) -> None:
+    shown = [event for event in shop_events(6_000) if isinstance(event, Impression)]
+    item_of = {event.category: event for event in shown}
+    # As many visitors see each category, so that no item is better known than the others.
+    categories = [name for name, _ in Counter(event.category for event in shown).most_common(6)]
+    candidates = [{"item_id": f"new-{category}", "category": category, "price": 30} for category in categories]
+    liked = str(categories[-1])
+    assert item_of[liked]
+    before = ranked(site, "visitor-r", candidates)
+
+    for number in range(3):
+        click = {"type": "click", "user_id": "visitor-r", "item_id": f"liked-{number}", "category": liked, "price": 30}
+        assert asked(site, "/v1/events", click)[0] == 202
+
+    def ahead() -> dict[str, float] | None:
+        now = ranked(site, "visitor-r", candidates)
+        return now if now[liked] == max(now.values()) and now[liked] > before[liked] else None
+
+    now = eventually(ahead)
+    assert now[liked] / before[liked] > max(now[other] / before[other] for other in now if other != liked)
+
+
+def ranked(site: Site, user_id: str, candidates: list[Any]) -> dict[str, float]:
+    """Return the score of each category at the first place, from as many requests as it takes."""
+    category_of = {one["item_id"]: one["category"] for one in candidates}
+    found: dict[str, float] = {}
+    for first in itertools.cycle(candidates):
+        status, answer = asked(site, "/v1/rank", {"user_id": user_id, "candidates": [first]})
+        assert status == 200
+        [place] = answer["ranked"]
+        found[category_of[place["item_id"]]] = place["score"]
+        if len(found) == len(candidates):
+            return found
+    raise AssertionError
+
+
+def test_what_was_shown_is_in_the_log_with_its_propensity_and_is_scored(site: Site) -> None:
+    body = {"event_id": "ask-1", "user_id": "visitor-s", "candidates": ["a", "b", "c"], "device": "mobile"}
+
+    status, answer = asked(site, "/v1/rank", body)
+
+    assert (status, answer["ranking"], answer["event_id"]) == (200, "home", "ask-1")
+    assert answer["model_version"] > 0
+    assert sorted(one["item_id"] for one in answer["ranked"]) == ["a", "b", "c"]
+
+    def logged() -> list[Any]:
+        found = [one for one in scores_of(site, "visitor-s") if one.objective == "click"]
+        return found if len(found) == 3 else []
+
+    scores = eventually(logged)
+    assert [(one.event_id, one.item_id, one.propensity) for one in scores] == [
+        (one["impression_id"], one["item_id"], one["propensity"]) for one in answer["ranked"]
+    ]
+    assert [one["impression_id"] for one in answer["ranked"]] == ["ask-1#1", "ask-1#2", "ask-1#3"]
+    asked(site, "/v1/rank", body)  # sent again by a client that did not get the answer
+    time.sleep(1.0)
+    assert len(logged()) == 3
+
+
+def test_a_long_id_leaves_room_for_the_place(site: Site) -> None:
+    status, answer = asked(site, "/v1/rank", {"event_id": "x" * 128, "user_id": "visitor-l", "candidates": ["a"]})
+
+    assert status == 200
+    eventually(lambda: [one.event_id for one in scores_of(site, "visitor-l")] == [answer["ranked"][0]["impression_id"]])
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        ({"user_id": "u", "candidates": []}, "Expected `candidates`"),
+        ({"user_id": "u", "candidates": ["a"], "ranking": "side"}, "Expected `ranking` to be one of: home"),
+        ({"candidates": ["a"]}, "user_id"),
+        ({"user_id": "u", "candidates": [{"category": "shoes"}]}, "item_id"),
+    ],
+)
+def test_a_request_that_cannot_be_answered_says_why(site: Site, body: dict[str, Any], why: str) -> None:
+    status, answer = asked(site, "/v1/rank", body)
+
+    assert status == 400
+    assert why in answer["error"]
+
+
+def test_a_score_is_told_without_leaving_a_trace(site: Site) -> None:
+    status, answer = asked(
+        site, "/v1/score", {"type": "impression", "user_id": "visitor-w", "item_id": "a", "category": "shoes"}
+    )
+
+    assert status == 200
+    [score] = answer["scores"]
+    assert score["objective"] == "click"
+    assert 0 < score["score"] < 1
+    assert len(score["reasons"]) == 3
+    assert asked(site, "/v1/users/visitor-w/features")[0] == 404
+
+
+def test_models_are_listed(site: Site) -> None:
+    status, answer = asked(site, "/v1/models")
+
+    assert status == 200
+    assert [(one["objective"], one["served"]) for one in answer["models"]] == [
+        ("click", True),
+        ("purchase", True),
+        ("continue", True),
+    ]
+    assert answer["models"][0]["model_version"] > 0
+
+
+def test_without_a_token_nothing_is_told(site: Site, tmp_path: Path) -> None:
+    for path in ("/v1/models", "/status", "/metrics"):
+        assert asked(site, path, token="guessed")[0] == 401
+    assert site.get("/healthz")[0] == 200
+    assert TOKEN not in site.logs()
