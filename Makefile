@@ -52,6 +52,10 @@ test-faults: $(VENV)/.done  ## Break it, and count: writes build/faults.json; AR
 bench: $(VENV)/.done  ## Measure it beside its peers: writes build/bench.json; ARGS="--rounds 1 --events 100000"
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.bench $(ARGS)
 
+.PHONY: bench-http
+bench-http: $(VENV)/.done  ## Measure the HTTP API while events flow: writes build/http.json; ARGS="--rate 100"
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.http_api $(ARGS)
+
 .PHONY: lint
 lint: $(VENV)/.done  ## Check style, types and the direction of imports
 	$(BIN)/ruff check .

@@ -1,0 +1,181 @@
+"""How fast the HTTP API answers while events flow; `make bench-http`.
+
+    make bench-http ARGS="[--rate 200] [--seconds 15] [--events-per-s 500] [--json build/http.json]"
+
+One worker that scores and learns, on the configuration `shop`; requests come at a steady rate, whether the ones before
+were answered or not, and each is timed from the moment at which it was due. Broker, store, worker and this client share
+the machine's cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import numpy as np
+import yaml
+from aiokafka import AIOKafkaProducer
+
+from benchmarks.deployment import ROOT, Failed, Process, Servers, create, create_ours, our_environment, running_servers
+from benchmarks.peers.workload import PARTITIONS
+from schemas.codec import encode_json
+from streams.configs import shipped_config
+from streams.embedded import free_port
+from streams.output import partition_for_key
+from streams.simulate import Shop
+
+TOKEN = "token-of-the-benchmark"
+CANDIDATES, VISITORS, LEARN_FIRST, READY_S = 100, 500, 5_000, 40.0
+
+Request = tuple[str, str, Any]
+
+
+def requests(rng: random.Random) -> dict[str, Callable[[], Request]]:
+    """Return what is asked of each route: method, path, body."""
+
+    def visitor() -> str:
+        return f"visitor-{rng.randrange(VISITORS)}"
+
+    def item() -> dict[str, Any]:
+        number = rng.randrange(2_000)
+        return {"item_id": f"item-{number}", "category": f"category-{number % 20}", "price": 5 + number % 90}
+
+    return {
+        f"POST /v1/rank, {CANDIDATES} candidates": lambda: (
+            "POST", "/v1/rank", {"user_id": visitor(), "candidates": [item() for _ in range(CANDIDATES)]}
+        ),
+        "POST /v1/events, 1 event": lambda: ("POST", "/v1/events", {"type": "click", "user_id": visitor(), **item()}),
+        "POST /v1/score": lambda: ("POST", "/v1/score", {"type": "impression", "user_id": visitor(), **item()}),
+        "GET /v1/users/…/features": lambda: ("GET", f"/v1/users/{visitor()}/features", None),
+        "GET /v1/models": lambda: ("GET", "/v1/models", None),
+    }  # fmt: skip
+
+
+async def steady(url: str, ask: Callable[[], Request], rate: float, seconds: float) -> dict[str, float]:
+    """Ask at a steady rate; return requests/s and percentiles of the time to the answer, in ms."""
+    waited: list[float] = []
+    wrong: list[str] = []
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    async with aiohttp.ClientSession(url, headers=headers, connector=aiohttp.TCPConnector(limit=0)) as client:
+
+        async def one(due: float) -> None:
+            method, path, body = ask()
+            async with client.request(method, path, json=body) as answer:
+                text = await answer.text()
+                if answer.status >= 400 and answer.status != 404:
+                    wrong.append(text)
+            waited.append((time.perf_counter() - due) * 1000)
+
+        started = time.perf_counter()
+        async with asyncio.TaskGroup() as group:
+            for number in range(int(rate * seconds)):
+                due = started + number / rate
+                await asyncio.sleep(max(0.0, due - time.perf_counter()))
+                group.create_task(one(due))
+        took = time.perf_counter() - started
+    if wrong:
+        raise Failed(f"{len(wrong)} of {len(waited)} requests were refused: {wrong[0]}")
+    p50, p95, p99 = np.percentile(waited, [50, 95, 99])
+    return {"requests_per_s": round(len(waited) / took, 1), "p50": p50, "p95": p95, "p99": p99}
+
+
+def _of_now(event: Any) -> Any:
+    event.ts = int(time.time() * 1000)  # requests are; the shop's own times would be a day behind them
+    return event
+
+
+async def flow(servers: Servers, topic: str, events: Iterator[Any], per_s: float, count: int | None = None) -> None:
+    """Write the shop's events to the log at a steady rate."""
+    async with AIOKafkaProducer(bootstrap_servers=servers.kafka) as producer:
+        started = time.monotonic()
+        for number, event in enumerate(events):
+            if number == count:
+                await producer.flush()
+                return
+            key = event.user_id.encode()
+            await producer.send(topic, encode_json(event), key=key, partition=partition_for_key(key, PARTITIONS))
+            await asyncio.sleep(max(0.0, started + number / per_s - time.monotonic()) if number % 10 == 0 else 0.0)
+
+
+async def ready(url: str, process: Process) -> None:
+    """Wait until the worker has its partitions and has learned something."""
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    until = time.monotonic() + READY_S
+    async with aiohttp.ClientSession(url, headers=headers) as client:
+        while time.monotonic() < until and not process.ended:
+            try:
+                async with client.get("/v1/models") as answer:
+                    models = (await answer.json())["models"]
+                    if any(one["objective"] == "click" and one["model_version"] for one in models):
+                        return
+            except aiohttp.ClientError:
+                pass
+            await asyncio.sleep(0.2)
+    raise Failed(f"the worker did not get ready\n{process.last_words}")
+
+
+async def measured(given: argparse.Namespace, servers: Servers, folder: Path) -> dict[str, Any]:
+    """Run a worker, let events flow, and ask each route in turn."""
+    app, source, port = "http", "http.events", free_port()
+    await create(servers, (source, PARTITIONS))
+    await create_ours(servers, app)
+    environment = our_environment(servers, folder, source, app, "all")
+    config = folder / "all.yaml"
+    declared = yaml.safe_load(config.read_text())
+    shop = yaml.safe_load(shipped_config("shop").read_text())
+    config.write_text(yaml.safe_dump(declared | {key: shop[key] for key in ("features", "objectives", "rankings")}))
+    environment |= {"STREAMSCORE_WORKER_HTTP_PORT": str(port), "STREAMSCORE_WORKER_HTTP_TOKENS": TOKEN}
+    process = Process([sys.executable, "-m", "streams.cli.main", "worker"], environment, folder)
+    try:
+        url = f"http://127.0.0.1:{port}"
+        events = Shop(seed=7, visitors=VISITORS, start_ms=int(time.time() * 1000) - 3 * 86_400_000).events()
+        await flow(servers, source, events, 1e6, LEARN_FIRST)
+        await ready(url, process)
+        flowing = asyncio.create_task(flow(servers, source, map(_of_now, events), given.events_per_s))
+        found = {}
+        for name, ask in requests(random.Random(7)).items():
+            await steady(url, ask, given.rate, 2.0)
+            found[name] = await steady(url, ask, given.rate, given.seconds)
+            figures = found[name]
+            print(
+                f"{name:32}{figures['requests_per_s']:8.0f}/s   p50 {figures['p50']:6.1f}  "
+                f"p95 {figures['p95']:6.1f}  p99 {figures['p99']:6.1f} ms",
+                flush=True,
+            )
+        flowing.cancel()
+        return found
+    finally:
+        process.kill()
+
+
+async def _run(given: argparse.Namespace) -> dict[str, Any]:
+    with running_servers() as servers, tempfile.TemporaryDirectory() as folder:
+        routes = await measured(given, servers, Path(folder))
+        return {"broker": servers.broker, "events_per_s": given.events_per_s, "routes": routes}
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rate", type=float, default=200.0, help="requests a second")
+    parser.add_argument("--seconds", type=float, default=15.0, help="for each route")
+    parser.add_argument("--events-per-s", type=float, default=500.0, help="events that flow meanwhile")
+    parser.add_argument("--json", type=Path, default=ROOT / "build" / "http.json")
+    given = parser.parse_args()
+    result = asyncio.run(_run(given))
+    given.json.parent.mkdir(parents=True, exist_ok=True)
+    given.json.write_text(json.dumps(result, indent=2) + "\n")
+    print(f"written: {given.json}")
+
+
+if __name__ == "__main__":
+    main()
