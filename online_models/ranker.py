@@ -15,7 +15,7 @@ from online_models.bound import BoundObjective
 from online_models.exploration import Chance, drawn_order
 from online_models.features import FeatureSet
 from online_models.rankings import Ranking
-from schemas.events import Candidate, Impression, RankRequest
+from schemas.events import Answered, Candidate, Impression, RankRequest
 from schemas.scores import Ranked, Score
 
 
@@ -43,20 +43,22 @@ class Ranker:
         self._features = features
         self._n_reasons = n_reasons
 
-    def answer(self, request: RankRequest, slots: list[Any], *, shadowing: bool) -> list[Ranked]:
+    def answer(self, request: RankRequest, slots: list[Any], *, shadowing: bool) -> Answered:
         """Choose what the site is to show, first place first.
 
         Parameters
         ----------
         slots
             The visitor's accumulators, the request folded in.
+        shadowing
+            Ask the variants that are not served as well.
         """
         bound, shown, extract = self.bound, self.bound.shown, self._features.extract
         candidates = list(_candidates(request).values())
         unplaced = [extract(slots, _impression(request, one, None, None)) for one in candidates]
         scores = [shown.score(values, 0)[0] for values in unplaced]
         chance = Chance(f"{self.name}:{request.event_id}")
-        answer = []
+        ranked = []
         for place, (index, propensity) in enumerate(
             drawn_order(self._ranking.policy, scores, self._ranking.shown, chance)
         ):
@@ -67,13 +69,14 @@ class Ranker:
             )
             if shadowing and not bound.alone:
                 one.shadows = bound.shadows(shown, values)
-            answer.append(one)
-        return answer
+            ranked.append(one)
+        replica = shown.replica
+        return Answered(model=replica.name, model_version=replica.version, variant=shown.name, ranked=ranked)
 
-    def places(self, request: RankRequest, answer: Sequence[Ranked], slots: list[Any]) -> Iterator[Place]:
+    def places(self, request: RankRequest, ranked: Sequence[Ranked], slots: list[Any]) -> Iterator[Place]:
         """Yield what an answer puts at each place; an item that the request does not name is passed over."""
         candidates = _candidates(request)
-        for number, one in enumerate(answer, 1):
+        for number, one in enumerate(ranked, 1):
             candidate = candidates.get(one.item_id)
             if candidate is not None:
                 impression = _impression(request, candidate, number - 1, one.propensity)

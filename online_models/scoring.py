@@ -48,7 +48,7 @@ TICK, TOMBSTONE, DUPLICATE, LATE = "tick", "tombstone", "duplicate", "late"
 NO_TRIGGER, CONDITION = "no_trigger", "condition_not_met"
 NO_RANKING, NO_CANDIDATES = "no_ranking", "no_candidates"
 # Flags of a score.
-COLD, LATE_SCORE = "cold", "late"
+COLD, LATE_SCORE, ANSWERED = "cold", "late", "answered"
 
 
 class ScoringCore:
@@ -291,13 +291,37 @@ class ScoringCore:
             self._features.fold(user.slots, impression)
 
     def _new_answer(self, ranker: Ranker, request: RankRequest, source_ts: int, user: UserState, offset: int) -> Score:
-        ranked = ranker.answer(request, user.slots, shadowing=self._shadowing)
-        _, impression, values = next(ranker.places(request, ranked, user.slots))
+        said = request.answered or ranker.answer(request, user.slots, shadowing=self._shadowing)
+        first = said.ranked[0]
         ts: int = request.ts  # type: ignore[assignment]  # decoded: int
-        score_id = f"{self._id_prefix}{offset}:{ranker.name}"
-        answer = self._new_score(ranker.bound, score_id, impression, ts, source_ts, values, offset)
-        answer.ranking, answer.ranked = ranker.name, ranked
-        return answer
+        flags = [ANSWERED] if request.answered else []
+        return Score(
+            score_id=f"{self._id_prefix}{offset}:{ranker.name}",
+            event_id=request.event_id,
+            user_id=request.user_id,
+            ts=ts,
+            objective=ranker.bound.name,
+            score=first.score,
+            model=said.model,
+            model_version=said.model_version,
+            reasons=first.reasons,
+            topic=self.topic,
+            partition=self.partition,
+            offset=offset,
+            source_ts=source_ts,
+            session_id=request.session_id,
+            item_id=first.item_id,
+            propensity=first.propensity,
+            variant=said.variant,
+            shadows=first.shadows,
+            flags=flags + self._flags(said.model_version, ts, ranker.bound),
+            ranking=ranker.name,
+            ranked=said.ranked,
+        )
+
+    def _flags(self, model_version: int, ts: int, bound: BoundObjective) -> list[str]:
+        late = ts + bound.closes_after_ms < self.stream_time_ms
+        return ([] if model_version else [COLD]) + ([LATE_SCORE] if late else [])
 
     def _published(self, score_id: str, event: EventBase) -> Score | None:
         """Return what an earlier life of the partition has published of an event."""
@@ -359,10 +383,8 @@ class ScoringCore:
             score.variant = shown.name
             if self._shadowing:
                 score.shadows = bound.shadows(shown, values)
-        if replica.version == 0:
-            score.flags = [COLD]
-        if ts + bound.closes_after_ms < self.stream_time_ms:
-            score.flags = [*score.flags, LATE_SCORE]
+        if replica.version == 0 or ts + bound.closes_after_ms < self.stream_time_ms:
+            score.flags = self._flags(replica.version, ts, bound)
         return score
 
     def _would_score(self, bound: BoundObjective, other: EventBase, user: UserState) -> float:

@@ -18,6 +18,8 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta, Struct
 
+from schemas.scores import Ranked
+
 SCHEMA_VERSION = 1
 
 Id = Annotated[str, Meta(min_length=1, max_length=128)]
@@ -143,6 +145,23 @@ class Candidate(Struct, kw_only=True, omit_defaults=True):
     properties: Properties | None = None
 
 
+class Answered(Struct, kw_only=True, omit_defaults=True):
+    """What a worker has answered to a rank request before it was in the log.
+
+    Attributes
+    ----------
+    model, model_version, variant
+        Whose scores these are, as on `scores`.
+    ranked
+        What the site was told to show, first place first.
+    """
+
+    model: Name
+    model_version: Annotated[int, Meta(ge=0)]
+    ranked: Annotated[list[Ranked], Meta(min_length=1, max_length=100)]
+    variant: str = ""
+
+
 class RankRequest(EventBase, kw_only=True, tag="rank_request"):
     """The site asks for an order of ``candidates`` for this visitor; what it gets, it shows.
 
@@ -152,11 +171,14 @@ class RankRequest(EventBase, kw_only=True, tag="rank_request"):
         Items, by id alone or with what is known of them.
     ranking
         Name of the declared ranking; not needed where there is one.
+    answered
+        Written by the HTTP API: the answer, which then stands; ``candidates`` are the items that are shown.
     """
 
     type: ClassVar[str] = "rank_request"
     candidates: Annotated[list[Id | Candidate], Meta(max_length=1000)] = []
     ranking: Name | None = None
+    answered: Answered | None = None
     source: Name | None = None
 
 

@@ -52,7 +52,8 @@ class Score(Struct, kw_only=True, omit_defaults=True):
     shadows
         What the other variants of the objective said: name to (score, model_version).
     flags
-        ``cold`` (the model has learned nothing yet), ``late`` (the trigger came after its window had closed).
+        ``cold`` (the model has learned nothing yet), ``late`` (the trigger came after its window had closed),
+        ``answered`` (over HTTP, before the request was in the log).
     source_ts
         Kafka timestamp of the trigger's record, epoch ms; latency is counted from it.
     ranking, ranked

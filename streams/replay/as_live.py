@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from online_models.closed_loop import Arrival
 from online_models.objectives import objective_of, variant_name, variant_of
+from online_models.scoring import ANSWERED
 from online_models.serving import Served
 from schemas.codec import BadRecord, decode_score
 from streams.learner import checkpoint_name
@@ -56,6 +57,8 @@ class ScoredVersions:
                 self.unreadable += 1
                 continue
             if score.topic == topic:
+                if ANSWERED in score.flags:  # the answer is in the event; no model is asked when it is replayed
+                    continue
                 model = variant_name(score.objective, score.variant)
                 rows.append((score.partition, score.offset, model, score.model_version, True))
                 self.count += 1

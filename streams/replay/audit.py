@@ -19,7 +19,7 @@ from online_models.explain import MAX_OMISSIONS, bounded_logit
 from online_models.objectives import Objective
 from online_models.open_triggers import score_id_of
 from online_models.ranker import score_of_place
-from online_models.scoring import ScoringCore
+from online_models.scoring import ANSWERED, ScoringCore
 from online_models.serving import Served
 from online_models.step import Collected, Probe
 from schemas.codec import BadRecord, decode_event, decode_score
@@ -130,6 +130,11 @@ async def audit(score_id: str, settings: Settings) -> Audit:
     if place.name in answers or place.number:
         place = place._replace(name=name, number=place.number or 1)
         live = await _live_score([place.score_id(ranking) for ranking in answers], trigger, settings)
+        if ANSWERED in live.flags:
+            raise AuditError(
+                f"{live.score_id} was answered over HTTP, from what was stored of the visitor at that moment; "
+                "no log has that. Its reasons are in the score"
+            )
         if place.number > len(live.ranked):
             raise AuditError(f"The answer {live.score_id} has {len(live.ranked)} places")
         live = score_of_place(live, place.number, place.score_id(name, place.number))

@@ -1,29 +1,26 @@
 """What the HTTP API knows about a visitor: read from the store, scored with this worker's replicas.
 
 Any worker can answer for any visitor. The state is the last one that was stored, some milliseconds behind the
-visitor's last event; it is a copy, and nothing that is asked here changes it. What a ranking has shown becomes
-impressions in `events`, and takes the way of every event from there.
+visitor's last event; it is a copy, and nothing that is asked here changes it. What was answered is written to
+`events` with the request, and takes the way of every event from there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from hashlib import blake2b
 from typing import Any
+
+from msgspec import to_builtins
 
 from online_models.bound import BoundObjective
 from online_models.ranker import Ranker
 from online_models.replica import ReplicaSet
 from online_models.serving import Served
 from schemas.codec import BadRecord, decode_user_state, encode_json
-from schemas.events import EventBase, Impression, RankRequest
-from schemas.scores import Ranked
+from schemas.events import EventBase, RankRequest
 from streams.output import OutRecord, RecordOutput, partition_for_key
 from streams.settings import Settings
 from streams.stores import PartitionId, StateStore
-
-# An id has at most 128 characters, and the place comes behind it.
-_LONGEST_ASKED = 120
 
 
 class NoSuchRanking(ValueError):
@@ -60,17 +57,17 @@ class Answers:
             for one in settings.rankings
         }
 
-    async def publish(self, events: Sequence[tuple[str, bytes]]) -> None:
-        """Write events (user, value) to the log; raises Unavailable."""
+    async def publish(self, events: Sequence[tuple[str, bytes]]) -> dict[tuple[str, int], int]:
+        """Write events (user, value) to the log; return the offset behind the last one by place. Raises Unavailable."""
         batches: dict[tuple[str, int], list[OutRecord]] = {}
         for user_id, value in events:
             key = user_id.encode()
             where = self._topic, partition_for_key(key, self._partitions)
             batches.setdefault(where, []).append(OutRecord(key, value))
-        await self._events.publish(batches)
+        return await self._events.publish(batches)
 
     async def rank(self, request: RankRequest) -> dict[str, Any]:
-        """Answer a rank request, and log what is shown.
+        """Answer a rank request, and write it to the log with the answer, which then stands.
 
         Raises
         ------
@@ -87,17 +84,20 @@ class Answers:
             raise NoSuchRanking(f"Expected `ranking` to be one of: {known}")
         slots, _ = await self._slots(request.user_id)
         self._features.fold(slots, request)
-        ranked = ranker.answer(request, slots, shadowing=False)
-        shown = ranker.bound.shown
-        places = ranker.places(request, ranked, slots)
-        impressions = [_named(place.impression, place.number) for place in places]
-        await self.publish([(request.user_id, encode_json(one)) for one in impressions])
+        request.ranking = ranker.name
+        said = request.answered = ranker.answer(request, slots, shadowing=True)
+        shown = {one.item_id for one in said.ranked}
+        request.candidates = [
+            one for one in request.candidates if (one if isinstance(one, str) else one.item_id) in shown
+        ]
+        [((_, partition), end)] = (await self.publish([(request.user_id, encode_json(request))])).items()
         return {
             "event_id": request.event_id,
+            "score_id": f"{self._topic}-{partition}-{end - 1}:{ranker.name}",
             "ranking": ranker.name,
-            **_model_of(ranker.bound),
-            "ranked": [_plain(one, impression.event_id) for one, impression in zip(ranked, impressions, strict=True)],
-        } | ({"variant": shown.name} if shown.name else {})
+            "objective": ranker.bound.name,
+            **to_builtins(said),
+        }
 
     async def score(self, event: EventBase) -> list[dict[str, Any]]:
         """Return the scores at this event, one for each objective that it triggers; raises Unavailable."""
@@ -135,25 +135,6 @@ class Answers:
         return self._features.new_slots(), None
 
 
-def _named(impression: Impression, number: int) -> Impression:
-    """Give each place's impression an id of its own; that of the request would make duplicates of them."""
-    asked = impression.event_id
-    if len(asked) > _LONGEST_ASKED:
-        asked = blake2b(asked.encode(), digest_size=16).hexdigest()
-    impression.event_id = f"{asked}#{number}"
-    return impression
-
-
 def _model_of(bound: BoundObjective) -> dict[str, Any]:
     replica = bound.shown.replica
     return {"model": replica.name, "model_version": replica.version}
-
-
-def _plain(one: Ranked, impression_id: str) -> dict[str, Any]:
-    return {
-        "item_id": one.item_id,
-        "score": one.score,
-        "propensity": one.propensity,
-        "reasons": one.reasons,
-        "impression_id": impression_id,
-    }

@@ -14,7 +14,7 @@ import orjson
 from aiohttp import hdrs, web
 
 from schemas.codec import BadRecord, decode_event
-from schemas.dead_letters import UNKNOWN_TYPE
+from schemas.dead_letters import INVALID, NOT_JSON, UNKNOWN_TYPE
 from schemas.events import PageView, RankRequest, Tick
 from streams.output import KafkaOutput
 from streams.stores import Unavailable
@@ -80,12 +80,14 @@ class Api:
     def _event(self, declared: Any, **filled: Any) -> tuple[Any, bytes]:
         """Decode an event that came as JSON; return it and what goes into the log. Raises BadRecord."""
         if not isinstance(declared, dict):
-            raise BadRecord("invalid", "Expected an object, or a list of objects")
+            raise BadRecord(INVALID, "Expected an object, or a list of objects")
         now_ms = time.time_ns() // 1_000_000
         value = orjson.dumps({"event_id": uuid.uuid4().hex, "ts": now_ms, **declared, **filled})
         event = decode_event(value, record_ts_ms=now_ms, max_bytes=self._max_event_bytes)
         if isinstance(event, Tick):
             raise BadRecord(UNKNOWN_TYPE, "Ticks are written by workers only")
+        if isinstance(event, RankRequest) and event.answered is not None:
+            raise BadRecord(INVALID, "Expected no `answered`: it is written by `/v1/rank` itself")
         return event, value
 
     async def _events(self, request: web.Request) -> web.Response:
@@ -144,7 +146,7 @@ async def _body(request: web.Request) -> Any:
     try:
         return orjson.loads(await request.read())
     except orjson.JSONDecodeError as error:
-        raise BadRecord("not_json", str(error)) from None
+        raise BadRecord(NOT_JSON, str(error)) from None
 
 
 def _json(content: dict[str, Any], *, status: int = 200) -> web.Response:

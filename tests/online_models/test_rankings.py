@@ -20,7 +20,8 @@ from online_models.objectives import parse_objectives
 from online_models.policies import Policy
 from online_models.rankings import parse_rankings
 from schemas.codec import decode_user_state, encode_json, encode_user_state
-from schemas.events import Candidate, RankRequest
+from schemas.events import Answered, Candidate, RankRequest
+from schemas.scores import Ranked
 
 WINDOW = 30 * MINUTE
 ITEMS = ["i1", "i2", "i3", "i4"]
@@ -189,6 +190,26 @@ def test_what_was_published_stands() -> None:
 
     assert after.scores == [published]
     assert [one.score for one in after.examples] == [one.score for one in published.ranked]
+
+
+def test_an_answer_that_the_request_brings_stands() -> None:
+    ranked = [
+        Ranked(item_id=item, score=score, propensity=0.5, reasons=[("taste", 0.1)])
+        for item, score in (("i4", 0.4), ("i1", 0.2))
+    ]
+    answered = Answered(model="other", model_version=3, ranked=ranked)
+    log = EventLog().add(a_request(["i1", "i4"], answered=answered)).add(a_click("i1", 5)).tick(WINDOW + 1)
+
+    bench = ranking_bench(shown=5).run(log)
+
+    [answer] = bench.scores
+    assert (answer.ranked, answer.model, answer.model_version) == (ranked, "other", 3)
+    assert (answer.item_id, answer.score, answer.propensity) == ("i4", 0.4, 0.5)
+    assert answer.flags == ["answered"]
+    assert [(one.score_id[-7:], one.score, one.label) for one in bench.examples] == [
+        ("click#1", 0.4, False),
+        ("click#2", 0.2, True),
+    ]
 
 
 def test_chance_is_the_event_s_and_nothing_else_s() -> None:
