@@ -27,7 +27,8 @@ def read_compose(variables: Mapping[str, str] | None = None) -> dict[str, Any]:
 
 def environment_of(service: Mapping[str, Any]) -> dict[str, str]:
     """Return what the container's processes find in their environment."""
-    return {key: str(value) for key, value in service.get("environment", {}).items()}
+    # An engine fills variables into values, not into text: what is empty then is an empty string.
+    return {key: "" if value is None else str(value) for key, value in service.get("environment", {}).items()}
 
 
 def broker_settings(environment: Mapping[str, str]) -> dict[str, str]:
