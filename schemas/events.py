@@ -18,6 +18,7 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta, Struct
 
+from schemas.examples import Version
 from schemas.scores import Ranked
 
 SCHEMA_VERSION = 1
@@ -157,9 +158,9 @@ class Answered(Struct, kw_only=True, omit_defaults=True):
     """
 
     model: Name
-    model_version: Annotated[int, Meta(ge=0)]
+    model_version: Version
     ranked: Annotated[list[Ranked], Meta(min_length=1, max_length=100)]
-    variant: str = ""
+    variant: Annotated[str, Meta(max_length=128)] = ""
 
 
 class RankRequest(EventBase, kw_only=True, tag="rank_request"):

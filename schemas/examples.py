@@ -9,8 +9,11 @@ from msgspec import Meta, Struct
 EXAMPLES_VERSION = 1
 
 Use = Literal["both", "learn", "judge"]
+Probability = Annotated[float, Meta(ge=0.0, le=1.0)]
+# An offset of `examples`; whole numbers beyond this are not exact in every JSON reader, nor packed by msgpack.
+Version = Annotated[int, Meta(ge=0, le=2**53)]
 # By variant: what it said, and the version of its model.
-Shadows = dict[str, tuple[float, int]]
+Shadows = dict[str, tuple[Probability, Version]]
 
 
 class Example(Struct, kw_only=True, omit_defaults=True):

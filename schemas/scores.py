@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from schemas.examples import Shadows
+from schemas.examples import Probability, Shadows
 
 SCORES_VERSION = 1
 
@@ -25,8 +25,8 @@ class Ranked(Struct, kw_only=True, omit_defaults=True):
     """
 
     item_id: str
-    score: float
-    propensity: float
+    score: Probability
+    propensity: Annotated[float, Meta(gt=0.0, le=1.0)]
     reasons: list[tuple[str, float]]
     shadows: Shadows = {}
 

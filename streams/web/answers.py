@@ -17,6 +17,7 @@ from online_models.ranker import Ranker
 from online_models.replica import ReplicaSet
 from online_models.serving import Served
 from schemas.codec import BadRecord, decode_user_state, encode_json
+from schemas.dead_letters import INVALID, TOO_LARGE
 from schemas.events import EventBase, RankRequest
 from streams.output import OutRecord, RecordOutput, partition_for_key
 from streams.settings import Settings
@@ -45,6 +46,7 @@ class Answers:
         self._features = settings.features
         self._layout = int(settings.features.hash[:8], 16)
         self._n_reasons = settings.worker.n_reasons
+        self._max_event_bytes = settings.worker.max_event_bytes
         self._store = store
         self._events = events
         self._partitions = partitions
@@ -71,6 +73,8 @@ class Answers:
 
         Raises
         ------
+        BadRecord
+            There are no candidates, or what is known of those that were chosen is too long for an event.
         NoSuchRanking
         Unavailable
             The store or the broker is away.
@@ -82,6 +86,8 @@ class Answers:
         else:
             known = ", ".join(self._rankers) or "none, see `rankings:`"
             raise NoSuchRanking(f"Expected `ranking` to be one of: {known}")
+        if not request.candidates:
+            raise BadRecord(INVALID, "Expected `candidates`, at least one")
         slots, _ = await self._slots(request.user_id)
         self._features.fold(slots, request)
         request.ranking = ranker.name
@@ -90,7 +96,12 @@ class Answers:
         request.candidates = [
             one for one in request.candidates if (one if isinstance(one, str) else one.item_id) in shown
         ]
-        [((_, partition), end)] = (await self.publish([(request.user_id, encode_json(request))])).items()
+        value = encode_json(request)
+        if len(value) > self._max_event_bytes:  # it would be a dead letter
+            raise BadRecord(
+                TOO_LARGE, f"Expected at most {self._max_event_bytes} bytes with the answer in it, got {len(value)}"
+            )
+        [((_, partition), end)] = (await self.publish([(request.user_id, value)])).items()
         return {
             "event_id": request.event_id,
             "score_id": f"{self._topic}-{partition}-{end - 1}:{ranker.name}",

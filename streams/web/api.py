@@ -108,8 +108,6 @@ class Api:
 
     async def _rank(self, request: web.Request) -> web.Response:
         event, _ = self._event(await _body(request), type=RankRequest.type)
-        if not event.candidates:
-            return refused(400, "Expected `candidates`, at least one")
         return _json(await (await self._ready()).rank(event))
 
     async def _score(self, request: web.Request) -> web.Response:

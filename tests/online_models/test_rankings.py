@@ -7,6 +7,7 @@ from math import factorial, prod
 from typing import Any
 
 import msgspec
+import orjson
 import pytest
 from builders import MINUTE, T0, EventLog, a_click, an_event, an_impression
 from core_bench import ALL, CLICK, Bench
@@ -19,7 +20,7 @@ from online_models.features import compile_features
 from online_models.objectives import parse_objectives
 from online_models.policies import Policy
 from online_models.rankings import parse_rankings
-from schemas.codec import decode_user_state, encode_json, encode_user_state
+from schemas.codec import BadRecord, decode_event, decode_user_state, encode_json, encode_user_state
 from schemas.events import Answered, Candidate, RankRequest
 from schemas.scores import Ranked
 
@@ -210,6 +211,35 @@ def test_an_answer_that_the_request_brings_stands() -> None:
         ("click#1", 0.4, False),
         ("click#2", 0.2, True),
     ]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"model_version": 2**53 + 1},
+        {"model_version": -1},
+        {"ranked": []},
+        {"variant": "x" * 129},
+        *(
+            {"ranked": [{"item_id": "i1", "score": 0.1, "propensity": 0.5, "reasons": [], **one}]}
+            for one in (
+                {"score": 1.5},
+                {"score": -0.1},
+                {"propensity": 0},
+                {"propensity": 1.1},
+                {"shadows": {"deep": [1.5, 1]}},
+                {"shadows": {"deep": [0.5, 2**60]}},
+            )
+        ),
+    ],
+)
+def test_an_answer_that_nobody_can_have_given_is_a_dead_letter(changed: dict[str, Any]) -> None:
+    ranked = [{"item_id": "i1", "score": 0.1, "propensity": 0.5, "reasons": []}]
+    answered = {"model": "ftrl", "model_version": 3, "ranked": ranked} | changed
+    request = {"type": "rank_request", "event_id": "e", "user_id": "u", "ts": T0, "candidates": ["i1"]}
+
+    with pytest.raises(BadRecord, match="answered"):
+        decode_event(orjson.dumps(request | {"answered": answered}), record_ts_ms=T0)
 
 
 def test_chance_is_the_event_s_and_nothing_else_s() -> None:
