@@ -1,4 +1,4 @@
-"""The wire contract as documents: JSON Schema for each message and the report, AsyncAPI 3 for the topics.
+"""The wire contract as documents: JSON Schema for each message and the report, AsyncAPI for topics, OpenAPI for HTTP.
 
 Generated from the structs, so that they cannot say anything else; a test holds the written files
 against them. ``python -m schemas.documents`` writes them anew.
@@ -20,12 +20,14 @@ from schemas.events import SCHEMA_VERSION, Event
 from schemas.examples import Example
 from schemas.metrics import Metric
 from schemas.models import ModelRecord
+from schemas.openapi import openapi
 from schemas.report import Report
 from schemas.scores import Score
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 FOLDER = Path(__file__).parent / "json"
 ASYNCAPI = "asyncapi.json"
+OPENAPI = "openapi.json"
 
 # AsyncAPI 3.0 takes payloads to be of its own dialect (draft 07) unless their format is named.
 PAYLOAD_FORMAT = "application/schema+json;version=draft-2020-12"
@@ -183,6 +185,7 @@ def documents() -> dict[str, bytes]:
     """Return every document by its file name."""
     found = {f"{name}.json": json_schema(name) for name in [*MESSAGES, *FILES]}
     found[ASYNCAPI] = asyncapi()
+    found[OPENAPI] = _without_indentation(openapi())
     return {name: orjson.dumps(content, option=orjson.OPT_INDENT_2) + b"\n" for name, content in found.items()}
 
 

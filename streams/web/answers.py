@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from msgspec import to_builtins
-
 from online_models.bound import BoundObjective
 from online_models.ranker import Ranker
 from online_models.replica import ReplicaSet
 from online_models.serving import Served
+from schemas.api import FeaturesAnswer, ObjectiveScore, RankAnswer, ScoreAnswer
 from schemas.codec import BadRecord, decode_user_state, encode_json
 from schemas.dead_letters import INVALID, TOO_LARGE
 from schemas.events import EventBase, RankRequest
@@ -68,7 +67,7 @@ class Answers:
             batches.setdefault(where, []).append(OutRecord(key, value))
         return await self._events.publish(batches)
 
-    async def rank(self, request: RankRequest) -> dict[str, Any]:
+    async def rank(self, request: RankRequest) -> RankAnswer:
         """Answer a rank request, and write it to the log with the answer, which then stands.
 
         Raises
@@ -102,15 +101,18 @@ class Answers:
                 TOO_LARGE, f"Expected at most {self._max_event_bytes} bytes with the answer in it, got {len(value)}"
             )
         [((_, partition), end)] = (await self.publish([(request.user_id, value)])).items()
-        return {
-            "event_id": request.event_id,
-            "score_id": f"{self._topic}-{partition}-{end - 1}:{ranker.name}",
-            "ranking": ranker.name,
-            "objective": ranker.bound.name,
-            **to_builtins(said),
-        }
+        return RankAnswer(
+            event_id=request.event_id,
+            score_id=f"{self._topic}-{partition}-{end - 1}:{ranker.name}",
+            ranking=ranker.name,
+            objective=ranker.bound.name,
+            model=said.model,
+            model_version=said.model_version,
+            variant=said.variant,
+            ranked=said.ranked,
+        )
 
-    async def score(self, event: EventBase) -> list[dict[str, Any]]:
+    async def score(self, event: EventBase) -> ScoreAnswer:
         """Return the scores at this event, one for each objective that it triggers; raises Unavailable."""
         slots, _ = await self._slots(event.user_id)
         self._features.fold(slots, event)
@@ -119,18 +121,25 @@ class Answers:
         for bound in self._bound.values():
             if event.type in bound.objective.trigger and bound.applies(values):
                 p, reasons = bound.shown.score(values, self._n_reasons)
+                replica = bound.shown.replica
                 found.append(
-                    {"objective": bound.name, **_model_of(bound), "score": bound.corrected(p), "reasons": reasons}
+                    ObjectiveScore(
+                        objective=bound.name,
+                        model=replica.name,
+                        model_version=replica.version,
+                        score=bound.corrected(p),
+                        reasons=reasons,
+                    )
                 )
-        return found
+        return ScoreAnswer(event_id=event.event_id, scores=found)
 
-    async def features(self, user_id: str, event: EventBase) -> dict[str, Any] | None:
+    async def features(self, user_id: str, event: EventBase) -> FeaturesAnswer | None:
         """Return the visitor's features at an event, None of an unknown visitor; raises Unavailable."""
         slots, last_ts = await self._slots(user_id)
         if last_ts is None:
             return None
         values = self._features.extract(slots, event)
-        return {"last_ts": last_ts, "features": dict(zip(self._features.base_names, values, strict=True))}
+        return FeaturesAnswer(last_ts=last_ts, features=dict(zip(self._features.base_names, values, strict=True)))
 
     async def _slots(self, user_id: str) -> tuple[list[Any], int | None]:
         """Return a visitor's accumulators and last event time; None: unknown, or of other features than now."""
@@ -144,8 +153,3 @@ class Answers:
             if user.layout == self._layout:
                 return user.slots, user.last_ts
         return self._features.new_slots(), None
-
-
-def _model_of(bound: BoundObjective) -> dict[str, Any]:
-    replica = bound.shown.replica
-    return {"model": replica.name, "model_version": replica.version}

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import time
 import uuid
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 import orjson
 from aiohttp import hdrs, web
+from msgspec import Struct
 
-from schemas.codec import BadRecord, decode_event
+import schemas
+from schemas.api import EventsAnswer, ModelsAnswer, ModelState, RefusedEvent
+from schemas.codec import BadRecord, decode_event, encode_json
 from schemas.dead_letters import INVALID, NOT_JSON, UNKNOWN_TYPE
 from schemas.events import PageView, RankRequest, Tick
 from streams.output import KafkaOutput
@@ -46,6 +50,7 @@ class Api:
             web.post("/v1/score", self._guarded(self._score)),
             web.get("/v1/users/{user_id}/features", self._guarded(self._features)),
             web.get("/v1/models", self._guarded(self._models)),
+            web.get("/openapi.json", self._document),
         ]
 
     async def stop(self) -> None:
@@ -101,10 +106,10 @@ class Api:
                 event, value = self._event(one)
                 taken.append((event.user_id, value))
             except BadRecord as error:
-                bad.append({"event": number, "reason": error.reason, "detail": error.detail})
+                bad.append(RefusedEvent(event=number, reason=error.reason, detail=error.detail))
         if taken:
             await (await self._ready()).publish(taken)
-        return _json({"accepted": len(taken), "refused": bad}, status=202 if taken or not bad else 400)
+        return _json(EventsAnswer(accepted=len(taken), refused=bad), status=202 if taken or not bad else 400)
 
     async def _rank(self, request: web.Request) -> web.Response:
         event, _ = self._event(await _body(request), type=RankRequest.type)
@@ -112,7 +117,7 @@ class Api:
 
     async def _score(self, request: web.Request) -> web.Response:
         event, _ = self._event(await _body(request))
-        return _json({"event_id": event.event_id, "scores": await (await self._ready()).score(event)})
+        return _json(await (await self._ready()).score(event))
 
     async def _features(self, request: web.Request) -> web.Response:
         user_id = request.match_info["user_id"]
@@ -128,16 +133,21 @@ class Api:
             for name, variant in objective.variants.items():
                 replica = worker.replicas[variant.name]
                 models.append(
-                    {
-                        "objective": objective.name,
-                        "variant": name,
-                        "served": name == (served.variant if served else ""),
-                        "model": replica.name,
-                        "model_version": replica.version,
-                        "lineage": replica.lineage,
-                    }
+                    ModelState(
+                        objective=objective.name,
+                        variant=name,
+                        served=name == (served.variant if served else ""),
+                        model=replica.name,
+                        model_version=replica.version,
+                        lineage=replica.lineage,
+                    )
                 )
-        return _json({"models": models})
+        return _json(ModelsAnswer(models=models))
+
+    async def _document(self, _: web.Request) -> web.Response:
+        return web.Response(
+            body=(files(schemas) / "json" / "openapi.json").read_bytes(), content_type="application/json"
+        )
 
 
 async def _body(request: web.Request) -> Any:
@@ -147,5 +157,5 @@ async def _body(request: web.Request) -> Any:
         raise BadRecord(NOT_JSON, str(error)) from None
 
 
-def _json(content: dict[str, Any], *, status: int = 200) -> web.Response:
-    return web.Response(body=orjson.dumps(content), status=status, content_type="application/json")
+def _json(content: Struct, *, status: int = 200) -> web.Response:
+    return web.Response(body=encode_json(content), status=status, content_type="application/json")

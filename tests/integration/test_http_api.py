@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from jsonschema import Draft202012Validator
 from site_under_test import Site, fed_and_accounted, shop_events
 
 from schemas.codec import decode_score
@@ -218,6 +219,28 @@ def test_models_are_listed(site: Site) -> None:
         ("continue", True),
     ]
     assert answer["models"][0]["model_version"] > 0
+
+
+def test_answers_are_as_the_document_says(site: Site) -> None:
+    status, document = asked(site, "/openapi.json")
+    assert status == 200
+    body = {"user_id": "visitor-d", "candidates": ["a"]}
+    answers = {
+        "RankAnswer": asked(site, "/v1/rank", body),
+        "EventsAnswer": asked(site, "/v1/events", [{"type": "page_view", "user_id": "visitor-d"}, 7]),
+        "ScoreAnswer": asked(site, "/v1/score", {"type": "page_view", "user_id": "visitor-d"}),
+        "ModelsAnswer": asked(site, "/v1/models"),
+        "Problem": asked(site, "/v1/rank", {}),
+    }
+    eventually(lambda: asked(site, "/v1/users/visitor-d/features")[0] == 200)
+    answers["FeaturesAnswer"] = asked(site, "/v1/users/visitor-d/features")
+
+    for name, (_, answer) in answers.items():
+        Draft202012Validator({**document, "$ref": f"#/components/schemas/{name}"}).validate(answer)
+    for path, methods in document["paths"].items():
+        for method in methods:
+            other = {"get": b"{}", "post": None}[method]
+            assert asked(site, path.replace("{user_id}", "u"), other)[0] == 405, f"only {method} of {path} exists"
 
 
 def test_without_a_token_nothing_is_told(site: Site, tmp_path: Path) -> None:

@@ -72,11 +72,11 @@ async def test_request_and_answer_are_one_record_of_the_visitor_s_partition() ->
     logged = decode_event(record.value or b"", record_ts_ms=T0 + 10)
     assert isinstance(logged, RankRequest)
     assert logged.answered is not None
-    assert [one.item_id for one in logged.answered.ranked] == [one["item_id"] for one in answer["ranked"]]
-    assert len(answer["ranked"]) == 5
+    assert [one.item_id for one in logged.answered.ranked] == [one.item_id for one in answer.ranked]
+    assert len(answer.ranked) == 5
     shown = {one.item_id if isinstance(one, Candidate) else one for one in logged.candidates}
-    assert shown == {one["item_id"] for one in answer["ranked"]}, "what is known of the others is of no use any more"
-    assert answer["score_id"] == f"events-{where[1]}-0:home"
+    assert shown == {one.item_id for one in answer.ranked}, "what is known of the others is of no use any more"
+    assert answer.score_id == f"events-{where[1]}-0:home"
 
 
 async def test_the_visitor_s_state_is_read_and_not_changed() -> None:
@@ -90,8 +90,8 @@ async def test_the_visitor_s_state_is_read_and_not_changed() -> None:
     await deployment.answers.rank(a_request(["i1"]))
 
     assert found is not None
-    assert found["last_ts"] == T0 + 1
-    assert found["features"]["favourite"] == "shoes"
+    assert found.last_ts == T0 + 1
+    assert found.features["favourite"] == "shoes"
     assert await deployment.store.load_users(place, ["u1"]) == before
 
 
@@ -101,7 +101,7 @@ async def test_a_state_of_other_features_than_now_is_as_good_as_none() -> None:
     await deployment.knows("u1", [a_click("i1", category="shoes")], settings=parse_settings(text, {}))
 
     assert await deployment.answers.features("u1", an_impression("i3", 5)) is None
-    assert len((await deployment.answers.rank(a_request(["i1"])))["ranked"]) == 1
+    assert len((await deployment.answers.rank(a_request(["i1"]))).ranked) == 1
 
 
 async def test_what_would_be_a_dead_letter_is_not_written() -> None:

@@ -1,0 +1,128 @@
+"""The HTTP API as an OpenAPI 3.1 document, made from the structs that it sends and takes."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, get_args
+
+import msgspec
+
+from schemas import api
+from schemas.events import SCHEMA_VERSION, Event, RankRequest, Tick
+
+VISITOR_EVENTS = [kind for kind in get_args(Event) if kind is not Tick]
+ANSWERS = [api.EventsAnswer, api.RankAnswer, api.ScoreAnswer, api.FeaturesAnswer, api.ModelsAnswer, api.Problem]
+# Filled in where they are missing.
+_FILLED = ("event_id", "ts")
+
+
+class Route(NamedTuple):
+    """What the document says of a route."""
+
+    method: str
+    path: str
+    about: str
+    answer: type[msgspec.Struct]
+    takes: str = ""
+    status: str = "200"
+
+
+ROUTES = [
+    Route("post", "/v1/rank", "Which of some items to show a visitor now.", api.RankAnswer, "RankBody"),
+    Route("post", "/v1/events", "Write an event, or up to 500, to the log.", api.EventsAnswer, "EventsBody", "202"),
+    Route("post", "/v1/score", "What an event would be scored with; leaves no trace.", api.ScoreAnswer, "Event"),
+    Route("get", "/v1/users/{user_id}/features", "What is known of a visitor.", api.FeaturesAnswer),
+    Route("get", "/v1/models", "Which models this worker scores with.", api.ModelsAnswer),
+]
+_PROBLEMS = {
+    "400": "Something is wrong with the request.",
+    "401": "A token is missing or not known.",
+    "403": "Not from this address or origin.",
+    "404": "Nothing is known of this visitor.",
+    "413": "Too long.",
+    "503": "Kafka or Redis is away; nothing was written. Ask again.",
+}
+
+
+def openapi() -> dict[str, Any]:
+    """Return the document."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "streamscore",
+            "version": str(SCHEMA_VERSION),
+            "description": "What a worker answers over HTTP. `event_id` and `ts` are filled in where they are missing.",
+        },
+        "security": [{"bearer": []}, {}],
+        "paths": _paths(),
+        "components": {
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "access_token": {"type": "apiKey", "in": "query", "name": "access_token"},
+            },
+            "schemas": _schemas(),
+        },
+    }
+
+
+def _paths() -> dict[str, Any]:
+    paths: dict[str, Any] = {}
+    for route in ROUTES:
+        operation: dict[str, Any] = {
+            "summary": route.about,
+            "operationId": route.path.removeprefix("/v1/").split("/")[-1],
+            "responses": {
+                route.status: {"description": "Done.", "content": _content(route.answer.__name__)},
+                **{code: _problem(code) for code in _PROBLEMS if code != "404" or "{user_id}" in route.path},
+            },
+        }
+        if route.takes:
+            operation["requestBody"] = {"required": True, "content": _content(route.takes)}
+        if route.path == "/v1/events":
+            operation["security"] = [{"bearer": []}, {"access_token": []}, {}]
+        if "{user_id}" in route.path:
+            operation["parameters"] = [
+                {"name": "user_id", "in": "path", "required": True, "schema": {"type": "string", "maxLength": 128}}
+            ]
+        paths.setdefault(route.path, {})[route.method] = operation
+    return paths
+
+
+def _problem(code: str) -> dict[str, Any]:
+    return {"description": _PROBLEMS[code], "content": _content(api.Problem.__name__)}
+
+
+def _content(name: str) -> dict[str, Any]:
+    return {"application/json": {"schema": _ref(name)}}
+
+
+def _ref(name: str) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _schemas() -> dict[str, Any]:
+    _, found = msgspec.json.schema_components([*VISITOR_EVENTS, *ANSWERS], ref_template="#/components/schemas/{name}")
+    del found["Answered"]
+    for kind in VISITOR_EVENTS:
+        schema = found[kind.__name__]
+        schema["properties"].pop("answered", None)
+        schema["required"] = [name for name in schema["required"] if name not in _FILLED]
+    request = found[RankRequest.__name__]
+    body = {
+        **request,
+        "title": "RankBody",
+        "properties": {name: one for name, one in request["properties"].items() if name != "type"},
+        "required": [*(name for name in request["required"] if name != "type"), "candidates"],
+    }
+    event = {
+        "title": "Event",
+        "anyOf": [_ref(kind.__name__) for kind in VISITOR_EVENTS],
+        "discriminator": {
+            "propertyName": "type",
+            "mapping": {kind.type: _ref(kind.__name__)["$ref"] for kind in VISITOR_EVENTS},
+        },
+    }
+    events = {
+        "title": "EventsBody",
+        "anyOf": [_ref("Event"), {"type": "array", "items": _ref("Event"), "maxItems": 500}],
+    }
+    return dict(sorted({**found, "RankBody": body, "Event": event, "EventsBody": events}.items()))
