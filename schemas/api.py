@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 
-from schemas.scores import Ranked
+from schemas.scores import Ranked, Score
 
 Value = float | int | str | list[float] | None
 
@@ -52,6 +52,13 @@ class ScoreAnswer(Struct, kw_only=True):
 
     event_id: str
     scores: list[ObjectiveScore]
+
+
+class ScoreFound(Struct, kw_only=True):
+    """A published score with its reasons, and the event that it was made for, as it stands in the log."""
+
+    score: Score
+    event: Raw
 
 
 class FeaturesAnswer(Struct, kw_only=True):

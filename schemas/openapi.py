@@ -10,7 +10,15 @@ from schemas import api
 from schemas.events import SCHEMA_VERSION, Event, RankRequest, Tick
 
 VISITOR_EVENTS = [kind for kind in get_args(Event) if kind is not Tick]
-ANSWERS = [api.EventsAnswer, api.RankAnswer, api.ScoreAnswer, api.FeaturesAnswer, api.ModelsAnswer, api.Problem]
+ANSWERS = [
+    api.EventsAnswer,
+    api.RankAnswer,
+    api.ScoreAnswer,
+    api.ScoreFound,
+    api.FeaturesAnswer,
+    api.ModelsAnswer,
+    api.Problem,
+]
 # Filled in where they are missing.
 _FILLED = ("event_id", "ts")
 
@@ -30,6 +38,7 @@ ROUTES = [
     Route("post", "/v1/rank", "Which of some items to show a visitor now.", api.RankAnswer, "RankBody"),
     Route("post", "/v1/events", "Write an event, or up to 500, to the log.", api.EventsAnswer, "EventsBody", "202"),
     Route("post", "/v1/score", "What an event would be scored with; leaves no trace.", api.ScoreAnswer, "Event"),
+    Route("get", "/v1/scores/{score_id}", "A published score, its reasons, and its event.", api.ScoreFound),
     Route("get", "/v1/users/{user_id}/features", "What is known of a visitor.", api.FeaturesAnswer),
     Route("get", "/v1/models", "Which models this worker scores with.", api.ModelsAnswer),
 ]
@@ -37,7 +46,7 @@ _PROBLEMS = {
     "400": "Something is wrong with the request.",
     "401": "A token is missing or not known.",
     "403": "Not from this address or origin.",
-    "404": "Nothing is known of this visitor.",
+    "404": "There is no such score, or nothing is known of this visitor.",
     "413": "Too long.",
     "503": "Kafka or Redis is away; nothing was written. Ask again.",
 }
@@ -69,20 +78,19 @@ def _paths() -> dict[str, Any]:
     for route in ROUTES:
         operation: dict[str, Any] = {
             "summary": route.about,
-            "operationId": route.path.removeprefix("/v1/").split("/")[-1],
+            "operationId": f"{route.method}_{route.path.removeprefix('/v1/').split('/')[0]}",
             "responses": {
                 route.status: {"description": "Done.", "content": _content(route.answer.__name__)},
-                **{code: _problem(code) for code in _PROBLEMS if code != "404" or "{user_id}" in route.path},
+                **{code: _problem(code) for code in _PROBLEMS if code != "404" or "{" in route.path},
             },
         }
         if route.takes:
             operation["requestBody"] = {"required": True, "content": _content(route.takes)}
         if route.path == "/v1/events":
             operation["security"] = [{"bearer": []}, {"access_token": []}, {}]
-        if "{user_id}" in route.path:
-            operation["parameters"] = [
-                {"name": "user_id", "in": "path", "required": True, "schema": {"type": "string", "maxLength": 128}}
-            ]
+        if "{" in route.path:
+            name = route.path.partition("{")[2].partition("}")[0]
+            operation["parameters"] = [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}}]
         paths.setdefault(route.path, {})[route.method] = operation
     return paths
 
@@ -102,6 +110,7 @@ def _ref(name: str) -> dict[str, str]:
 def _schemas() -> dict[str, Any]:
     _, found = msgspec.json.schema_components([*VISITOR_EVENTS, *ANSWERS], ref_template="#/components/schemas/{name}")
     del found["Answered"]
+    found["ScoreFound"]["properties"]["event"] = _ref("Event")
     for kind in VISITOR_EVENTS:
         schema = found[kind.__name__]
         schema["properties"].pop("answered", None)

@@ -40,11 +40,12 @@ async def _audit(score_id: str, config: str | None) -> Audit:
     from streams.reading import TopicMissing
     from streams.replay.audit import AuditError, audit
     from streams.replay.history import VersionLost
+    from streams.replay.published import NoSuchScore
     from streams.replay.spec import SpecError
 
     try:
         return await audit(score_id, settings_of(config))
-    except (AuditError, VersionLost, SpecError, TopicMissing) as error:
+    except (AuditError, NoSuchScore, VersionLost, SpecError, TopicMissing) as error:
         raise UserError(str(error)) from None
 
 

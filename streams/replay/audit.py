@@ -7,7 +7,6 @@ others only their time does.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -17,60 +16,24 @@ from aiokafka.structs import ConsumerRecord
 from online_models.estimators import SparseFTRL
 from online_models.explain import MAX_OMISSIONS, bounded_logit
 from online_models.objectives import Objective
-from online_models.open_triggers import score_id_of
 from online_models.ranker import score_of_place
 from online_models.scoring import ANSWERED, ScoringCore
 from online_models.serving import Served
 from online_models.step import Collected, Probe
-from schemas.codec import BadRecord, decode_event, decode_score
+from schemas.codec import BadRecord, decode_event
 from schemas.events import EventBase, Tick
 from schemas.scores import Score
 from schemas.user_state import UserState
 from streams.replay.as_live import open_histories
 from streams.replay.history import PastReplica
+from streams.replay.published import ScorePlace, parse_score_id, published_score, record_at
 from streams.replay.range_reader import open_range
-from streams.replay.spec import ByOffset, ByTime, TopicRange
+from streams.replay.spec import ByOffset, TopicRange
 from streams.settings import Settings
 
 
 class AuditError(ValueError):
     """The score cannot be recomputed; the message says why."""
-
-
-class ScorePlace(NamedTuple):
-    """The trigger that a score_id names.
-
-    Attributes
-    ----------
-    name
-        Of the objective, or of the ranking.
-    number
-        Place in the answer to a rank request, from 1; 0: none is named.
-    """
-
-    topic: str
-    partition: int
-    offset: int
-    name: str
-    number: int = 0
-
-    def score_id(self, name: str, number: int = 0) -> str:
-        """Name another score of the same event."""
-        return score_id_of(f"{self.topic}-{self.partition}-", self.offset, name, number)
-
-
-def parse_score_id(text: str) -> ScorePlace:
-    """Understand a score_id; raises AuditError.
-
-    >>> parse_score_id("shop-events-3-1047:click")
-    ScorePlace(topic='shop-events', partition=3, offset=1047, name='click', number=0)
-    >>> parse_score_id("shop-events-3-1047:home#2").number
-    2
-    """
-    match = re.fullmatch(r"(.+)-(\d+)-(\d+):([^#]+)(?:#([1-9]\d*))?", text)
-    if match is None:
-        raise AuditError(f"Expected a score_id such as events-3-1047:click, got {text!r}")
-    return ScorePlace(match[1], int(match[2]), int(match[3]), match[4], int(match[5] or 0))
 
 
 class Contribution(NamedTuple):
@@ -126,10 +89,10 @@ async def audit(score_id: str, settings: Settings) -> Audit:
     if objective is None:
         known = ", ".join(one.name for one in (*settings.objectives, *settings.rankings))
         raise AuditError(f"The configuration has no objective or ranking {place.name!r}; it has {known}")
-    trigger = await _record_at(place, settings)
+    trigger = await record_at(place, settings)
     if place.name in answers or place.number:
         place = place._replace(name=name, number=place.number or 1)
-        live = await _live_score([place.score_id(ranking) for ranking in answers], trigger, settings)
+        live = await published_score([place.score_id(ranking) for ranking in answers], trigger, settings)
         if ANSWERED in live.flags:
             raise AuditError(
                 f"{live.score_id} was answered over HTTP, from what was stored of the visitor at that moment; "
@@ -139,7 +102,7 @@ async def audit(score_id: str, settings: Settings) -> Audit:
             raise AuditError(f"The answer {live.score_id} has {len(live.ranked)} places")
         live = score_of_place(live, place.number, place.score_id(name, place.number))
     else:
-        live = await _live_score([score_id], trigger, settings)
+        live = await published_score([score_id], trigger, settings)
     histories, spool = await open_histories(settings, up_to=live.model_version)
     try:
         served = objective.variants.get(live.variant)
@@ -152,36 +115,6 @@ async def audit(score_id: str, settings: Settings) -> Audit:
         return await _recomputed(live, place, served, replica, settings)
     finally:
         spool.close()
-
-
-async def _record_at(place: ScorePlace, settings: Settings) -> ConsumerRecord:
-    wanted = TopicRange(
-        place.topic,
-        ByOffset({place.partition: place.offset}),
-        ByOffset({place.partition: place.offset + 1}),
-        frozenset([place.partition]),
-    )
-    async with open_range(wanted, settings.kafka) as source:
-        for records in (await source.read()).values():
-            if records[0].offset == place.offset:
-                return records[0]
-    raise AuditError(f"{place.topic}[{place.partition}] holds no record {place.offset}")
-
-
-async def _live_score(score_ids: Sequence[str], trigger: ConsumerRecord, settings: Settings) -> Score:
-    """Find the first score of one of these names; it was published after its trigger."""
-    markers = [f'"{score_id}"'.encode() for score_id in score_ids]
-    for start in (ByTime(trigger.timestamp), None):
-        async with open_range(TopicRange(settings.topics.scores.name, start), settings.kafka) as source:
-            while batches := await source.read():
-                for records in batches.values():
-                    for record in records:
-                        if record.value is not None and any(marker in record.value for marker in markers):
-                            score = decode_score(record.value)
-                            if score.score_id in score_ids:
-                                return score
-    wanted = " or ".join(score_ids) or "of a ranking, none is declared"
-    raise AuditError(f"{settings.topics.scores.name} holds no score {wanted}; is the event's objective right?")
 
 
 class _Catch:

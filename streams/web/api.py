@@ -6,6 +6,7 @@ where they are missing. What is wrong is answered with 400 and why; 503 means th
 
 from __future__ import annotations
 
+import asyncio
 import time
 import uuid
 from importlib.resources import files
@@ -13,14 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 from aiohttp import hdrs, web
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 import schemas
-from schemas.api import EventsAnswer, ModelsAnswer, ModelState, RefusedEvent
+from schemas.api import EventsAnswer, ModelsAnswer, ModelState, RefusedEvent, ScoreFound
 from schemas.codec import BadRecord, decode_event, encode_json
 from schemas.dead_letters import INVALID, NOT_JSON, UNKNOWN_TYPE
 from schemas.events import PageView, RankRequest, Tick
 from streams.output import KafkaOutput
+from streams.replay.published import NoSuchScore, parse_score_id, published_score, record_at
+from streams.replay.spec import SpecError
 from streams.stores import Unavailable
 from streams.web.access import refused
 from streams.web.answers import Answers, NoSuchRanking
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
 
 MOST_BODY_BYTES = 1 << 20
 MOST_EVENTS = 500
+# Finding a score means to read `scores` from its event's time on.
+_SEARCH_S = 5.0
 
 
 class Api:
@@ -48,6 +53,7 @@ class Api:
             web.post("/v1/events", self._guarded(self._events)),
             web.post("/v1/rank", self._guarded(self._rank)),
             web.post("/v1/score", self._guarded(self._score)),
+            web.get("/v1/scores/{score_id}", self._guarded(self._published)),
             web.get("/v1/users/{user_id}/features", self._guarded(self._features)),
             web.get("/v1/models", self._guarded(self._models)),
             web.get("/openapi.json", self._document),
@@ -118,6 +124,21 @@ class Api:
     async def _score(self, request: web.Request) -> web.Response:
         event, _ = self._event(await _body(request))
         return _json(await (await self._ready()).score(event))
+
+    async def _published(self, request: web.Request) -> web.Response:
+        settings = self._worker.settings
+        try:
+            async with asyncio.timeout(_SEARCH_S):
+                place = parse_score_id(request.match_info["score_id"])
+                if place.topic != settings.topics.events.name or place.number:
+                    raise NoSuchScore(f"Expected a score of {settings.topics.events.name}, such as on `scores`")
+                trigger = await record_at(place, settings)
+                score = await published_score([place.score_id(place.name)], trigger, settings, from_start=False)
+        except (NoSuchScore, SpecError) as error:
+            return refused(404, str(error))
+        except TimeoutError:
+            return refused(503, f"Not found within {_SEARCH_S:g} s; `streamscore audit` takes the time that it needs")
+        return _json(ScoreFound(score=score, event=Raw(trigger.value or b"{}")))
 
     async def _features(self, request: web.Request) -> web.Response:
         user_id = request.match_info["user_id"]

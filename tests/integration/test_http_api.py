@@ -209,6 +209,21 @@ def test_a_score_is_told_without_leaving_a_trace(site: Site) -> None:
     assert asked(site, "/v1/users/visitor-w/features")[0] == 404
 
 
+def test_a_published_score_can_be_looked_up_with_its_event(site: Site) -> None:
+    asked(site, "/v1/events", {"type": "page_view", "event_id": "look", "user_id": "visitor-g", "category": "shoes"})
+    [score] = eventually(lambda: scores_of(site, "visitor-g"))
+
+    status, answer = asked(site, f"/v1/scores/{score.score_id}")
+
+    assert status == 200
+    assert answer["score"] == json.loads(msgspec.json.encode(score))
+    assert (answer["event"]["event_id"], answer["event"]["category"]) == ("look", "shoes")
+    assert asked(site, "/v1/scores/nonsense")[0] == 404
+    assert asked(site, f"/v1/scores/{score.score_id}x")[0] == 404
+    assert asked(site, f"/v1/scores/{score.score_id.replace(site.settings.app, 'other')}")[0] == 404
+    assert asked(site, "/v1/scores/" + score.score_id.replace(f"-{score.offset}:", "-999999:"))[0] == 404
+
+
 def test_models_are_listed(site: Site) -> None:
     status, answer = asked(site, "/v1/models")
 
@@ -234,13 +249,16 @@ def test_answers_are_as_the_document_says(site: Site) -> None:
     }
     eventually(lambda: asked(site, "/v1/users/visitor-d/features")[0] == 200)
     answers["FeaturesAnswer"] = asked(site, "/v1/users/visitor-d/features")
+    answers["ScoreFound"] = asked(site, f"/v1/scores/{answers['RankAnswer'][1]['score_id']}")
 
     for name, (_, answer) in answers.items():
         Draft202012Validator({**document, "$ref": f"#/components/schemas/{name}"}).validate(answer)
     for path, methods in document["paths"].items():
         for method in methods:
             other = {"get": b"{}", "post": None}[method]
-            assert asked(site, path.replace("{user_id}", "u"), other)[0] == 405, f"only {method} of {path} exists"
+            assert asked(site, path.replace("{", "").replace("}", ""), other)[0] == 405, (
+                f"only {method} of {path} exists"
+            )
 
 
 def test_without_a_token_nothing_is_told(site: Site, tmp_path: Path) -> None:
