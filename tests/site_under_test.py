@@ -9,13 +9,14 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
 from aiokafka import AIOKafkaProducer
 
+from schemas.events import Candidate, Click, EventBase, Impression, RankRequest
 from streams.configs import shipped_config
 from streams.embedded import free_port
 from streams.feed import PRODUCER_OPTIONS, FeedResult, feed
@@ -119,6 +120,20 @@ class Site:
 
 def shop_events(count: int) -> Iterator[Any]:
     return itertools.islice(Shop(seed=5, visitors=120).events(), count)
+
+
+def asking(events: Iterable[EventBase], *, every: int = 10) -> Iterator[EventBase]:
+    """Put a rank request before every so many events, if it is an impression, and a click on its last candidate."""
+    seen: dict[str, Candidate] = {}
+    for number, event in enumerate(events):
+        if isinstance(event, Impression):
+            seen[event.item_id] = Candidate(item_id=event.item_id, category=event.category, price=event.price)
+            if number % every == 0 and len(seen) > 8:
+                who: dict[str, Any] = {"user_id": event.user_id, "session_id": event.session_id, "ts": event.ts}
+                candidates: list[str | Candidate] = [*list(seen.values())[-7:], "unheard-of"]
+                yield RankRequest(event_id=f"ask-{number}", candidates=candidates, device=event.device, **who)
+                yield Click(event_id=f"take-{number}", item_id=list(seen)[-1], **who)
+        yield event
 
 
 async def fed_and_accounted(site: Site, items: Any, meanwhile: Callable[[], None] = lambda: None) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from random import Random
 from typing import Any
 
 from msgspec import structs
+from site_under_test import asking
 
 from schemas.events import EventBase
 from streams.simulate import Shop, disturbed
@@ -20,8 +21,8 @@ _HOT_SHARE = 0.45
 
 
 def shop(seed: int = 5) -> Iterator[EventBase]:
-    """A shop on a quiet day."""
-    return Shop(seed=seed, visitors=VISITORS).events()
+    """A shop on a quiet day, which asks now and then what to show."""
+    return asking(Shop(seed=seed, visitors=VISITORS).events(), every=20)
 
 
 def repeated(seed: int = 5) -> Iterator[Any]:

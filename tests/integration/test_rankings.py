@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from site_under_test import Site, fed_and_accounted, shop_events
+from site_under_test import Site, asking, fed_and_accounted, shop_events
 
 from schemas.codec import decode_example, decode_score
-from schemas.events import Candidate, Click, EventBase, Impression, RankRequest
+from schemas.events import EventBase, RankRequest
 from schemas.scores import Score
 from streams.admin import create_topics
 from streams.replay.range_reader import open_range
@@ -21,18 +21,8 @@ EVENTS = 4_000
 SHOWN = 5
 
 
-def asking_shop(count: int) -> Iterator[EventBase]:
-    """Yield the shop's events, with a rank request before every tenth impression, and a click on its last candidate."""
-    seen: dict[str, Candidate] = {}
-    for number, event in enumerate(shop_events(count)):
-        if isinstance(event, Impression):
-            seen[event.item_id] = Candidate(item_id=event.item_id, category=event.category, price=event.price)
-            if number % 10 == 0 and len(seen) > 8:
-                who: dict[str, Any] = {"user_id": event.user_id, "session_id": event.session_id, "ts": event.ts}
-                candidates = list(seen.values())[-8:]
-                yield RankRequest(event_id=f"ask-{number}", candidates=candidates, device=event.device, **who)
-                yield Click(event_id=f"take-{number}", item_id=candidates[-1].item_id, **who)
-        yield event
+def asked_shop(count: int) -> Iterator[EventBase]:
+    return asking(shop_events(count))
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +34,8 @@ def live(tmp_path_factory: pytest.TempPathFactory, kafka_broker: Any, valkey_url
         worker = site.start_worker()
         # In two parts, so that requests of the second meet a model.
         for part in (EVENTS // 2, EVENTS):
-            events = list(asking_shop(part))
-            fresh = events if part < EVENTS else events[len(list(asking_shop(EVENTS // 2))) :]
+            events = list(asked_shop(part))
+            fresh = events if part < EVENTS else events[len(list(asked_shop(EVENTS // 2))) :]
             report = asyncio.run(fed_and_accounted(site, fresh))
             assert report["unaccounted"] == 0
         worker.terminate()
@@ -69,7 +59,7 @@ def answers_on(site: Site) -> list[Score]:
 
 
 def test_each_request_is_answered_once_with_the_likeliest_first(live: Site) -> None:
-    asked = [event for event in asking_shop(EVENTS) if isinstance(event, RankRequest)]
+    asked = [event for event in asked_shop(EVENTS) if isinstance(event, RankRequest)]
 
     answers = answers_on(live)
 
