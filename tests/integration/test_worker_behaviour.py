@@ -28,7 +28,9 @@ def make_site(tmp_path: Path, embedded_broker: Any, unique: Any) -> Iterator[Any
     def make(redis_url: str, *, objectives: dict[str, Any] | None = None, **variables: str) -> Site:
         site = Site(tmp_path, "shop", embedded_broker.bootstrap_servers, redis_url, unique("site"))
         declared = yaml.safe_load(site.config.read_text())
-        declared["objectives"] = objectives or declared["objectives"]
+        if objectives:
+            declared["objectives"] = objectives
+            del declared["rankings"]  # they go by the shop's own
         site.config.write_text(yaml.safe_dump(declared, sort_keys=False))
         site.environment |= variables
         site.reload()
