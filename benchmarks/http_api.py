@@ -1,10 +1,10 @@
 """How fast the HTTP API answers while events flow; `make bench-http`.
 
-    make bench-http ARGS="[--rate 200] [--seconds 15] [--events-per-s 500] [--json build/http.json]"
+    make bench-http ARGS="[--rate 200] [--seconds 15] [--events-per-s 500] [--roles all serving] [--json FILE]"
 
-One worker that scores and learns, on the configuration `shop`; requests come at a steady rate, whether the ones before
-were answered or not, and each is timed from the moment at which it was due. Broker, store, worker and this client share
-the machine's cores.
+A worker that scores and learns, and one that answers, on the configuration `shop`. Requests come at a steady rate,
+whether the ones before were answered or not, and each is timed from the moment at which it was due. Broker, store,
+workers and this client share the machine's cores.
 """
 
 from __future__ import annotations
@@ -128,18 +128,24 @@ async def measured(given: argparse.Namespace, servers: Servers, folder: Path) ->
     app, source, port = "http", "http.events", free_port()
     await create(servers, (source, PARTITIONS))
     await create_ours(servers, app)
-    environment = our_environment(servers, folder, source, app, "all")
-    config = folder / "all.yaml"
-    declared = yaml.safe_load(config.read_text())
     shop = yaml.safe_load(shipped_config("shop").read_text())
-    config.write_text(yaml.safe_dump(declared | {key: shop[key] for key in ("features", "objectives", "rankings")}))
-    environment |= {"STREAMSCORE_WORKER_HTTP_PORT": str(port), "STREAMSCORE_WORKER_HTTP_TOKENS": TOKEN}
-    process = Process([sys.executable, "-m", "streams.cli.main", "worker"], environment, folder)
+    processes: list[Process] = []
     try:
+        for role in given.roles:
+            environment = our_environment(servers, folder, source, app, role)
+            config = folder / f"{role}.yaml"
+            declared = yaml.safe_load(config.read_text()) | {
+                key: shop[key] for key in ("features", "objectives", "rankings")
+            }
+            config.write_text(yaml.safe_dump(declared))
+            environment["STREAMSCORE_WORKER_HTTP_TOKENS"] = TOKEN
+            if role == given.roles[-1]:
+                environment["STREAMSCORE_WORKER_HTTP_PORT"] = str(port)
+            processes.append(Process([sys.executable, "-m", "streams.cli.main", "worker"], environment, folder))
         url = f"http://127.0.0.1:{port}"
         events = Shop(seed=7, visitors=VISITORS, start_ms=int(time.time() * 1000) - 3 * 86_400_000).events()
         await flow(servers, source, events, 1e6, LEARN_FIRST)
-        await ready(url, process)
+        await ready(url, processes[-1])
         flowing = asyncio.create_task(flow(servers, source, map(_of_now, events), given.events_per_s))
         found = {}
         for name, ask in requests(random.Random(7)).items():
@@ -154,13 +160,14 @@ async def measured(given: argparse.Namespace, servers: Servers, folder: Path) ->
         flowing.cancel()
         return found
     finally:
-        process.kill()
+        for process in processes:
+            process.kill()
 
 
 async def _run(given: argparse.Namespace) -> dict[str, Any]:
     with running_servers() as servers, tempfile.TemporaryDirectory() as folder:
         routes = await measured(given, servers, Path(folder))
-        return {"broker": servers.broker, "events_per_s": given.events_per_s, "routes": routes}
+        return {"broker": servers.broker, "roles": given.roles, "events_per_s": given.events_per_s, "routes": routes}
 
 
 def main() -> None:
@@ -169,6 +176,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=200.0, help="requests a second")
     parser.add_argument("--seconds", type=float, default=15.0, help="for each route")
     parser.add_argument("--events-per-s", type=float, default=500.0, help="events that flow meanwhile")
+    parser.add_argument("--roles", nargs="+", default=["all", "serving"], help="of the workers; the last one is asked")
     parser.add_argument("--json", type=Path, default=ROOT / "build" / "http.json")
     given = parser.parse_args()
     result = asyncio.run(_run(given))

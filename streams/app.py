@@ -60,7 +60,7 @@ def _lease_s(settings: Settings) -> float:
 
 
 class Worker:
-    """One worker process: scores the partitions it is given, and learns where it is the learner.
+    """One worker process: scores the partitions it is given, learns where it is the learner, answers over HTTP.
 
     Attributes
     ----------
@@ -99,9 +99,10 @@ class Worker:
         self.app, self.transport = make_faust_app(
             settings, start_offsets=self._on_assigned, on_revoked=self._on_revoked
         )
-        if settings.worker.role != "learning":
+        role = settings.worker.role
+        if role in ("all", "scoring"):
             self._agent(settings.topics.events.name)
-        if settings.worker.role != "scoring":
+        if role in ("all", "learning"):
             self._agent(settings.topics.examples.name)
         self.housekeeping = Housekeeping(self)
         self.web = WebServer(self)
@@ -128,7 +129,7 @@ class Worker:
         await self.web.start()
         await self.attempt(self.store.ping, "reach the store")
         await self.attempt(self._reach_kafka, "reach Kafka")
-        if self.settings.exactly_once:
+        if self.consumes and self.settings.exactly_once:
             await self.attempt(lambda: try_transactions(self.settings), "try transactions")
         topics = [topic.name for topic in self.settings.topics.all()]
         partitions = {name: await self.output.partitions(name) for name in topics}
@@ -137,7 +138,18 @@ class Worker:
         self._ready.set()
         log_event(logger, logging.INFO, "worker started", **self.settings.masked())
         self.housekeeping.start()  # before Faust, which can have handed out records long before it has started
-        await self.app.start()
+        if self.consumes:
+            await self.app.start()
+
+    @property
+    def started(self) -> bool:
+        """Whether store and broker were reached and the models read, so that it can answer."""
+        return self._ready.is_set()
+
+    @property
+    def consumes(self) -> bool:
+        """Whether it takes part in scoring or learning, and does not only answer over HTTP."""
+        return self.settings.worker.role != "serving"
 
     async def _reach_kafka(self) -> None:
         try:
@@ -149,8 +161,9 @@ class Worker:
         """End in order: no more records, finish what is at hand, keep what was learned."""
         await self.housekeeping.stop()
         # Not longer: what comes after it saves what was learned.
-        stopping = asyncio.ensure_future(self.app.stop())
-        await asyncio.wait([stopping], timeout=_FAUST_STOP_S)
+        if self.consumes:
+            stopping = asyncio.ensure_future(self.app.stop())
+            await asyncio.wait([stopping], timeout=_FAUST_STOP_S)
         await self._on_revoked(frozenset(self._actors))
         await self.models.stop()
         await self.output.stop()

@@ -163,7 +163,7 @@ def _listed(text: str) -> list[str]:
     return [one.strip() for one in text.split(",") if one.strip()]
 
 
-Role = Literal["all", "scoring", "learning"]
+Role = Literal["all", "scoring", "learning", "serving"]
 
 
 class WorkerSettings(Section, frozen=True):
@@ -173,7 +173,8 @@ class WorkerSettings(Section, frozen=True):
     ----------
     role
         "all": scores, and learns where it is the learner. "scoring", "learning": only that, so that each gets
-        cores of its own; a deployment has both kinds or workers of role "all".
+        cores of its own; a deployment has both kinds or workers of role "all". "serving": only answers over HTTP, and
+        is no member of a group, so that no answer waits for a batch.
     http_tokens
         Who has one of these, separated by commas, may use the HTTP API; read from the environment.
     http_origins

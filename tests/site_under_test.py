@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import subprocess
 import sys
@@ -91,6 +92,12 @@ class Site:
                 return error.code, error.read().decode()
         except OSError:
             return 0, ""
+
+    def post(self, path: str, body: Any) -> bytes:
+        """Send JSON to the latest worker's web server; return what it answers, if that is no error."""
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", json.dumps(body).encode())
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return bytes(answer.read())
 
     def logs(self) -> str:
         return "\n".join(path.read_text()[-4000:] for path in sorted(self.folder.glob("worker-*.log")))

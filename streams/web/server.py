@@ -81,6 +81,8 @@ class WebServer:
             return "the worker is ending with an error"
         if worker.taking_since is not None:
             return "partitions are being taken up"
+        if not worker.consumes:
+            return None if worker.started else "the models are being read"
         if not worker.sessions and not worker.learners:
             return "no partitions are assigned"
         stuck = worker.transport.stalled(time.monotonic(), _NOT_PROGRESSING_S)

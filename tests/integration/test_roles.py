@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import signal
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from conftest import Broker
+from site_under_test import Site, fed_and_accounted, shop_events
 
 from benchmarks.deployment import Servers, all_records, create, create_ours, fill, our_workers, watched
 from benchmarks.peers.workload import PARTITIONS, SCORING_YAML, by_partition
@@ -15,6 +19,7 @@ from online_models.records import decode_batch
 from online_models.scoring import ScoringCore
 from schemas.codec import decode_example, decode_model_record, decode_score, encode_json
 from schemas.models import ModelManifest
+from streams.admin import create_topics
 from streams.learner import new_cores, new_replicas
 from streams.settings import parse_settings
 
@@ -116,3 +121,40 @@ async def test_one_process_scores_with_what_another_learns(
 async def manifests(servers: Servers, app: str) -> list[ModelManifest]:
     records = [decode_model_record(one.value) for one in await all_records(servers, f"{app}.models", 1) if one.value]
     return [one for one in records if isinstance(one, ModelManifest)]
+
+
+async def test_a_process_of_its_own_answers_over_http_and_takes_no_partition(
+    broker: Broker, valkey_url: str, unique: Callable[[str], str], tmp_path: Path
+) -> None:
+    site = Site(tmp_path, "shop", broker.bootstrap_servers, valkey_url, unique("serving"))
+    await create_topics(site.settings)
+    try:
+        worker = site.start_worker()
+        site.environment["STREAMSCORE_WORKER_ROLE"] = "serving"
+        serving = site.start_worker()
+        assert (await fed_and_accounted(site, shop_events(EVENTS)))["unaccounted"] == 0
+        async with asyncio.timeout(WITHIN_S):
+            while not any(one["model_version"] for one in json.loads(site.get("/v1/models")[1])["models"]):
+                await asyncio.sleep(0.1)
+
+        answer = json.loads(site.post("/v1/rank", {"user_id": "u-1", "candidates": ["a", "b"]}))
+        status = json.loads(site.get("/status")[1])
+        worker.send_signal(signal.SIGSTOP)  # whoever scores is held up, and the answer does not wait for it
+        held_up = json.loads(site.post("/v1/rank", {"user_id": "u-1", "candidates": ["a", "b"]}))
+        worker.send_signal(signal.SIGCONT)
+        serving.send_signal(signal.SIGTERM)
+
+        assert sorted(one["item_id"] for one in answer["ranked"]) == ["a", "b"]
+        assert len(held_up["ranked"]) == 2
+        assert (status["ready"], status["partitions"]) == (True, [])
+        assert serving.wait(15) == 0, site.logs()
+        async with asyncio.timeout(WITHIN_S):
+            while {answer["event_id"], held_up["event_id"]} - {
+                decode_score(one.value).event_id
+                for one in await all_records(
+                    Servers(broker.bootstrap_servers, valkey_url, broker.kind), site.settings.topics.scores.name, 4
+                )
+            }:
+                await asyncio.sleep(0.2)
+    finally:
+        site.end()
