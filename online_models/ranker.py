@@ -59,10 +59,9 @@ class Ranker:
         scores = [shown.score(values, 0)[0] for values in unplaced]
         chance = Chance(f"{self.name}:{request.event_id}")
         ranked = []
-        for place, (index, propensity) in enumerate(
-            drawn_order(self._ranking.policy, scores, self._ranking.shown, chance)
-        ):
-            values = extract(slots, _impression(request, candidates[index], place, propensity))
+        order = drawn_order(self._ranking.policy, scores, self._ranking.shown, chance)
+        for number, (index, propensity) in enumerate(order, 1):
+            values = extract(slots, _impression(request, candidates[index], number, propensity))
             p, reasons = shown.score(values, self._n_reasons)
             one = Ranked(
                 item_id=candidates[index].item_id, score=bound.corrected(p), propensity=propensity, reasons=reasons
@@ -79,7 +78,7 @@ class Ranker:
         for number, one in enumerate(ranked, 1):
             candidate = candidates.get(one.item_id)
             if candidate is not None:
-                impression = _impression(request, candidate, number - 1, one.propensity)
+                impression = _impression(request, candidate, number, one.propensity)
                 yield Place(number, impression, self._features.extract(slots, impression))
 
 
@@ -108,7 +107,9 @@ def _candidates(request: RankRequest) -> dict[str, Candidate]:
     return found
 
 
-def _impression(request: RankRequest, candidate: Candidate, place: int | None, propensity: float | None) -> Impression:
+def _impression(
+    request: RankRequest, candidate: Candidate, position: int | None, propensity: float | None
+) -> Impression:
     return Impression(
         event_id=request.event_id,
         user_id=request.user_id,
@@ -117,7 +118,7 @@ def _impression(request: RankRequest, candidate: Candidate, place: int | None, p
         item_id=candidate.item_id,
         category=candidate.category,
         price=candidate.price,
-        position=place,
+        position=position,
         url=request.url,
         referrer=request.referrer,
         user_agent=request.user_agent,

@@ -112,9 +112,23 @@ def test_each_place_waits_for_its_outcome_like_an_impression() -> None:
     assert [f"item={item}" in one.features for item, one in zip(shown, bench.examples, strict=True)] == [True] * 3
 
 
+def test_the_first_place_is_position_1() -> None:
+    bench = ranking_bench(shown=3)
+    seen: list[tuple[int | None, float | None]] = []
+
+    class Observer:
+        def scored(self, score: Any, event: Any, values: Any, probe: Any) -> None:
+            seen.append((event.position, event.propensity))
+
+    bench.core._observer = Observer()
+    bench.run(EventLog().add(a_request(["i1", "i2"])))
+
+    assert seen == [(1, 1.0), (2, 1.0)]
+
+
 def test_a_place_teaches_what_the_same_impression_teaches() -> None:
     ranked = ranking_bench(shown=1).run(EventLog().add(a_request(["i1"])).add(a_click("i1", 5)).tick(WINDOW + 1))
-    seen = Bench().run(EventLog().add(an_impression("i1", position=0)).add(a_click("i1", 5)).tick(WINDOW + 1))
+    seen = Bench().run(EventLog().add(an_impression("i1", position=1)).add(a_click("i1", 5)).tick(WINDOW + 1))
 
     [learned], [expected] = ranked.examples, seen.examples
     del (
