@@ -43,6 +43,8 @@ class Demo:
     ----------
     fed
         What the shop or the file has produced so far.
+    site
+        Address of the page that asks for rankings; None where none is declared.
     """
 
     def __init__(self, settings: Settings, worker: subprocess.Popen[bytes], port: int, log: Path) -> None:
@@ -50,6 +52,7 @@ class Demo:
         self.fed = FeedResult()
         self._worker = worker
         self._url = f"http://127.0.0.1:{port}"
+        self.site = f"{self._url}/site" if settings.rankings else None
         self._log = log
         self._watch = Watch(settings)
 
@@ -138,6 +141,7 @@ def _worker_variables(kafka: EmbeddedKafka, valkey: EmbeddedValkey, port: int) -
         "STREAMSCORE_REDIS_CLUSTER": "false",
         "STREAMSCORE_WORKER_HTTP_HOST": "127.0.0.1",
         "STREAMSCORE_WORKER_HTTP_PORT": str(port),
+        "STREAMSCORE_WORKER_SITE": "true",
         "STREAMSCORE_MODEL_KEY": os.environ.get("STREAMSCORE_MODEL_KEY") or secrets.token_hex(16),
     }
 

@@ -179,6 +179,8 @@ class WorkerSettings(Section, frozen=True):
         Who has one of these, separated by commas, may use the HTTP API; read from the environment.
     http_origins
         Origins whose pages may, separated by commas; ``*``: all.
+    site
+        Serve the demo's page at ``/site``, and fill in missing times from the stream, whose time is simulated there.
     """
 
     role: Role = "all"
@@ -191,6 +193,7 @@ class WorkerSettings(Section, frozen=True):
     http_port: Annotated[int, Meta(ge=0, le=65535)] = 6066
     http_tokens: str | None = None
     http_origins: str = ""
+    site: bool = False
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["json", "text"] = "json"
     n_reasons: Annotated[int, Meta(ge=0, le=20)] = 3

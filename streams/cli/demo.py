@@ -142,7 +142,7 @@ async def _watch_it(
 async def _show_it(running: Demo, label: str, finished: asyncio.Task[None], console: Console) -> None:
     from streams.cli.screen import Screen
 
-    screen = Screen(label)
+    screen = Screen(label, site=running.site)
     with Live(screen.render(None), console=console, refresh_per_second=4, transient=False) as live:
         while not finished.done():
             running.check()

@@ -23,10 +23,13 @@ class Screen:
     ----------
     label
         Where the events come from.
+    site
+        Address of a page to look at meanwhile.
     """
 
-    def __init__(self, label: str) -> None:
+    def __init__(self, label: str, *, site: str | None = None) -> None:
         self._label = label
+        self._foot = f"a shop that reacts: {site} · Ctrl-C ends it" if site else "Ctrl-C ends it"
         self._seen: deque[tuple[float, int, int]] = deque()
 
     def note(self, status: dict[str, Any] | None, now_s: float) -> None:
@@ -47,10 +50,10 @@ class Screen:
     def render(self, status: dict[str, Any] | None) -> RenderableType:
         """Return the view; None: the worker has not answered yet."""
         title = Text.assemble(("streamscore", "bold"), f"  {self._label}")
-        if status is None:
-            return Panel(Text("waiting for the worker …"), title=title, title_align="left")
-        parts = [self._flow(status), _quality(status), _scores(status)]
-        return Panel(Group(*parts), title=title, title_align="left", subtitle="Ctrl-C ends it", subtitle_align="right")
+        parts: list[RenderableType] = [Text("waiting for the worker …")]
+        if status is not None:
+            parts = [self._flow(status), _quality(status), _scores(status)]
+        return Panel(Group(*parts), title=title, title_align="left", subtitle=self._foot, subtitle_align="right")
 
     def _flow(self, status: dict[str, Any]) -> Table:
         events, scores = self._rates()

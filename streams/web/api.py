@@ -93,13 +93,17 @@ class Api:
         if not isinstance(declared, dict):
             raise BadRecord(INVALID, "Expected an object, or a list of objects")
         now_ms = time.time_ns() // 1_000_000
-        value = orjson.dumps({"event_id": uuid.uuid4().hex, "ts": now_ms, **declared, **filled})
+        ts = self._stream_time_ms() if self._worker.settings.worker.site else now_ms
+        value = orjson.dumps({"event_id": uuid.uuid4().hex, "ts": ts or now_ms, **declared, **filled})
         event = decode_event(value, record_ts_ms=now_ms, max_bytes=self._max_event_bytes)
         if isinstance(event, Tick):
             raise BadRecord(UNKNOWN_TYPE, "Ticks are written by workers only")
         if isinstance(event, RankRequest) and event.answered is not None:
             raise BadRecord(INVALID, "Expected no `answered`: it is written by `/v1/rank` itself")
         return event, value
+
+    def _stream_time_ms(self) -> int:
+        return max((session.core.stream_time_ms for session in self._worker.sessions.values()), default=0)
 
     async def _events(self, request: web.Request) -> web.Response:
         body = await _body(request)

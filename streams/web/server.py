@@ -3,6 +3,7 @@
 - `/healthz`: the process answers. 200 while it should be left alone, 503 once it is ending with an error.
 - `/readyz`: 200 when partitions are assigned and their offsets move, or nothing waits; else 503 and why.
 - `/metrics`: Prometheus. `/status`: the same for people and for the demo, as JSON.
+- `/site`: in the demo, a page that uses the API.
 - `/v1/…`: the API for sites, `streams.web.api`; who may use it, `streams.web.access`.
 
 Bound to loopback unless told otherwise: `/status` shows recent scores.
@@ -17,6 +18,7 @@ import orjson
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from streams.web import site
 from streams.web.access import Access
 from streams.web.api import MOST_BODY_BYTES, Api
 
@@ -39,6 +41,7 @@ class WebServer:
 
     async def start(self) -> None:
         """Listen on the configured address; port 0 takes a free one."""
+        settings = self._worker.settings.worker
         app = web.Application(client_max_size=MOST_BODY_BYTES, middlewares=self._access.middlewares)
         app.add_routes(
             [
@@ -47,13 +50,13 @@ class WebServer:
                 web.get("/metrics", self._metrics),
                 web.get("/status", self._status),
                 *self.api.routes(),
+                *(site.routes() if settings.site else ()),
             ]
         )
-        settings = self._worker.settings.worker
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, settings.http_host, settings.http_port, shutdown_timeout=1.0)
-        await site.start()
+        listening = web.TCPSite(self._runner, settings.http_host, settings.http_port, shutdown_timeout=1.0)
+        await listening.start()
         self.port = self._runner.addresses[0][1]
 
     async def stop(self) -> None:
