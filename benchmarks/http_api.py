@@ -50,13 +50,13 @@ def requests(rng: random.Random) -> dict[str, Callable[[], Request]]:
         return {"item_id": f"item-{number}", "category": f"category-{number % 20}", "price": 5 + number % 90}
 
     return {
-        f"POST /v1/rank, {CANDIDATES} candidates": lambda: (
-            "POST", "/v1/rank", {"user_id": visitor(), "candidates": [item() for _ in range(CANDIDATES)]}
-        ),
         "POST /v1/events, 1 event": lambda: ("POST", "/v1/events", {"type": "click", "user_id": visitor(), **item()}),
         "POST /v1/score": lambda: ("POST", "/v1/score", {"type": "impression", "user_id": visitor(), **item()}),
         "GET /v1/users/…/features": lambda: ("GET", f"/v1/users/{visitor()}/features", None),
         "GET /v1/models": lambda: ("GET", "/v1/models", None),
+        f"POST /v1/rank, {CANDIDATES} candidates": lambda: (
+            "POST", "/v1/rank", {"user_id": visitor(), "candidates": [item() for _ in range(CANDIDATES)]}
+        ),
     }  # fmt: skip
 
 
