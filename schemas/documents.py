@@ -70,19 +70,22 @@ SENDS = ("events", "scores", "examples", "models", "metrics", DEAD)
 def json_schema(name: str) -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of a topic's messages, or of a file."""
     topic = MESSAGES.get(name) or FILES[name]
-    schema = _without_indentation(msgspec.json.schema(topic.kind))
+    schema = _made_alike(msgspec.json.schema(topic.kind))
     examples = [_plain(sample) for sample in topic.samples]
     return {"$schema": DIALECT, "title": name, "description": topic.about, **schema, "examples": examples}
 
 
-def _without_indentation(node: Any) -> Any:
-    """Return a schema whose descriptions, which are docstrings, are the same on every Python (3.13 unindents them)."""
+def _made_alike(node: Any) -> Any:
+    """Return a schema that is the same on every Python, which unindents docstrings from 3.13 on, and every msgspec."""
     if isinstance(node, dict):
         return {
-            key: cleandoc(value) if key == "description" and isinstance(value, str) else _without_indentation(value)
+            key: cleandoc(value) if key == "description" and isinstance(value, str) else _made_alike(value)
             for key, value in node.items()
         }
-    return [_without_indentation(one) for one in node] if isinstance(node, list) else node
+    if not isinstance(node, list):
+        return node
+    # Older versions of msgspec put the null of a choice first.
+    return sorted(map(_made_alike, node), key=lambda one: one == {"type": "null"})
 
 
 def asyncapi() -> dict[str, Any]:
@@ -185,7 +188,7 @@ def documents() -> dict[str, bytes]:
     """Return every document by its file name."""
     found = {f"{name}.json": json_schema(name) for name in [*MESSAGES, *FILES]}
     found[ASYNCAPI] = asyncapi()
-    found[OPENAPI] = _without_indentation(openapi())
+    found[OPENAPI] = _made_alike(openapi())
     return {name: orjson.dumps(content, option=orjson.OPT_INDENT_2) + b"\n" for name, content in found.items()}
 
 
