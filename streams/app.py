@@ -160,15 +160,18 @@ class Worker:
     async def stop(self) -> None:
         """End in order: no more records, finish what is at hand, keep what was learned."""
         await self.housekeeping.stop()
-        # Not longer: what comes after it saves what was learned.
         if self.consumes:
+            # Not longer: what comes after it saves what was learned.
             stopping = asyncio.ensure_future(self.app.stop())
             await asyncio.wait([stopping], timeout=_FAUST_STOP_S)
+        else:
+            await self.web.stop()  # requests that are under way still need the store
         await self._on_revoked(frozenset(self._actors))
         await self.models.stop()
         await self.output.stop()
         await self.store.close()
-        await self.web.stop()
+        if self.consumes:
+            await self.web.stop()  # last: whoever asks after our health gets an answer until the end
 
     def fail(self, error: BaseException) -> None:
         """End the worker with an error; a supervisor starts it again from what is stored."""
