@@ -45,8 +45,13 @@ def _has_examples_of_its_own(result: StepResult) -> bool:
     Their scores must be there before their examples: whoever is cut off in between leaves examples of scores that
     nobody has seen, and the next owner scores those triggers with another model.
     """
-    scored = {score.score_id for score in result.scores}
-    return any(example.score_id in scored for example in result.examples)
+    # By their events: an answer to a rank request is one message, and its places have examples of their own.
+    scored = {_event_of(score.score_id) for score in result.scores}
+    return any(_event_of(example.score_id) in scored for example in result.examples)
+
+
+def _event_of(score_id: str) -> str:
+    return score_id.partition(":")[0]
 
 
 class Publisher:

@@ -5,11 +5,13 @@ from typing import Any
 
 import pytest
 from aiokafka.errors import MessageSizeTooLargeError
-from builders import EventLog, an_impression
+from builders import EventLog, an_event, an_impression
 from core_bench import Bench, cut
 
+from online_models.rankings import Ranking, parse_rankings
 from online_models.records import decode_batch
 from schemas.dead_letters import OMITTED_HEADER, REASON_HEADER
+from schemas.events import RankRequest
 from streams.freshness import Freshness
 from streams.output import OutRecord
 from streams.publish import Publisher
@@ -42,9 +44,9 @@ class FakeOutput:
 
 
 async def published(
-    output: FakeOutput, log: EventLog, *, chunk: int = 500
+    output: FakeOutput, log: EventLog, *, chunk: int = 500, rankings: Sequence[Ranking] = ()
 ) -> dict[tuple[str, int], Sequence[OutRecord]]:
-    bench = Bench()
+    bench = Bench(rankings=rankings)
     freshness = Freshness(bench.replicas, most_behind=10, patience_s=1)
     publisher: Any = Publisher(output, Topics(), PARTITIONS, freshness)  # type: ignore[arg-type]
     for records in cut(log.records, chunk):
@@ -75,6 +77,19 @@ async def test_scores_come_before_examples_of_the_same_triggers_and_do_not_hold_
     assert together.first == [("scores", 2)]
     assert apart.first == [None, None]
     assert ("examples", 0) in apart.published[1]
+
+
+async def test_so_do_answers_before_examples_of_their_places() -> None:
+    log = EventLog().add(an_event(RankRequest, candidates=["i1", "i2"])).tick(3_600_000)
+    rankings = parse_rankings({"home": {"objective": "click"}}, objectives=Bench().objectives)
+    together, apart = FakeOutput(), FakeOutput()
+
+    await published(together, log, rankings=rankings)
+    await published(apart, log, chunk=1, rankings=rankings)
+
+    assert together.first == [("scores", 2)]
+    assert apart.first == [None, None]
+    assert len(apart.published[1]["examples", 0]) == 2
 
 
 async def test_a_dead_letter_that_its_topic_does_not_take_is_kept_without_its_value() -> None:
