@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import itertools
 import json
 import os
@@ -18,6 +20,7 @@ import yaml
 from aiokafka import AIOKafkaProducer
 
 from schemas.events import Candidate, Click, EventBase, Impression, RankRequest
+from streams.admin import create_topics
 from streams.configs import shipped_config
 from streams.embedded import free_port
 from streams.feed import PRODUCER_OPTIONS, FeedResult, feed
@@ -123,6 +126,23 @@ class Site:
             if worker.poll() is None:
                 worker.kill()
             worker.wait()
+
+
+@contextlib.contextmanager
+def working_site(
+    folder: Path, bootstrap_servers: str, redis_url: str, events: Iterable[Any], **variables: str
+) -> Iterator[Site]:
+    """Run a shop with one worker that has worked off these events, for the length of a block."""
+    site = Site(folder, "shop", bootstrap_servers, redis_url, f"working-{folder.name}")
+    site.environment |= variables
+    asyncio.run(create_topics(site.settings))
+    try:
+        site.start_worker()
+        report = asyncio.run(fed_and_accounted(site, events))
+        assert report["unaccounted"] == 0
+        yield site
+    finally:
+        site.end()
 
 
 def shop_events(count: int) -> Iterator[Any]:

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from site_under_test import Site, asking, fed_and_accounted, shop_events
+from site_under_test import Site, asking, fed_and_accounted, shop_events, working_site
 
 from schemas.codec import decode_example, decode_score
 from schemas.events import EventBase, RankRequest
 from schemas.scores import Score
-from streams.admin import create_topics
 from streams.replay.range_reader import open_range
 from streams.replay.spec import TopicRange
 
 EVENTS = 4_000
 SHOWN = 5
+OVER_HTTP = 8
+WITHIN_S = 30
 
 
 def asked_shop(count: int) -> Iterator[EventBase]:
@@ -28,21 +30,26 @@ def asked_shop(count: int) -> Iterator[EventBase]:
 @pytest.fixture(scope="module")
 def live(tmp_path_factory: pytest.TempPathFactory, kafka_broker: Any, valkey_url: str) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("ranked")
-    site = Site(folder, "shop", kafka_broker.bootstrap_servers, valkey_url, f"ranked-{folder.name}")
-    asyncio.run(create_topics(site.settings))
-    try:
-        worker = site.start_worker()
-        # In two parts, so that requests of the second meet a model.
-        for part in (EVENTS // 2, EVENTS):
-            events = list(asked_shop(part))
-            fresh = events if part < EVENTS else events[len(list(asked_shop(EVENTS // 2))) :]
-            report = asyncio.run(fed_and_accounted(site, fresh))
-            assert report["unaccounted"] == 0
+    events = list(asked_shop(EVENTS))
+    # In two parts, so that requests of the second meet a model.
+    half = len(list(asked_shop(EVENTS // 2)))
+    with working_site(folder, kafka_broker.bootstrap_servers, valkey_url, events[:half]) as site:
+        for number in range(OVER_HTTP):
+            body = {
+                "user_id": f"http-{number}",
+                "ts": events[half - 1].ts,
+                "candidates": [f"item-{n}" for n in range(9)],
+            }
+            site.post("/v1/rank", {"event_id": f"http-{number}", **body})
+        end = time.monotonic() + WITHIN_S
+        while sum("answered" in one.flags for one in answers_on(site)) < OVER_HTTP:
+            assert time.monotonic() < end
+        report = asyncio.run(fed_and_accounted(site, events[half:]))
+        assert report["unaccounted"] == 0
+        [worker] = site.workers
         worker.terminate()
         worker.wait(15)
         yield site
-    finally:
-        site.end()
 
 
 async def values_on(site: Site, topic: str) -> list[bytes]:
@@ -61,7 +68,7 @@ def answers_on(site: Site) -> list[Score]:
 def test_each_request_is_answered_once_with_the_likeliest_first(live: Site) -> None:
     asked = [event for event in asked_shop(EVENTS) if isinstance(event, RankRequest)]
 
-    answers = answers_on(live)
+    answers = [one for one in answers_on(live) if "answered" not in one.flags]
 
     assert len(asked) > 100
     assert sorted(one.event_id for one in answers) == sorted(event.event_id for event in asked)
@@ -85,17 +92,20 @@ def test_what_was_shown_is_learned_from(live: Site) -> None:
 
 
 def test_a_replay_as_it_was_live_gives_the_same_answers(live: Site, tmp_path: Path) -> None:
+    over_http = [one for one in answers_on(live) if "answered" in one.flags]
     replayed = live.command(
         "replay", f"kafka://{live.settings.topics.events.name}", "--as-live", "--to", str(tmp_path / "again")
     )
     compared = live.command("diff", str(tmp_path / "again"), "live")
 
+    assert len(over_http) == OVER_HTTP
+    assert all(one.model_version and len(one.ranked) == SHOWN for one in over_http)
     assert replayed.returncode == 0, replayed.stdout + replayed.stderr
     assert compared.returncode == 0, compared.stdout + compared.stderr
 
 
 def test_a_place_can_be_audited_by_the_answer_s_name_and_by_its_own(live: Site) -> None:
-    answer = [one for one in answers_on(live) if one.model_version][-1]
+    answer = [one for one in answers_on(live) if one.model_version and not one.flags][-1]
     own = answer.score_id.replace(":home", ":click#2")
 
     by_ranking, by_place = live.command("audit", f"{answer.score_id}#2"), live.command("audit", own)

@@ -9,9 +9,7 @@ from typing import Any
 
 import pytest
 from browser import Page, opened
-from site_under_test import Site, fed_and_accounted, shop_events
-
-from streams.admin import create_topics
+from site_under_test import Site, shop_events, working_site
 
 CARDS = "[...document.querySelectorAll('#for-you button')].map(one => one.dataset.category)"
 
@@ -20,16 +18,9 @@ CARDS = "[...document.querySelectorAll('#for-you button')].map(one => one.datase
 def site(tmp_path_factory: pytest.TempPathFactory, embedded_broker: Any, valkey_url: str) -> Iterator[Site]:
     """A shop whose model has learned what visitors like."""
     folder = tmp_path_factory.mktemp("site")
-    made = Site(folder, "shop", embedded_broker.bootstrap_servers, valkey_url, f"site-{folder.name}")
-    made.environment["STREAMSCORE_WORKER_SITE"] = "true"
-    asyncio.run(create_topics(made.settings))
-    try:
-        made.start_worker()
-        report = asyncio.run(fed_and_accounted(made, shop_events(15_000)))
-        assert report["unaccounted"] == 0
+    servers = embedded_broker.bootstrap_servers, valkey_url
+    with working_site(folder, *servers, shop_events(15_000), STREAMSCORE_WORKER_SITE="true") as made:
         yield made
-    finally:
-        made.end()
 
 
 def address(site: Site) -> str:
