@@ -24,18 +24,24 @@ class Ranking(Struct, frozen=True, kw_only=True):
 
     Attributes
     ----------
-    objective
-        Name of the objective whose model scores the candidates, and whose outcome the places are judged by.
     shown
         Places that the site fills; each waits for its outcome as an impression does.
     policy
-        With which probability a candidate gets the next place.
+        With which probability a candidate gets the next place; its name is the ranking's.
     """
 
-    name: str
-    objective: str
     shown: int
     policy: Policy
+
+    @property
+    def name(self) -> str:
+        """What a request calls it."""
+        return self.policy.name
+
+    @property
+    def objective(self) -> str:
+        """Whose model scores the candidates, and whose outcome the places are judged by."""
+        return self.policy.objective
 
 
 def parse_rankings(declaration: object, *, objectives: Sequence[Objective]) -> list[Ranking]:
@@ -83,4 +89,4 @@ def _ranking(name: str, body: object, objectives: Sequence[Objective]) -> Rankin
         raise ConfigError((name, "shown"), f"Expected a whole number from 1 to {MOST_SHOWN}")
     rest = {key: value for key, value in body.items() if key != "shown"}
     [policy] = parse_policies({name: {**rest, "kind": kind}}, objectives=objectives)
-    return Ranking(name=name, objective=policy.objective, shown=shown, policy=policy)
+    return Ranking(shown=shown, policy=policy)

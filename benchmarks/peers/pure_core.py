@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any, NamedTuple
 
-from benchmarks.peers.workload import PARTITIONS, SCORING_YAML, START_MS, events
+from benchmarks.peers.workload import PARTITIONS, SCORING_YAML, START_MS, VISITORS, events
 from online_models.records import decode_batch
 from online_models.scoring import ScoringCore
 from schemas.codec import decode_example, encode_json, encode_user_state
@@ -30,17 +30,23 @@ def measure(count: int, *, learning: bool = False) -> tuple[float, float]:
     Without learning the models come as a worker gets them: published by a learner of before, at the same places.
     """
     settings = parse_settings(SCORING_YAML, {})
-    logs: list[list[_Record]] = [[] for _ in range(PARTITIONS)]
-    for number, key, value in events(count):
-        logs[number].append(_Record(len(logs[number]), START_MS + count, key, value))
-    published: list[list[bytes]] = [] if learning else _run(settings, logs, None)
+    logs = logs_of(count)
+    published: list[list[bytes]] = [] if learning else run(settings, logs, None)
     with looked_at_once():
         started, cpu = time.perf_counter(), time.process_time()
-        _run(settings, logs, None if learning else published)
+        run(settings, logs, None if learning else published)
         return count / (time.perf_counter() - started), (time.process_time() - cpu) / count * 1e6
 
 
-def _run(settings: Any, logs: list[list[_Record]], models: list[list[bytes]] | None) -> list[list[bytes]]:
+def logs_of(count: int, *, visitors: int = VISITORS) -> list[list[_Record]]:
+    """Return the records of each partition."""
+    logs: list[list[_Record]] = [[] for _ in range(PARTITIONS)]
+    for number, key, value in events(count, visitors=visitors):
+        logs[number].append(_Record(len(logs[number]), START_MS + count, key, value))
+    return logs
+
+
+def run(settings: Any, logs: list[list[_Record]], models: list[list[bytes]] | None) -> list[list[bytes]]:
     """Go through the logs in turns; learn, or take up these models, chunk by chunk. Return the models of each chunk."""
     replicas = new_replicas(settings)
     (learner,) = new_cores(settings.objectives, settings)

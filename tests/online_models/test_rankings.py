@@ -32,7 +32,7 @@ def a_request(candidates: list[Any], at_ms: int = 0, **fields: Any) -> RankReque
     return an_event(RankRequest, at_ms, candidates=candidates, **fields)  # type: ignore[no-any-return]
 
 
-def ranking_bench(objectives: dict[str, Any] | None = None, **ranking: Any) -> Bench:
+def ranking_bench(objectives: dict[str, Any] | None = None, *, observer: Any = None, **ranking: Any) -> Bench:
     """Return a bench whose ranking `home` goes by `click`; its model likes i1 and what the visitor has a taste for."""
     objectives = objectives or {"click": CLICK}
     features = compile_features({"item": {"field": "item_id"}})
@@ -40,7 +40,7 @@ def ranking_bench(objectives: dict[str, Any] | None = None, **ranking: Any) -> B
     [home] = parse_rankings(
         {"home": {"objective": "click", **ranking}}, objectives=parse_objectives(declared, features=features)
     )
-    return Bench(objectives, rankings=[home])
+    return Bench(objectives, rankings=[home], observer=observer)
 
 
 # ---------------------------------------------------------------- the answer
@@ -113,15 +113,13 @@ def test_each_place_waits_for_its_outcome_like_an_impression() -> None:
 
 
 def test_the_first_place_is_position_1() -> None:
-    bench = ranking_bench(shown=3)
     seen: list[tuple[int | None, float | None]] = []
 
     class Observer:
         def scored(self, score: Any, event: Any, values: Any, probe: Any) -> None:
             seen.append((event.position, event.propensity))
 
-    bench.core._observer = Observer()
-    bench.run(EventLog().add(a_request(["i1", "i2"])))
+    ranking_bench(shown=3, observer=Observer()).run(EventLog().add(a_request(["i1", "i2"])))
 
     assert seen == [(1, 1.0), (2, 1.0)]
 
