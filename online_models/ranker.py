@@ -6,7 +6,7 @@ the score at the place that the item got.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace
@@ -43,8 +43,8 @@ class Ranker:
         self._features = features
         self._n_reasons = n_reasons
 
-    def answer(self, request: RankRequest, slots: list[Any], *, shadowing: bool) -> Answered:
-        """Choose what the site is to show, first place first.
+    def answer(self, request: RankRequest, slots: list[Any], *, shadowing: bool) -> tuple[Answered, list[Place]]:
+        """Choose what the site is to show, first place first; return it, and its places.
 
         Parameters
         ----------
@@ -58,10 +58,11 @@ class Ranker:
         unplaced = [extract(slots, _impression(request, one, None, None)) for one in candidates]
         scores = [shown.score(values, 0)[0] for values in unplaced]
         chance = Chance(f"{self.name}:{request.event_id}")
-        ranked = []
         order = drawn_order(self._ranking.policy, scores, self._ranking.shown, chance)
+        ranked, places = [], []
         for number, (index, propensity) in enumerate(order, 1):
-            values = extract(slots, _impression(request, candidates[index], number, propensity))
+            impression = _impression(request, candidates[index], number, propensity)
+            values = extract(slots, impression)
             p, reasons = shown.score(values, self._n_reasons)
             one = Ranked(
                 item_id=candidates[index].item_id, score=bound.corrected(p), propensity=propensity, reasons=reasons
@@ -69,17 +70,21 @@ class Ranker:
             if shadowing and not bound.alone:
                 one.shadows = bound.shadows(shown, values)
             ranked.append(one)
+            places.append(Place(number, impression, values))
         replica = shown.replica
-        return Answered(model=replica.name, model_version=replica.version, variant=shown.name, ranked=ranked)
+        said = Answered(model=replica.name, model_version=replica.version, variant=shown.name, ranked=ranked)
+        return said, places
 
-    def places(self, request: RankRequest, ranked: Sequence[Ranked], slots: list[Any]) -> Iterator[Place]:
-        """Yield what an answer puts at each place; an item that the request does not name is passed over."""
+    def places(self, request: RankRequest, ranked: Sequence[Ranked], slots: list[Any]) -> list[Place]:
+        """Return the places of an answer that was given before; an item that the request does not name has none."""
         candidates = _candidates(request)
+        places = []
         for number, one in enumerate(ranked, 1):
             candidate = candidates.get(one.item_id)
             if candidate is not None:
                 impression = _impression(request, candidate, number, one.propensity)
-                yield Place(number, impression, self._features.extract(slots, impression))
+                places.append(Place(number, impression, self._features.extract(slots, impression)))
+        return places
 
 
 def score_of_place(answer: Score, number: int, score_id: str) -> Score:

@@ -29,12 +29,12 @@ from online_models.duplicates import remember
 from online_models.features import FeatureSet
 from online_models.objectives import Objective
 from online_models.open_triggers import OpenTriggers, score_id_of
-from online_models.ranker import Ranker, score_of_place
+from online_models.ranker import Place, Ranker, score_of_place
 from online_models.rankings import Ranking
 from online_models.records import DecodedBatch, DecodedEvent
 from online_models.serving import Served
 from online_models.step import Collected, Observer, StepResult
-from schemas.events import EventBase, RankRequest, Tick, VisitorEvent
+from schemas.events import Answered, EventBase, RankRequest, Tick, VisitorEvent
 from schemas.metrics import Accounting
 from schemas.scores import Score
 from schemas.user_state import Layout, PartitionMeta, UserState
@@ -276,12 +276,17 @@ class ScoringCore:
             out.ignored[NO_CANDIDATES if ranker else NO_RANKING] += 1
             return
         bound = ranker.bound
+        places: list[Place] | None = None
         answer = self._published(f"{self._id_prefix}{out.offset}:{ranker.name}", request)
         if answer is None:
-            answer = self._new_answer(ranker, request, source_ts, user, out.offset)
+            said = request.answered
+            if said is None:
+                said, places = ranker.answer(request, user.slots, shadowing=self._shadowing)
+            answer = self._new_answer(ranker, request, said, source_ts, out.offset)
+        if places is None:
+            places = ranker.places(request, answer.ranked, user.slots)
         out.scores.append(answer)
         out.scored += 1
-        places = list(ranker.places(request, answer.ranked, user.slots))
         for number, impression, values in places:
             score = score_of_place(answer, number, score_id_of(self._id_prefix, out.offset, bound.name, number))
             self._open.add(bound, score, bound.key_of(impression), values, user, out, number)
@@ -290,8 +295,7 @@ class ScoringCore:
         for _, impression, _ in places:  # they are all shown at once, so none counts in the features of another
             self._features.fold(user.slots, impression)
 
-    def _new_answer(self, ranker: Ranker, request: RankRequest, source_ts: int, user: UserState, offset: int) -> Score:
-        said = request.answered or ranker.answer(request, user.slots, shadowing=self._shadowing)
+    def _new_answer(self, ranker: Ranker, request: RankRequest, said: Answered, source_ts: int, offset: int) -> Score:
         first = said.ranked[0]
         ts: int = request.ts  # type: ignore[assignment]  # decoded: int
         flags = [ANSWERED] if request.answered else []

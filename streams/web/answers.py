@@ -90,7 +90,8 @@ class Answers:
         slots, _ = await self._slots(request.user_id)
         self._features.fold(slots, request)
         request.ranking = ranker.name
-        said = request.answered = ranker.answer(request, slots, shadowing=True)
+        said, _ = ranker.answer(request, slots, shadowing=True)
+        request.answered = said
         shown = {one.item_id for one in said.ranked}
         request.candidates = [
             one for one in request.candidates if (one if isinstance(one, str) else one.item_id) in shown
