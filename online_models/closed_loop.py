@@ -69,6 +69,11 @@ class OwnReplica:
         p = self.predict(x)
         return p, leave_one_out(self.predict, x, p, n_reasons)
 
+    @property
+    def weights(self) -> Mapping[str, float]:
+        """Of a model that has them by name."""
+        return self.model.weights  # type: ignore[attr-defined, no-any-return]
+
     def predict(self, x: Mapping[str, float]) -> float:
         """Return the probability alone."""
         return self.model.predict_proba_one(x)[True]

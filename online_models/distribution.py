@@ -94,8 +94,7 @@ class WeightDistributor:
     def publish(self, version: int) -> Records:
         """Return the records of a version, which must be above the one before."""
         self._origin = self._origin or version
-        self._deal_new_names()
-        changed = self._model.take_changed()
+        changed = self._take_changed()
         slot = self._publications % self._blocks
         if self._publications:
             records = [*self._delta(slot, version, changed), *self._block(slot, version)]
@@ -106,11 +105,16 @@ class WeightDistributor:
         self._version = version
         return records
 
-    def _deal_new_names(self) -> None:
+    def _take_changed(self) -> dict[str, float]:
+        """Return the weights that changed since the last publication, and deal new names to their blocks."""
         names = self._model.names
         for name in names[self._known :]:
             self._members[block_of(name, self._blocks)].append(name)
         self._known = len(names)
+        return self._model.take_changed()
+
+    def _weights_of(self, block: int) -> dict[str, float]:
+        return self._model.weights_of(self._members[block])
 
     def _common(self, version: int) -> dict[str, Any]:
         return {"objective": self._objective, "lineage": self._lineage, "origin": self._origin, "version": version}
@@ -123,14 +127,14 @@ class WeightDistributor:
 
     def _block(self, block: int, version: int) -> Iterator[tuple[bytes, bytes]]:
         common = self._common(version) | {"block": block}
-        for part, parts, weights in _split(self._model.weights_of(self._members[block]), self._max_bytes):
+        for part, parts, weights in _split(self._weights_of(block), self._max_bytes):
             record = ModelBlock(**common, weights=weights, part=part, parts=parts)
             yield f"{self._objective}/block/{block}/{part}".encode(), encode_json(record)
 
     def _manifest(self, version: int) -> tuple[bytes, bytes]:
         model = self._model
         record = ModelManifest(
-            **self._common(version), model=model.name, intercept=model.intercept, features=len(model.names)
+            **self._common(version), model=model.name, intercept=model.intercept, features=len(model)
         )
         return f"{self._objective}/manifest".encode(), encode_json(record)
 

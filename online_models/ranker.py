@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from msgspec.structs import replace
 
 from online_models.bound import BoundObjective
+from online_models.crowd import CrowdView
 from online_models.exploration import Chance, drawn_order
 from online_models.features import FeatureSet
 from online_models.rankings import Ranking
@@ -32,12 +33,17 @@ class Ranker:
 
     Parameters
     ----------
+    crowd
+        What all visitors did.
     n_reasons
         How many reasons each place gets.
     """
 
-    def __init__(self, ranking: Ranking, bound: BoundObjective, features: FeatureSet, *, n_reasons: int) -> None:
+    def __init__(
+        self, ranking: Ranking, bound: BoundObjective, features: FeatureSet, crowd: CrowdView, *, n_reasons: int
+    ) -> None:
         self.name = ranking.name
+        self._crowd = crowd
         self.bound = bound
         self._ranking = ranking
         self._features = features
@@ -53,37 +59,47 @@ class Ranker:
         shadowing
             Ask the variants that are not served as well.
         """
-        bound, shown, extract = self.bound, self.bound.shown, self._features.extract
+        bound, shown = self.bound, self.bound.shown
+        extract, crowd = self._features.extract, self._crowd.weights
         candidates = list(_candidates(request).values())
-        unplaced = [extract(slots, _impression(request, one, None, None)) for one in candidates]
+        unplaced = [extract(slots, _impression(request, one, None, None), crowd) for one in candidates]
         scores = [shown.score(values, 0)[0] for values in unplaced]
         chance = Chance(f"{self.name}:{request.event_id}")
         order = drawn_order(self._ranking.policy, scores, self._ranking.shown, chance)
         ranked, places = [], []
         for number, (index, propensity) in enumerate(order, 1):
             impression = _impression(request, candidates[index], number, propensity)
-            values = extract(slots, impression)
+            values = extract(slots, impression, crowd)
             p, reasons = shown.score(values, self._n_reasons)
             one = Ranked(
                 item_id=candidates[index].item_id, score=bound.corrected(p), propensity=propensity, reasons=reasons
             )
+            if self._features.crowd_positions:
+                one.crowd = self._features.crowd_values(values)
             if shadowing and not bound.alone:
                 one.shadows = bound.shadows(shown, values)
             ranked.append(one)
             places.append(Place(number, impression, values))
         replica = shown.replica
-        said = Answered(model=replica.name, model_version=replica.version, variant=shown.name, ranked=ranked)
+        said = Answered(
+            model=replica.name,
+            model_version=replica.version,
+            variant=shown.name,
+            ranked=ranked,
+            crowd_version=self._crowd.version,
+        )
         return said, places
 
     def places(self, request: RankRequest, ranked: Sequence[Ranked], slots: list[Any]) -> list[Place]:
         """Return the places of an answer that was given before; an item that the request does not name has none."""
-        candidates = _candidates(request)
+        candidates, crowd = _candidates(request), self._crowd.weights
         places = []
         for number, one in enumerate(ranked, 1):
             candidate = candidates.get(one.item_id)
             if candidate is not None:
                 impression = _impression(request, candidate, number, one.propensity)
-                places.append(Place(number, impression, self._features.extract(slots, impression)))
+                values = self._features.with_crowd(self._features.extract(slots, impression, crowd), one.crowd)
+                places.append(Place(number, impression, values))
         return places
 
 
@@ -98,6 +114,7 @@ def score_of_place(answer: Score, number: int, score_id: str) -> Score:
         reasons=one.reasons,
         propensity=one.propensity,
         shadows=one.shadows,
+        crowd=one.crowd,
         ranking="",
         ranked=[],
     )

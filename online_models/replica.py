@@ -31,7 +31,7 @@ from schemas.models import BLOCKS, ModelBlock, ModelDelta, ModelManifest, Opaque
 
 PublishedModel = ModelDelta | ModelBlock | OpaquePart | ModelManifest
 
-_MISSING = -1
+MISSING = -1
 
 
 class Follower(Protocol):
@@ -81,9 +81,12 @@ class LinearReplica:
         self.weights: dict[str, float] = {}
         self.incomplete = 0
         self.prior = prior
-        self._origin = _MISSING
+        self._origin = MISSING
         self._blocks = blocks
-        self._gathered = _Gathered(_MISSING, blocks)
+        self._gathered = self._new_gathered(MISSING)
+
+    def _new_gathered(self, origin: int) -> Gathered:
+        return Gathered(origin, self._blocks)
 
     def score_one(self, x: dict[str, float], n_reasons: int) -> tuple[float, Reasons]:
         """Return (probability, the features that moved the logit most, largest first)."""
@@ -101,33 +104,37 @@ class LinearReplica:
             self._switch(record)
         else:
             if record.origin != self._gathered.origin or record.version < self._gathered.version:
-                self._gathered = _Gathered(record.origin, self._blocks)
+                self._gathered = self._new_gathered(record.origin)
             self._gathered.add(record)
 
     def _switch(self, manifest: ModelManifest) -> None:
         gathered = self._gathered
-        own_version = self.version if manifest.origin == self._origin else _MISSING
+        own_version = self.version if manifest.origin == self._origin else MISSING
         if manifest.intercept is None or not gathered.completes(manifest, own_version):
             self.incomplete += 1
             return
-        if own_version == _MISSING:
-            self.weights = gathered.weights
-        else:
-            self.weights.update(gathered.weights)
+        self._take_up(gathered, manifest, own_version)
         self.intercept = manifest.intercept
         self.version = manifest.version
         self._origin = manifest.origin
-        self._gathered = _Gathered(manifest.origin, self._blocks)
+        self._gathered = self._new_gathered(manifest.origin)
+
+    def _take_up(self, gathered: Gathered, manifest: ModelManifest, own_version: int) -> None:
+        """Move the weights to a manifest's version; `own_version` is `MISSING` if they are of another course."""
+        if own_version == MISSING:
+            self.weights = gathered.weights
+        else:
+            self.weights.update(gathered.weights)
 
 
-class _Gathered:
+class Gathered:
     """What came since the last switch, of one origin and with versions that never go back."""
 
     def __init__(self, origin: int, blocks: int) -> None:
         self.origin = origin
-        self.version = _MISSING
+        self.version = MISSING
         self.weights: dict[str, float] = {}
-        self._blocks = [_MISSING] * blocks
+        self._blocks = [MISSING] * blocks
         self._deltas: list[tuple[int, int]] = []
         self._partial: dict[tuple[str, int, int], dict[int, dict[str, float]]] = {}
 
@@ -137,11 +144,16 @@ class _Gathered:
         weights = record.weights if record.parts == 1 else self._joined(record)
         if weights is None:
             return
-        self.weights.update(weights)
         if isinstance(record, ModelDelta):
             self._deltas.append((record.from_version, record.version))
+            self.take(None, weights)
         else:
             self._blocks[record.block] = record.version
+            self.take(record.block, weights)
+
+    def take(self, block: int | None, weights: dict[str, float]) -> None:
+        """Take in the weights of a whole block, or of a whole delta."""
+        self.weights.update(weights)
 
     def _joined(self, record: ModelDelta | ModelBlock) -> dict[str, float] | None:
         which = ("delta", 0) if isinstance(record, ModelDelta) else ("block", record.block)
@@ -156,12 +168,14 @@ class _Gathered:
         if self.origin != manifest.origin or self.version > manifest.version:
             return False
         reached = min(max(own_version, block) for block in self._blocks)
-        if reached == _MISSING:
-            return False
+        return reached != MISSING and self.leads(reached, manifest.version)
+
+    def leads(self, version: int, to: int) -> bool:
+        """Tell whether the deltas lead from one version to another, without a gap."""
         for start, end in self._deltas:
-            if start <= reached < end:
-                reached = end
-        return reached == manifest.version
+            if start <= version < end:
+                version = end
+        return version == to
 
 
 class OpaqueReplica:

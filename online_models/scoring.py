@@ -25,6 +25,7 @@ from typing import Any
 
 from online_models.attribution import MAX_OPEN_PER_PARTITION, MAX_OPEN_PER_USER, Timers
 from online_models.bound import BoundObjective, Replica, by_event_type
+from online_models.crowd import CROWD, crowd_of
 from online_models.duplicates import remember
 from online_models.features import FeatureSet
 from online_models.objectives import Objective
@@ -35,6 +36,7 @@ from online_models.records import DecodedBatch, DecodedEvent
 from online_models.serving import Served
 from online_models.step import Collected, Observer, StepResult
 from schemas.events import Answered, EventBase, RankRequest, Tick, VisitorEvent
+from schemas.examples import Example
 from schemas.metrics import Accounting
 from schemas.scores import Score
 from schemas.user_state import Layout, PartitionMeta, UserState
@@ -103,11 +105,12 @@ class ScoringCore:
         self._shadowing = shadowing
         self._n_reasons = n_reasons
         served = served or {}
+        self._crowd = crowd_of(features, replicas)
         bound = [BoundObjective(one, features, replicas, served.get(one.name) or Served()) for one in objectives]
         self._id_prefix = f"{topic}-{partition}-"
         self._by_trigger = by_event_type(bound, lambda objective: objective.trigger)
         by_name = {one.name: one for one in bound}
-        rankers = [Ranker(one, by_name[one.objective], features, n_reasons=n_reasons) for one in rankings]
+        rankers = [Ranker(one, by_name[one.objective], features, self._crowd, n_reasons=n_reasons) for one in rankings]
         self._rankers = {one.name: one for one in rankers}
         self._only_ranker = rankers[0] if len(rankers) == 1 else None
         self._open = OpenTriggers(
@@ -236,11 +239,35 @@ class ScoringCore:
         self._features.fold(user.slots, event)
         if ts > user.last_ts:
             user.last_ts = ts
+        if self._features.crowd_tables:
+            self._tell(event, ts, user, out)
         if self._rankers and isinstance(event, RankRequest):
             self._answer(event, source_ts, user, out)
         else:
             self._score(event, ts, source_ts, user, out)
         self._open.outcome_came(event.type, ts, user)
+
+    def _tell(self, event: EventBase, ts: int, user: UserState, out: Collected) -> None:
+        """Send what the event tells of items to the learner of the crowd counts."""
+        told = self._features.told(user.slots, event)
+        if told:
+            example = Example(
+                objective=CROWD,
+                score_id="",
+                ts=ts,
+                label=True,
+                features=told,
+                score=0.0,
+                model_version=0,
+                topic=self.topic,
+                partition=self.partition,
+                offset=out.offset,
+                seq=out.seq,
+                released_ts=out.stream_time_ms,
+                use="learn",
+            )
+            out.examples.append(example)
+            out.seq += 1
 
     def _new_user(self) -> UserState:
         return UserState(
@@ -258,7 +285,7 @@ class ScoringCore:
         if not triggered:
             out.ignored[NO_TRIGGER] += 1
             return
-        values = self._features.extract(user.slots, event)
+        values = self._features.extract(user.slots, event, self._crowd.weights)
         scored = False
         for bound in triggered:
             if bound.applies(values):
@@ -321,6 +348,7 @@ class ScoringCore:
             flags=flags + self._flags(said.model_version, ts, ranker.bound),
             ranking=ranker.name,
             ranked=said.ranked,
+            crowd_version=said.crowd_version,
         )
 
     def _flags(self, model_version: int, ts: int, bound: BoundObjective) -> list[str]:
@@ -347,6 +375,8 @@ class ScoringCore:
         score = self._published(score_id, event)
         if score is None:
             score = self._new_score(bound, score_id, event, ts, source_ts, values, out.offset)
+        elif score.crowd:
+            values = self._features.with_crowd(values, score.crowd)
         out.scores.append(score)
         self._open.add(bound, score, bound.key_of(event), values, user, out)
         if self._observer is not None:
@@ -383,6 +413,9 @@ class ScoringCore:
             item_id=event.item_id,
             propensity=getattr(event, "propensity", None),
         )
+        if self._features.crowd_positions:
+            score.crowd = self._features.crowd_values(values)
+            score.crowd_version = self._crowd.version
         if not bound.alone:
             score.variant = shown.name
             if self._shadowing:
@@ -392,4 +425,4 @@ class ScoringCore:
         return score
 
     def _would_score(self, bound: BoundObjective, other: EventBase, user: UserState) -> float:
-        return bound.corrected(bound.shown.score(self._features.extract(user.slots, other), 0)[0])
+        return bound.corrected(bound.shown.score(self._features.extract(user.slots, other, self._crowd.weights), 0)[0])

@@ -155,12 +155,15 @@ class Answered(Struct, kw_only=True, omit_defaults=True):
         Whose scores these are, as on `scores`.
     ranked
         What the site was told to show, first place first.
+    crowd_version
+        As of a `Score`.
     """
 
     model: Name
     model_version: Version
     ranked: Annotated[list[Ranked], Meta(min_length=1, max_length=100)]
     variant: Annotated[str, Meta(max_length=128)] = ""
+    crowd_version: Version = 0
 
 
 class RankRequest(EventBase, kw_only=True, tag="rank_request"):

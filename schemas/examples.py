@@ -12,6 +12,8 @@ Use = Literal["both", "learn", "judge"]
 Probability = Annotated[float, Meta(ge=0.0, le=1.0)]
 # An offset of `examples`; whole numbers beyond this are not exact in every JSON reader, nor packed by msgpack.
 Version = Annotated[int, Meta(ge=0, le=2**53)]
+# Values of the features that count all visitors, in the order of their declaration.
+CrowdValues = list[float | int | str | None]
 # By variant: what it said, and the version of its model.
 Shadows = dict[str, tuple[Probability, Version]]
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from schemas.examples import Probability, Shadows
+from schemas.examples import CrowdValues, Probability, Shadows, Version
 
 SCORES_VERSION = 1
 
@@ -20,7 +20,7 @@ class Ranked(Struct, kw_only=True, omit_defaults=True):
         Probability of the outcome, if the item is shown at this place.
     propensity
         Chance with which it got this place, given those above it.
-    reasons, shadows
+    reasons, shadows, crowd
         As of a `Score`.
     """
 
@@ -29,6 +29,7 @@ class Ranked(Struct, kw_only=True, omit_defaults=True):
     propensity: Annotated[float, Meta(gt=0.0, le=1.0)]
     reasons: list[tuple[str, float]]
     shadows: Shadows = {}
+    crowd: CrowdValues = []
 
 
 class Score(Struct, kw_only=True, omit_defaults=True):
@@ -59,6 +60,11 @@ class Score(Struct, kw_only=True, omit_defaults=True):
     ranking, ranked
         Of the answer to a rank request: the ranking's name, which is also the end of the score_id, and what to show,
         first place first. Item, score, reasons and propensity above are those of the first place.
+    crowd
+        Values of the features that count all visitors, as they were, in the order of their declaration.
+    crowd_version
+        The `examples` offset up to which (exclusive) the counts of all visitors had come; 0: no feature needs them,
+        or nothing came yet.
     """
 
     score_id: str
@@ -82,4 +88,6 @@ class Score(Struct, kw_only=True, omit_defaults=True):
     flags: list[str] = []
     ranking: str = ""
     ranked: list[Ranked] = []
+    crowd: CrowdValues = []
+    crowd_version: Version = 0
     schema_version: Annotated[int, Meta(ge=1, le=SCORES_VERSION)] = 1

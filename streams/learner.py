@@ -13,8 +13,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 from online_models.contest import Contest
-from online_models.distribution import make_distributor
-from online_models.estimators import SparseFTRL, build
+from online_models.crowd import CROWD, CrowdCounts
+from online_models.crowd_distribution import CrowdDistributor, CrowdReplica
+from online_models.distribution import Distributor, make_distributor
+from online_models.estimators import Estimator, SparseFTRL
 from online_models.learning import LearningCore, Publication
 from online_models.objectives import Objective
 from online_models.records import Record
@@ -65,7 +67,7 @@ class LearnerSession:
         self._served = served
         self._learners_of: dict[str, list[str]] = {
             one.name: [variant.name for variant in one.variants.values()]
-            for one in settings.objectives
+            for one in settings.learned
             if one.name in cores
         }
         self._tokens = dict(tokens)
@@ -123,7 +125,7 @@ class LearnerSession:
 
     async def _publish(self, core: LearningCore, publications: list[Publication]) -> None:
         if publications:
-            told: list[Progress | ContestMetric] = [core.progress()]
+            told: list[Progress | ContestMetric] = [core.progress()] if core.objective != CROWD else []
             if core.contest is not None:
                 told.append(core.contest.metric(core.next_offset))
             await self._attempt(lambda: self._publisher.publish_models(publications, told), "publish model")
@@ -189,7 +191,7 @@ async def open_learner(
     """Take up the learning of a partition of `examples` where its checkpoints say."""
     cores: dict[str, LearningCore] = {}
     tokens: dict[str, str | None] = {}
-    for core in new_cores(objectives_of(partition, partitions, settings.objectives), settings):
+    for core in new_cores(objectives_of(partition, partitions, settings.learned), settings):
         name = core.objective
         found = await attempt(partial(store.load_blob, checkpoint_name(settings, name)), "load checkpoint")
         if found is not None:
@@ -232,18 +234,24 @@ def new_cores(objectives: Sequence[Objective], settings: Settings) -> Iterator[L
     """Build the learners of objectives and of their challengers, with nothing learned."""
     for objective in objectives:
         for name, variant in objective.variants.items():
-            estimator = build(variant.model, key=settings.model_key)
+            estimator = settings.new_model(variant)
             lineage = settings.lineage(variant)
             yield LearningCore(
                 variant.name,
                 lineage=lineage,
                 estimator=estimator,
-                distributor=make_distributor(variant.name, lineage=lineage, estimator=estimator),
+                distributor=_new_distributor(variant.name, lineage, estimator),
                 publish_examples=settings.learning.publish_examples,
                 variant=name,
                 own_features=settings.has_own_features(variant),
                 contest=None if name else new_contest(objective, settings),
             )
+
+
+def _new_distributor(name: str, lineage: str, estimator: Estimator) -> Distributor:
+    if isinstance(estimator, CrowdCounts):
+        return CrowdDistributor(name, lineage=lineage, counts=estimator)
+    return make_distributor(name, lineage=lineage, estimator=estimator)
 
 
 def new_contest(objective: Objective, settings: Settings) -> Contest | None:
@@ -264,7 +272,9 @@ def new_replicas(settings: Settings) -> ReplicaSet:
 
 def _new_replica(objective: Objective, settings: Settings) -> Follower:
     lineage = settings.lineage(objective)
-    spare = build(objective.model, key=settings.model_key)
+    spare = settings.new_model(objective)
+    if isinstance(spare, CrowdCounts):
+        return CrowdReplica(lineage=lineage)
     if isinstance(spare, SparseFTRL):
         return LinearReplica(lineage=lineage, name=spare.name, prior=objective.prior)
     return OpaqueReplica(lineage=lineage, spare=spare, prior=objective.prior)

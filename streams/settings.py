@@ -17,8 +17,9 @@ import msgspec
 import orjson
 from msgspec import Struct
 
+from online_models.crowd import CROWD, CROWD_OBJECTIVE, CrowdCounts
 from online_models.errors import ConfigError
-from online_models.estimators import build
+from online_models.estimators import Estimator, build
 from online_models.features import FeatureSet, compile_features
 from online_models.objectives import Objective, objective_of, parse_objectives
 from online_models.policies import Policy, parse_policies
@@ -53,8 +54,21 @@ class Settings(Struct, frozen=True, kw_only=True):
         """Whether a reader of committed records shall meet every score once."""
         return self.delivery == "exactly_once"
 
+    @property
+    def learned(self) -> list[Objective]:
+        """Everything that the examples teach: the objectives, and the crowd counts if a feature needs them."""
+        return [*self.objectives, *([CROWD_OBJECTIVE] if self.features.crowd_tables else [])]
+
+    def new_model(self, variant: Objective) -> Estimator:
+        """Build the model of a variant of what is learned, with nothing learned."""
+        if variant.name == CROWD:
+            return CrowdCounts(self.features.crowd_tables)
+        return build(variant.model, key=self.model_key)
+
     def lineage(self, objective: Objective) -> str:
         """Return the identity of an objective's model: models of another lineage are not mixed with it."""
+        if objective.name == CROWD:  # each table has an identity of its own
+            return CROWD
         declared = orjson.dumps(
             [
                 self.features.hash,
@@ -68,12 +82,12 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     @property
     def variants(self) -> list[Objective]:
-        """Every model that is to be learned: the declared ones, and each challenger as an objective of its own."""
-        return [variant for one in self.objectives for variant in one.variants.values()]
+        """Every model that is to be learned: each challenger is an objective of its own."""
+        return [variant for one in self.learned for variant in one.variants.values()]
 
     def has_own_features(self, variant: Objective) -> bool:
         """Tell whether a challenger sees other features than the declared model."""
-        declared = next(one for one in self.objectives if one.name == objective_of(variant.name))
+        declared = next(one for one in self.learned if one.name == objective_of(variant.name))
         names = self.features.names
         return variant.feature_names(names) != declared.feature_names(names)
 

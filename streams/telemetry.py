@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 
+from online_models.crowd import CROWD
 from online_models.step import StepResult
 from schemas.metrics import Progress
 from schemas.scores import Score
@@ -141,6 +142,8 @@ class Telemetry:
         self.learned.labels(name).inc(learned)
         self.refused.labels(name).inc(refused)
         self._totals["learned"] += learned
+        if name == CROWD:  # it predicts nothing
+            return
         self._progress[name] = progress
         for metric in ("log_loss", "base_log_loss", "auc"):
             value = getattr(progress, metric)

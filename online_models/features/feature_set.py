@@ -6,7 +6,13 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from online_models.errors import ConfigError
-from online_models.features.generate import extract_source, fold_source, score_source, vectorize_source
+from online_models.features.generate import (
+    extract_source,
+    fold_source,
+    score_source,
+    tells_by_type,
+    vectorize_source,
+)
 from online_models.features.plan import Cross, Feature, Slots, SlotTable, Value
 
 # (values, weight_of, intercept, k) -> (probability, reasons): `explain.score_linear` of the vector of these values,
@@ -37,7 +43,12 @@ class FeatureSet:
         ``fold(slots, event)`` takes the event into the slots, in place. Slots are positional as in
         ``slot_keys``, None where untouched, and hold msgpack primitives.
     extract
-        ``extract(slots, event)`` returns one compact value for each base feature; changes nothing.
+        ``extract(slots, event, crowd)`` returns one compact value for each base feature; changes nothing. ``crowd``
+        is what is known of all visitors; left out: nothing.
+    crowd_tables
+        By prefix, the tables that ``crowd`` is made of; empty if no feature needs it.
+    crowd_positions
+        Where the values of features that need the crowd stand in what extract returns.
     vectorize
         ``vectorize(values)`` returns what a model sees of all features: numbers as ``name``, categories
         as ``name=value`` with 1.0, crosses as ``a=x*b=y``. There is no bias in it.
@@ -56,6 +67,9 @@ class FeatureSet:
         self.names = list(names)
         self.personal = frozenset(personal)
         self.slot_keys = slots.keys
+        self.crowd_tables = slots.crowd.by_prefix
+        self.crowd_positions = [index for index, one in enumerate(features) if one.reading.read_crowd]
+        self._tells = tells_by_type(slots)
         self._features = list(features)
         self._crosses = list(crosses)
         self._positions = {feature.name: index for index, feature in enumerate(features)}
@@ -64,7 +78,7 @@ class FeatureSet:
         fold, extract = fold_source(slots), extract_source(features, slots)
         self._sources = (fold.text, extract.text, vectorize_source(features, names, crosses).text)
         self.fold: Callable[[Slots, Any], None] = fold.compiled("fold")
-        self.extract: Callable[[Slots, Any], list[Value]] = extract.compiled("extract")
+        self.extract: Callable[..., list[Value]] = extract.compiled("extract")
         self.vectorize = self.vectorizer(self.names)
 
     @property
@@ -80,6 +94,24 @@ class FeatureSet:
     def new_slots(self) -> Slots:
         """Return the slots of a visitor of whom nothing is known."""
         return [None] * len(self.slot_keys)
+
+    def told(self, slots: Slots, event: Any) -> dict[str, float]:
+        """Return what an event that was folded tells the crowd tables: by which heights it raises which counters."""
+        told: dict[str, float] = {}
+        for tell in self._tells.get(event.type, ()):
+            tell(slots, event, event.ts, told)
+        return told
+
+    def crowd_values(self, values: Sequence[Value]) -> list[Value]:
+        """Return the values of the features that need the crowd."""
+        return [values[position] for position in self.crowd_positions]
+
+    def with_crowd(self, values: Sequence[Value], crowd_values: Sequence[Value]) -> list[Value]:
+        """Return values in which those of the features that need the crowd are what `crowd_values` gave before."""
+        found = list(values)
+        for position, value in zip(self.crowd_positions, crowd_values, strict=False):
+            found[position] = value
+        return found
 
     def position(self, name: str) -> int:
         """Return where the value of a base feature stands in what extract returns.

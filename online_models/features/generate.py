@@ -15,9 +15,12 @@ from typing import Any, NamedTuple
 from online_models.explain import largest, sigmoid
 from online_models.features.memo import MAX_NAMES, Memo
 from online_models.features.names import crossed, one_hot
-from online_models.features.plan import CLOCK, Cross, Feature, SlotTable
+from online_models.features.plan import CLOCK, Cross, Crowd, Feature, SlotTable, Tell
 from online_models.features.transforms import TRANSFORMS
 from schemas.events import EVENT_TYPES
+
+# A crowd of which nothing is known.
+NOBODY: Crowd = {}
 
 
 class Source:
@@ -73,9 +76,10 @@ def fold_source(slots: SlotTable) -> Source:
 
 
 def extract_source(features: Sequence[Feature], slots: SlotTable) -> Source:
-    """Write ``extract(slots, event)``: one value for each base feature."""
+    """Write ``extract(slots, event, crowd)``: one value for each base feature."""
     source = Source()
-    source.add("def extract(slots, event):", indent=0)
+    source.bind("NOBODY", NOBODY)
+    source.add("def extract(slots, event, crowd=NOBODY):", indent=0)
     source.add("ts = now = event.ts")
     if slots.keys:
         source.add(f"latest = slots[{slots.keys.index(CLOCK)}]")
@@ -88,7 +92,12 @@ def extract_source(features: Sequence[Feature], slots: SlotTable) -> Source:
 
 def _add_value(source: Source, index: int, feature: Feature) -> None:
     value, reading = f"v{index}", feature.reading
-    read = reading.expression or f"{source.bind(f'read_{index}', reading.read)}(slots, event, now)"
+    if reading.expression:
+        read = reading.expression
+    elif reading.read_crowd:
+        read = f"{source.bind(f'read_{index}', reading.read_crowd)}(slots, event, now, crowd)"
+    else:
+        read = f"{source.bind(f'read_{index}', reading.read)}(slots, event, now)"
     source.add(f"{value} = {read}  # {feature.name}")
     rules: list[str] = []
     if feature.clip:
@@ -104,6 +113,12 @@ def _add_value(source: Source, index: int, feature: Feature) -> None:
     if rules:
         source.add("else:" if feature.default is not None else f"if {value} is not None:")
         source.add(*rules, indent=2)
+
+
+def tells_by_type(slots: SlotTable) -> dict[str, list[Tell]]:
+    """Return, by event type, what tells the crowd tables of an event; types of which nothing is told are left out."""
+    found = {event_type: slots.crowd.tells(event_type) for event_type in EVENT_TYPES}
+    return {event_type: tells for event_type, tells in found.items() if tells}
 
 
 class Entry(NamedTuple):

@@ -1,7 +1,8 @@
-"""The words that families and compiler share: slots, accumulators, readings.
+"""The words that families and compiler share: slots, accumulators, crowd tables, readings.
 
 A *slot* is a place in the user's state that holds one accumulator's value, None until it is touched.
-An *accumulator* folds events into its slot. A *reading* takes a raw value out of slots and event; rules
+An *accumulator* folds events into its slot. A *crowd table* holds what all visitors did, see `online_models.crowd`;
+what an event adds to it is told to a learner. A *reading* takes a raw value out of slots, event and crowd; rules
 (see `numbers` and `categories`) make a feature's value of it.
 
 Rules that every accumulator keeps:
@@ -18,7 +19,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any, Literal
+
+from online_models.errors import ConfigError
 
 Slots = list[Any]
 Value = float | int | str | None
@@ -26,6 +30,12 @@ Fold = Callable[[Slots, Any, int], None]
 """``fold(slots, event, event.ts)`` changes the slots in place."""
 Read = Callable[[Slots, Any, int], Any]
 """``read(slots, event, now_ms)`` returns a raw value, None if it is missing, and changes nothing."""
+Crowd = Mapping[str, float]
+"""What all visitors did: names of counters, which begin with the prefix of their table, to heights."""
+ReadCrowd = Callable[[Slots, Any, int, Crowd], Any]
+"""``read(slots, event, now_ms, crowd)``, otherwise as `Read`."""
+Tell = Callable[[Slots, Any, int, dict[str, float]], None]
+"""``tell(slots, event, event.ts, told)`` puts into `told` by which heights the event raises which counters."""
 
 CLOCK = "clock"
 
@@ -58,7 +68,9 @@ class Reading:
     kind
         "number", "category", or "cycle" (an int from 0 to ``period`` - 1 on a circle).
     read
-        The reading function; None if ``expression`` is given.
+        The reading function; None if another one of these is given.
+    read_crowd
+        The reading function of what needs the crowd, instead.
     expression
         Python source of the reading in terms of ``slots``, ``event``, ``ts`` (its time) and ``now``, where
         a call would cost more than the work.
@@ -80,6 +92,7 @@ class Reading:
 
     kind: Literal["number", "category", "cycle"]
     read: Read | None = None
+    read_crowd: ReadCrowd | None = None
     expression: str | None = None
     always: bool = False
     signed: bool = False
@@ -90,10 +103,67 @@ class Reading:
     period: int = 0
 
 
-class SlotTable:
-    """Gives each accumulator its slot; equal keys share one."""
+@dataclass(frozen=True, slots=True)
+class CrowdTable:
+    """Counters of what all visitors did.
+
+    Attributes
+    ----------
+    key
+        Identity: two tables with the same key hold the same counters.
+    tell
+        Makes what tells of an event, given the table's prefix; it runs behind the folds.
+    event_types
+        Types that are told of.
+    most
+        So many counters are kept; of more, the lowest are forgotten.
+    keeps
+        "sum": heights add up as decayed sums; "lowest", "highest": of all heights that were told, that one stays.
+    """
+
+    key: str
+    tell: Callable[[str], Tell]
+    event_types: frozenset[str]
+    most: int
+    keeps: Literal["sum", "lowest", "highest"] = "sum"
+
+    @property
+    def prefix(self) -> str:
+        """How the names of its counters begin."""
+        return blake2b(self.key.encode(), digest_size=3).hexdigest() + ":"
+
+
+class CrowdTables:
+    """The crowd tables of a configuration; equal keys share one."""
 
     def __init__(self) -> None:
+        self.by_prefix: dict[str, CrowdTable] = {}
+
+    def use(self, table: CrowdTable) -> str:
+        """Take in a table; return its prefix."""
+        known = self.by_prefix.setdefault(table.prefix, table)
+        if known.key != table.key:  # one in millions
+            raise ConfigError(
+                ("features",), f"{known.key!r} and {table.key!r} get the same prefix; change one a little"
+            )
+        return table.prefix
+
+    def tells(self, event_type: str) -> list[Tell]:
+        """Return what tells of events of a type."""
+        return [table.tell(prefix) for prefix, table in self.by_prefix.items() if event_type in table.event_types]
+
+
+class SlotTable:
+    """Gives each accumulator its slot; equal keys share one.
+
+    Attributes
+    ----------
+    crowd
+        The crowd tables of the same configuration.
+    """
+
+    def __init__(self) -> None:
+        self.crowd = CrowdTables()
         self._accumulators: dict[str, tuple[int, Accumulator]] = {}
 
     def use(self, accumulator: Accumulator) -> int:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from online_models.closed_loop import Arrival
+from online_models.crowd import CROWD
 from online_models.objectives import objective_of, variant_name, variant_of
 from online_models.scoring import ANSWERED
 from online_models.serving import Served
@@ -62,6 +63,8 @@ class ScoredVersions:
                 model = variant_name(score.objective, score.variant)
                 rows.append((score.partition, score.offset, model, score.model_version, True))
                 self.count += 1
+                if score.crowd_version:
+                    rows.append((score.partition, score.offset, CROWD, score.crowd_version, True))
                 for variant, (_, version) in score.shadows.items():
                     model = variant_name(score.objective, variant)
                     rows.append((score.partition, score.offset, model, version, False))
@@ -147,18 +150,20 @@ class AsLive:
         for arrival in arrivals:
             for one in self._walk(self._running, arrival[0]).at(arrival[1]):
                 served = self.served.get(objective_of(one.model))
-                if served is not None:
+                if served is not None or one.model == CROWD:
                     self._move(served, one)
             yield arrival
 
-    def _move(self, served: Served, one: Said) -> None:
+    def _move(self, served: Served | None, one: Said) -> None:
         replica = self.replicas.get(one.model)
+        if replica is None and served is None:
+            return  # the crowd, which nothing asks in this configuration
         if replica is None:
             raise VersionLost(
                 f"Events were scored by {one.model}, a challenger which this configuration does not declare; "
                 "take the configuration that was live"
             )
-        if one.served:
+        if served is not None and one.served:
             served.variant = variant_of(one.model)
         if replica.version != one.version:
             replica.go_to(one.version)

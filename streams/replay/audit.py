@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from aiokafka.structs import ConsumerRecord
 
+from online_models.crowd import CROWD
 from online_models.estimators import SparseFTRL
 from online_models.explain import MAX_OMISSIONS, bounded_logit
 from online_models.objectives import Objective
@@ -103,7 +104,7 @@ async def audit(score_id: str, settings: Settings) -> Audit:
         live = score_of_place(live, place.number, place.score_id(name, place.number))
     else:
         live = await published_score([score_id], trigger, settings)
-    histories, spool = await open_histories(settings, up_to=live.model_version)
+    histories, spool = await open_histories(settings, up_to=max(live.model_version, live.crowd_version))
     try:
         served = objective.variants.get(live.variant)
         if served is None:
@@ -112,7 +113,11 @@ async def audit(score_id: str, settings: Settings) -> Audit:
             )
         replica = PastReplica(histories[served.name], settings)
         replica.go_to(live.model_version)
-        return await _recomputed(live, place, served, replica, settings)
+        replicas = dict.fromkeys((one.name for one in settings.variants), replica)
+        if CROWD in histories:
+            replicas[CROWD] = PastReplica(histories[CROWD], settings)
+            replicas[CROWD].go_to(live.crowd_version)
+        return await _recomputed(live, place, served, replicas, settings)
     finally:
         spool.close()
 
@@ -131,7 +136,7 @@ class _Catch:
 
 
 async def _recomputed(
-    live: Score, place: ScorePlace, objective: Objective, replica: PastReplica, settings: Settings
+    live: Score, place: ScorePlace, objective: Objective, replicas: dict[str, PastReplica], settings: Settings
 ) -> Audit:
     catch = _Catch(live.score_id)
     served = Served([live.variant])
@@ -142,7 +147,7 @@ async def _recomputed(
         features=settings.features,
         objectives=settings.objectives,
         rankings=settings.rankings,
-        replicas=dict.fromkeys((one.name for one in settings.variants), replica),
+        replicas=replicas,
         served={live.objective: served},
         shadowing=False,
         n_reasons=settings.worker.n_reasons,
@@ -164,7 +169,7 @@ async def _recomputed(
             collected.examples.clear()
     if catch.score is None:
         raise AuditError(f"The event at {live.score_id} gets no score now: its data, or the configuration, has changed")
-    return _explained(live, catch, objective, replica, settings)
+    return _explained(live, catch, objective, replicas[objective.name], settings)
 
 
 def _take(record: ConsumerRecord, user_id: str, core: ScoringCore, collected: Collected, settings: Settings) -> None:

@@ -11,7 +11,6 @@ import msgspec
 
 from online_models.bound import Replica
 from online_models.closed_loop import ClosedLoop, LearnerPair, Users, Watchers, learner_pair
-from online_models.estimators import build
 from online_models.features.durations import parse_duration_ms
 from online_models.scoring import ScoringCore
 from online_models.serving import Served
@@ -100,9 +99,9 @@ class Candidate:
     def _pairs(self) -> Iterator[tuple[str, LearnerPair]]:
         """Yield a learner with its replica for each variant of each objective, by the variant's name."""
         settings = self.settings
-        for objective in settings.objectives:
+        for objective in settings.learned:
             for name, variant in objective.variants.items():
-                model = build(variant.model, key=settings.model_key)
+                model = settings.new_model(variant)
                 yield (
                     variant.name,
                     learner_pair(

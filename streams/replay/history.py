@@ -15,7 +15,7 @@ from pathlib import Path
 
 from online_models.closed_loop import OwnReplica
 from online_models.distribution import Records
-from online_models.estimators import Estimator, build
+from online_models.estimators import Estimator
 from online_models.learning import LearningCore
 from online_models.objectives import Objective, objective_of, variant_of
 from schemas.codec import BadRecord, decode_example
@@ -182,7 +182,7 @@ class ModelHistory:
 
     def _restored(self, blob: bytes | None) -> tuple[LearningCore, Estimator, int]:
         settings, objective = self._settings, self.objective
-        model = build(objective.model, key=settings.model_key)
+        model = settings.new_model(objective)
         learner = LearningCore(
             objective.name,
             lineage=settings.lineage(objective),
@@ -206,7 +206,7 @@ class PastReplica(OwnReplica):
 
     def __init__(self, history: ModelHistory, settings: Settings) -> None:
         objective = history.objective
-        super().__init__(build(objective.model, key=settings.model_key), prior=objective.prior)
+        super().__init__(settings.new_model(objective), prior=objective.prior)
         self._history = history
 
     def go_to(self, version: int) -> None:

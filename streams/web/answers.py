@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from online_models.bound import BoundObjective
+from online_models.crowd import crowd_of
 from online_models.ranker import Ranker
 from online_models.replica import ReplicaSet
 from online_models.serving import Served
@@ -53,8 +54,9 @@ class Answers:
             one.name: BoundObjective(one, settings.features, replicas, replicas.served.get(one.name) or Served())
             for one in settings.objectives
         }
+        self._crowd = crowd_of(settings.features, replicas)
         self._rankers = {
-            one.name: Ranker(one, self._bound[one.objective], settings.features, n_reasons=self._n_reasons)
+            one.name: Ranker(one, self._bound[one.objective], settings.features, self._crowd, n_reasons=self._n_reasons)
             for one in settings.rankings
         }
 
@@ -117,7 +119,7 @@ class Answers:
         """Return the scores at this event, one for each objective that it triggers; raises Unavailable."""
         slots, _ = await self._slots(event.user_id)
         self._features.fold(slots, event)
-        values = self._features.extract(slots, event)
+        values = self._features.extract(slots, event, self._crowd.weights)
         found = []
         for bound in self._bound.values():
             if event.type in bound.objective.trigger and bound.applies(values):
@@ -139,7 +141,7 @@ class Answers:
         slots, last_ts = await self._slots(user_id)
         if last_ts is None:
             return None
-        values = self._features.extract(slots, event)
+        values = self._features.extract(slots, event, self._crowd.weights)
         return FeaturesAnswer(last_ts=last_ts, features=dict(zip(self._features.base_names, values, strict=True)))
 
     async def _slots(self, user_id: str) -> tuple[list[Any], int | None]:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from online_models.crowd import CrowdCounts
+from online_models.crowd_distribution import CrowdDistributor, CrowdReplica
 from online_models.distribution import MAX_WEIGHTS_BYTES, WeightDistributor, make_distributor
 from online_models.estimators import SparseFTRL, build
+from online_models.features.plan import CrowdTable
 from online_models.replica import LinearReplica, OpaqueReplica, ReplicaSet
 from schemas.models import BLOCKS, block_of
 
@@ -47,8 +51,8 @@ class Log:
 class Reader:
     """A scorer that reads the log at its own pace, from the beginning."""
 
-    def __init__(self) -> None:
-        self.replica = LinearReplica(lineage=LINEAGE, name="ftrl", prior=0.5, blocks=FEW)
+    def __init__(self, replica: LinearReplica | None = None) -> None:
+        self.replica = replica or LinearReplica(lineage=LINEAGE, name="ftrl", prior=0.5, blocks=FEW)
         self.replicas = ReplicaSet({OBJECTIVE: self.replica})
         self.position = 0
 
@@ -87,12 +91,47 @@ class Learner:
         return self.next_offset, self.model.to_bytes(), self.distributor.state()
 
     def restarted(self, saved: tuple[int, bytes, int] | None) -> Learner:
-        fresh = Learner(self.seed, self.truth)
+        fresh = type(self)(self.seed, self.truth)
         if saved is not None:
             fresh.next_offset = saved[0]
             fresh.model.restore(saved[1])
             fresh.distributor.restore(saved[2])
         return fresh
+
+
+class CrowdLearner(Learner):
+    """Counts in a table that is soon full, so that counters vanish and come back."""
+
+    def __init__(self, seed: int, truth: Truth) -> None:
+        table = CrowdTable("t", lambda prefix: lambda slots, event, ts, told: None, frozenset(), most=12)
+        self.seed = seed
+        self.truth = truth
+        self.prefix = table.prefix
+        self.model = CrowdCounts({table.prefix: table})  # type: ignore[assignment]
+        self.distributor = CrowdDistributor(OBJECTIVE, lineage=LINEAGE, counts=self.model, blocks=FEW)  # type: ignore[arg-type]
+        self.next_offset = 0
+
+    def learn(self, count: int) -> None:
+        for _ in range(count):
+            rng = random.Random(self.seed * 1_000_003 + self.next_offset)
+            x = {f"{self.prefix}{int(60 * rng.random() ** 2)}": 1.0 + rng.random() + self.next_offset / 10}
+            self.model.learn_one(x, True)
+            self.next_offset += 1
+
+    def publish(self) -> Records:
+        self.truth[self.next_offset] = (dict(self.model.weights), self.model.intercept)
+        return self.distributor.publish(self.next_offset)
+
+
+def a_crowd_reader() -> Reader:
+    return Reader(CrowdReplica(lineage=LINEAGE, blocks=FEW))
+
+
+KINDS: dict[str, tuple[type[Learner], Callable[[], Reader]]] = {
+    "weights": (Learner, Reader),
+    "crowd counts": (CrowdLearner, a_crowd_reader),
+}
+both_kinds = pytest.mark.parametrize("kind", KINDS)
 
 
 def assert_right(reader: Reader, truth: Truth) -> None:
@@ -107,13 +146,14 @@ def assert_right(reader: Reader, truth: Truth) -> None:
 class World:
     """A learner that crashes, a topic that is compacted, and scorers that come and go; each action is named."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, kind: str) -> None:
+        new_learner, self.new = KINDS[kind]
         self.rng = random.Random(seed)
         self.truth: Truth = {}
         self.log = Log()
-        self.learner = Learner(seed, self.truth)
+        self.learner = new_learner(seed, self.truth)
         self.saved: tuple[int, bytes, int] | None = None
-        self.readers = [Reader()]
+        self.readers = [self.new()]
         self.newest = 0
 
     def learn_and_publish(self) -> None:
@@ -160,7 +200,7 @@ class World:
         self.log.append([(b"click/manifest", self.rng.randbytes(20))])
 
     def new_reader(self) -> None:
-        self.readers.append(Reader())
+        self.readers.append(self.new())
 
     def read(self) -> None:
         for reader in self.readers:
@@ -176,10 +216,11 @@ ACTIONS = [
 ]
 
 
+@both_kinds
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.sampled_from(ACTIONS), min_size=5, max_size=60), st.integers(0, 10_000))
-def test_a_replica_never_errs_and_ends_with_the_learners_weights(script: list[str], seed: int) -> None:
-    world = World(seed)
+def test_a_replica_never_errs_and_ends_with_the_learners_weights(kind: str, script: list[str], seed: int) -> None:
+    world = World(seed, kind)
     for action in script:
         getattr(world, action)()
 
@@ -187,25 +228,27 @@ def test_a_replica_never_errs_and_ends_with_the_learners_weights(script: list[st
     world.learner.learn(max(0, world.newest - world.learner.next_offset))
     for _ in range(FEW + 1):
         world.learn_and_publish()
-    for reader in [*world.readers, Reader()]:
+    for reader in [*world.readers, world.new()]:
         while reader.position < len(world.log.records):
             reader.read(world.log, 1)
             assert_right(reader, world.truth)
         assert reader.replica.version == world.learner.next_offset
 
 
+@both_kinds
 @settings(max_examples=100, deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 30))
-def test_a_reader_that_starts_on_a_compacted_log_is_complete_at_once(seed: int, count: int) -> None:
+def test_a_reader_that_starts_on_a_compacted_log_is_complete_at_once(kind: str, seed: int, count: int) -> None:
     truth: Truth = {}
-    rng, log, learner = random.Random(seed), Log(), Learner(seed, truth)
+    new_learner, new_reader = KINDS[kind]
+    rng, log, learner = random.Random(seed), Log(), new_learner(seed, truth)
     for _ in range(count):
         learner.learn(rng.randrange(1, 9))
         log.append(learner.publish())
         if rng.random() < 0.5:
             log.compact(rng, share=rng.choice([0.5, 1.0]), until=rng.randrange(len(log.records) + 1))
 
-    reader = Reader()
+    reader = new_reader()
     reader.read(log)
 
     assert reader.replica.version == learner.next_offset

@@ -224,7 +224,7 @@ def test_the_generated_source_reads_like_code() -> None:
 
     assert (
         features.source.partition("def extract")[2]
-        == """(slots, event):
+        == """(slots, event, crowd=NOBODY):
     ts = now = event.ts
     v0 = event.price  # price
     if v0 is None:

@@ -30,7 +30,7 @@ def test_whatever_comes_models_see_finite_floats_and_no_count_or_age_is_negative
         seen = FEATURES.vectorize(list(values.values()))
 
         assert all(type(x) is float and math.isfinite(x) for x in seen.values()), seen
-        signed = {"score"}
+        signed = {"score", "hot", "hot_here", "next", "near"}
         assert all(x >= 0 for name, x in values.items() if isinstance(x, int | float) and name not in signed), values
 
 
@@ -103,6 +103,7 @@ def test_slots_are_carried_over_to_a_changed_configuration(events: list[EventBas
     for event in events[:middle]:
         before.does(event)
     after.slots = changed.migrate(copy.deepcopy(before.slots), FEATURES.slot_keys)
+    after.crowd.restore(before.crowd.to_bytes())
 
     for event in events[middle:]:
         expected = before.does(event)

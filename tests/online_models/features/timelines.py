@@ -7,6 +7,7 @@ from typing import Any
 from builders import DAY, MINUTE, an_event
 from hypothesis import strategies as st
 
+from online_models.crowd import CrowdCounts
 from online_models.features import FeatureSet, compile_features
 from schemas.events import (
     AddToCart,
@@ -59,6 +60,12 @@ EVERYTHING: dict[str, Any] = {
     "before_visit": {"previous": "category", "within": "session"},
     "items": {"distinct": "item_id", "memory": 3},
     "again": {"seen": "item_id"},
+    "hot": {"popularity": "item_id", "half_life": "15m"},
+    "hot_here": {"popularity": "item_id", "by": "country"},
+    "hot_plan": {"popularity": "category", "by": "properties.plan", "bins": [-0.5, 0.5]},
+    "next": {"follows": "item_id"},
+    "near": {"follows": "item_id", "reach": 3, "both_ways": True},
+    "age": {"first_seen": "item_id", "bins": ["1h", "1d"]},
     "item": {"field": "item_id", "missing": "none"},
     "category": {"field": "category", "lower": True, "max_length": 3},
     "price": {"field": "price", "transform": "log1p", "clip": [1, 100]},
@@ -77,21 +84,30 @@ EVERYTHING: dict[str, Any] = {
 
 
 class Visitor:
-    """Folds and extracts, as the scoring core does."""
+    """Folds and extracts, as the scoring core does; what it tells of the crowd is learned at once.
+
+    Attributes
+    ----------
+    crowd
+        May be shared by several visitors.
+    """
 
     def __init__(self, declaration: dict[str, Any] | FeatureSet) -> None:
         self.features = declaration if isinstance(declaration, FeatureSet) else compile_features(declaration)
         self.slots = self.features.new_slots()
+        self.crowd = CrowdCounts(self.features.crowd_tables)
         self._base = [name for name in self.features.names if self._has_position(name)]
 
     def does(self, event: EventBase) -> dict[str, Any]:
         """Fold the event; return the values of the base features by name."""
         self.features.fold(self.slots, event)
-        return self.values_at(event)
+        values = self.values_at(event)
+        self.crowd.learn_one(self.features.told(self.slots, event), True)
+        return values
 
     def values_at(self, event: EventBase) -> dict[str, Any]:
         """Return the values of the base features for an event, without folding it."""
-        return dict(zip(self._base, self.features.extract(self.slots, event), strict=True))
+        return dict(zip(self._base, self.features.extract(self.slots, event, self.crowd.weights), strict=True))
 
     def shows(self, event: EventBase) -> dict[str, float]:
         """Fold the event; return what a model sees."""
