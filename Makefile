@@ -56,6 +56,10 @@ bench: $(VENV)/.done  ## Measure it beside its peers: writes build/bench.json; A
 bench-http: $(VENV)/.done  ## Measure the HTTP API while events flow: writes build/http.json; ARGS="--rate 100"
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.http_api $(ARGS)
 
+.PHONY: bench-next-article
+bench-next-article: $(VENV)/.done  ## Rank the article clicked next on a real news site: DATA=FILE; writes build/next_article.json
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.next_article $(ARGS) $(DATA)
+
 .PHONY: lint
 lint: $(VENV)/.done  ## Check style, types and the direction of imports
 	$(BIN)/ruff check .

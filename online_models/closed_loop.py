@@ -23,6 +23,7 @@ from online_models.bound import Replica
 from online_models.contest import Contest
 from online_models.estimators import Estimator, SparseFTRL
 from online_models.explain import Reasons, leave_one_out
+from online_models.features.leaders import Leaders
 from online_models.learning import LearningCore
 from online_models.objectives import objective_of
 from online_models.scoring import ScoringCore
@@ -73,6 +74,11 @@ class OwnReplica:
     def weights(self) -> Mapping[str, float]:
         """Of a model that has them by name."""
         return self.model.weights  # type: ignore[attr-defined, no-any-return]
+
+    @property
+    def leaders(self) -> Leaders:
+        """Of crowd counts."""
+        return self.model.leaders  # type: ignore[attr-defined, no-any-return]
 
     def predict(self, x: Mapping[str, float]) -> float:
         """Return the probability alone."""

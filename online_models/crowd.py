@@ -20,6 +20,7 @@ from msgspec import Struct
 
 from online_models.features import FeatureSet
 from online_models.features.decay import raised
+from online_models.features.leaders import Leaders
 from online_models.features.plan import CrowdTable
 from online_models.objectives import Objective
 from schemas.codec import BadRecord
@@ -46,12 +47,16 @@ class CrowdView(Protocol):
         Heights of the counters, by name; another mapping after the next version has come.
     version
         Offset of `examples` up to which (exclusive) they were counted; 0: nothing is known.
+    leaders
+        Who leads the groups of tables that are led.
     """
 
     @property
     def weights(self) -> Mapping[str, float]: ...
     @property
     def version(self) -> int: ...
+    @property
+    def leaders(self) -> Leaders: ...
 
 
 class Nobody:
@@ -59,6 +64,7 @@ class Nobody:
 
     weights: Mapping[str, float] = {}
     version = 0
+    leaders = Leaders({})
 
 
 def crowd_of(features: FeatureSet, replicas: Mapping[str, Any]) -> CrowdView:
@@ -91,6 +97,8 @@ class CrowdCounts:
     ----------
     weights
         Heights of all counters, by name.
+    leaders
+        Their leaders.
 
     Examples
     --------
@@ -107,6 +115,7 @@ class CrowdCounts:
 
     def __init__(self, tables: Mapping[str, CrowdTable]) -> None:
         self.weights: dict[str, float] = {}
+        self.leaders = Leaders(tables)
         self._tables = dict(tables)
         self._sizes = dict.fromkeys(tables, 0)
         self._changed: dict[str, None] | None = None  # until somebody asks
@@ -125,6 +134,8 @@ class CrowdCounts:
                 if after == before:
                     continue
                 heights[name] = after
+            if self.leaders:
+                self.leaders.moved(name, before, heights[name], heights)
             if changed is not None:
                 changed[name] = None
 
@@ -141,8 +152,9 @@ class CrowdCounts:
 
     def _forget(self, prefix: str, count: int) -> None:
         lowest = sorted((height, name) for name, height in self.weights.items() if name.startswith(prefix))[:count]
-        for _, name in lowest:
+        for height, name in lowest:
             del self.weights[name]
+            self.leaders.moved(name, height, None, self.weights)
             if self._changed is not None:
                 self._changed[name] = None
         self._sizes[prefix] -= len(lowest)
@@ -181,3 +193,4 @@ class CrowdCounts:
         for name in self.weights:
             self._sizes[name[:7]] += 1
         self._changed = None
+        self.leaders.look_through(self.weights)

@@ -11,6 +11,8 @@ from typing import Any
 
 from online_models.crowd import GONE, NAME, CrowdCounts
 from online_models.distribution import MAX_WEIGHTS_BYTES, WeightDistributor
+from online_models.features.leaders import Leaders
+from online_models.features.plan import CrowdTable
 from online_models.replica import MISSING, Gathered, LinearReplica
 from schemas.models import BLOCKS, ModelManifest, block_of
 
@@ -47,10 +49,17 @@ class CrowdDistributor(WeightDistributor):
 
 
 class CrowdReplica(LinearReplica):
-    """Crowd counts of the version at hand, as its `weights`; the next version may come in another dict."""
+    """Crowd counts of the version at hand, as its `weights`; the next version may come in another dict.
 
-    def __init__(self, *, lineage: str, blocks: int = BLOCKS) -> None:
+    Attributes
+    ----------
+    leaders
+        The leaders of the same version.
+    """
+
+    def __init__(self, tables: Mapping[str, CrowdTable], *, lineage: str, blocks: int = BLOCKS) -> None:
         super().__init__(lineage=lineage, name=NAME, prior=0.0, blocks=blocks)
+        self.leaders = Leaders(tables)
 
     def _new_gathered(self, origin: int) -> Gathered:
         return _GatheredCounts(origin, self._blocks)
@@ -61,7 +70,9 @@ class CrowdReplica(LinearReplica):
             for block, weights in gathered.taken:
                 if block is None:
                     for name, height in weights.items():
+                        before = self.weights.get(name)
                         _put(self.weights, name, height)
+                        self.leaders.moved(name, before, self.weights.get(name), self.weights)
             return
         dealt = _dealt({} if own_version == MISSING else self.weights, self._blocks)
         for block, weights in gathered.taken:
@@ -71,6 +82,7 @@ class CrowdReplica(LinearReplica):
             for name, height in weights.items():
                 _put(dealt[block_of(name, self._blocks)], name, height)
         self.weights = {name: height for some in dealt for name, height in some.items()}
+        self.leaders.look_through(self.weights)
 
 
 class _GatheredCounts(Gathered):

@@ -15,6 +15,7 @@ from online_models.bound import BoundObjective
 from online_models.crowd import CrowdView
 from online_models.exploration import Chance, drawn_order
 from online_models.features import FeatureSet
+from online_models.features.sources import SOURCES
 from online_models.rankings import Ranking
 from schemas.events import Answered, Candidate, Impression, RankRequest
 from schemas.scores import Ranked, Score
@@ -49,11 +50,31 @@ class Ranker:
         self._features = features
         self._n_reasons = n_reasons
 
-    def answer(self, request: RankRequest, slots: list[Any], *, shadowing: bool) -> tuple[Answered, list[Place]]:
+    def candidates(self, request: RankRequest, slots: list[Any]) -> list[Candidate]:
+        """Return what may be shown: what the request brings, else what the sources have; may be empty.
+
+        Parameters
+        ----------
+        slots
+            The visitor's accumulators, the request folded in.
+        """
+        if request.candidates:
+            return list(_candidates(request).values())
+        sources = self._features.sources
+        names = (request.source,) if request.source else self._ranking.sources
+        if sources is None or not set(names) <= set(SOURCES):
+            return []
+        return sources.candidates(names, request, slots, self._crowd.leaders, most=self._ranking.most)
+
+    def answer(
+        self, request: RankRequest, candidates: Sequence[Candidate], slots: list[Any], *, shadowing: bool
+    ) -> tuple[Answered, list[Place]]:
         """Choose what the site is to show, first place first; return it, and its places.
 
         Parameters
         ----------
+        candidates
+            At least one, each once.
         slots
             The visitor's accumulators, the request folded in.
         shadowing
@@ -61,7 +82,6 @@ class Ranker:
         """
         bound, shown = self.bound, self.bound.shown
         extract, crowd = self._features.extract, self._crowd.weights
-        candidates = list(_candidates(request).values())
         unplaced = [extract(slots, _impression(request, one, None, None), crowd) for one in candidates]
         scores = [shown.score(values, 0)[0] for values in unplaced]
         chance = Chance(f"{self.name}:{request.event_id}")
@@ -74,6 +94,8 @@ class Ranker:
             one = Ranked(
                 item_id=candidates[index].item_id, score=bound.corrected(p), propensity=propensity, reasons=reasons
             )
+            if not request.candidates:  # they are known here alone
+                one.category, one.price = candidates[index].category, candidates[index].price
             if self._features.crowd_positions:
                 one.crowd = self._features.crowd_values(values)
             if shadowing and not bound.alone:
@@ -93,6 +115,9 @@ class Ranker:
     def places(self, request: RankRequest, ranked: Sequence[Ranked], slots: list[Any]) -> list[Place]:
         """Return the places of an answer that was given before; an item that the request does not name has none."""
         candidates, crowd = _candidates(request), self._crowd.weights
+        if not candidates:
+            taken = [Candidate(item_id=one.item_id, category=one.category, price=one.price) for one in ranked]
+            candidates = {one.item_id: one for one in taken}
         places = []
         for number, one in enumerate(ranked, 1):
             candidate = candidates.get(one.item_id)

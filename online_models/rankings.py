@@ -6,16 +6,21 @@ Each candidate is scored as an impression of it would be, by the model of one ob
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from msgspec import Struct
 
 from online_models.errors import ConfigError
+from online_models.features.sources import read_source_names
 from online_models.objectives import Objective
 from online_models.policies import Policy, parse_policies
 from schemas.events import RankRequest
 
 MOST_SHOWN = 100
 DEFAULT_SHOWN = 10
+# Scoring one costs some 10 us.
+MOST_TAKEN = 1_000
+DEFAULT_MOST = 100
 _KINDS = ("greedy", "epsilon_greedy", "softmax", "uniform")
 
 
@@ -26,12 +31,18 @@ class Ranking(Struct, frozen=True, kw_only=True):
     ----------
     shown
         Places that the site fills; each waits for its outcome as an impression does.
+    sources
+        Where candidates come from if the request brings none, see `features.sources`; empty: nowhere.
+    most
+        So many candidates are taken from them.
     policy
         With which probability a candidate gets the next place; its name is the ranking's.
     """
 
     shown: int
     policy: Policy
+    sources: tuple[str, ...] = ()
+    most: int = DEFAULT_MOST
 
     @property
     def name(self) -> str:
@@ -82,11 +93,23 @@ def _ranking(name: str, body: object, objectives: Sequence[Objective]) -> Rankin
     for key in ("candidates", "item_fields"):
         if key in body:
             raise ConfigError(
-                (name, key), "Unknown key; a rank request brings its candidates and what is known of them"
+                (name, key), "Unknown key; a rank request brings its candidates, or they come from `sources`"
             )
-    shown = body.get("shown", DEFAULT_SHOWN)
-    if isinstance(shown, bool) or not isinstance(shown, int) or not 1 <= shown <= MOST_SHOWN:
-        raise ConfigError((name, "shown"), f"Expected a whole number from 1 to {MOST_SHOWN}")
-    rest = {key: value for key, value in body.items() if key != "shown"}
+    sources = read_source_names(body["sources"], name, "sources") if "sources" in body else ()
+    if "most" in body and not sources:
+        raise ConfigError((name, "most"), "Without `sources` nothing is taken from them")
+    rest = {key: value for key, value in body.items() if key not in ("shown", "sources", "most")}
     [policy] = parse_policies({name: {**rest, "kind": kind}}, objectives=objectives)
-    return Ranking(shown=shown, policy=policy)
+    return Ranking(
+        shown=_whole(body, name, "shown", DEFAULT_SHOWN, MOST_SHOWN),
+        policy=policy,
+        sources=sources,
+        most=_whole(body, name, "most", DEFAULT_MOST, MOST_TAKEN),
+    )
+
+
+def _whole(body: Mapping[Any, Any], name: str, key: str, default: int, most: int) -> int:
+    value = body.get(key, default)
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+        raise ConfigError((name, key), f"Expected a whole number from 1 to {most}")
+    return value

@@ -122,7 +122,7 @@ class ScoringCore:
             most_of_user=max_open_per_user,
             most=max_open_per_partition,
         )
-        self._layout = Layout(int(features.hash[:8], 16), tuple(features.slot_keys), self._open.outcome_types)
+        self._layout = Layout(features.layout, tuple(features.slot_keys), self._open.outcome_types)
         known = list(meta.layouts) if meta else []
         self._layouts = {one.id: one for one in known} | {self._layout.id: self._layout}
         self._known_layouts = [self._layout, *(one for one in known if one.id != self._layout.id)]
@@ -299,8 +299,8 @@ class ScoringCore:
     def _answer(self, request: RankRequest, source_ts: int, user: UserState, out: Collected) -> None:
         """Answer a rank request, and let each place that is shown wait for its outcome."""
         ranker = self._rankers.get(request.ranking) if request.ranking else self._only_ranker
-        if ranker is None or not request.candidates:
-            out.ignored[NO_CANDIDATES if ranker else NO_RANKING] += 1
+        if ranker is None:
+            out.ignored[NO_RANKING] += 1
             return
         bound = ranker.bound
         places: list[Place] | None = None
@@ -308,7 +308,11 @@ class ScoringCore:
         if answer is None:
             said = request.answered
             if said is None:
-                said, places = ranker.answer(request, user.slots, shadowing=self._shadowing)
+                candidates = ranker.candidates(request, user.slots)
+                if not candidates:
+                    out.ignored[NO_CANDIDATES] += 1
+                    return
+                said, places = ranker.answer(request, candidates, user.slots, shadowing=self._shadowing)
             answer = self._new_answer(ranker, request, said, source_ts, out.offset)
         if places is None:
             places = ranker.places(request, answer.ranked, user.slots)

@@ -20,6 +20,8 @@ class Ranked(Struct, kw_only=True, omit_defaults=True):
         Probability of the outcome, if the item is shown at this place.
     propensity
         Chance with which it got this place, given those above it.
+    category, price
+        What is known of an item that came from a candidate source.
     reasons, shadows, crowd
         As of a `Score`.
     """
@@ -30,6 +32,8 @@ class Ranked(Struct, kw_only=True, omit_defaults=True):
     reasons: list[tuple[str, float]]
     shadows: Shadows = {}
     crowd: CrowdValues = []
+    category: str | None = None
+    price: float | None = None
 
 
 class Score(Struct, kw_only=True, omit_defaults=True):

@@ -274,7 +274,7 @@ def _new_replica(objective: Objective, settings: Settings) -> Follower:
     lineage = settings.lineage(objective)
     spare = settings.new_model(objective)
     if isinstance(spare, CrowdCounts):
-        return CrowdReplica(lineage=lineage)
+        return CrowdReplica(settings.features.crowd_tables, lineage=lineage)
     if isinstance(spare, SparseFTRL):
         return LinearReplica(lineage=lineage, name=spare.name, prior=objective.prior)
     return OpaqueReplica(lineage=lineage, spare=spare, prior=objective.prior)

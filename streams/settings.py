@@ -188,7 +188,17 @@ class _Reader:
 
     def settings(self) -> Settings | None:
         top = self.document.value
-        allowed = {"app", "delivery", "features", "objectives", "candidates", "policies", "rankings", *_SECTIONS}
+        allowed = {
+            "app",
+            "delivery",
+            "features",
+            "objectives",
+            "candidates",
+            "policies",
+            "rankings",
+            "sources",
+            *_SECTIONS,
+        }
         for key in top:
             if key not in allowed:
                 self.errors.append(
@@ -314,11 +324,19 @@ class _Reader:
             )
             return None
         try:
-            return compile_features(declared)
+            return compile_features(declared, self.sources())
         except ConfigError as error:
-            path = error.path if error.path[:1] == ("features",) else ("features", *error.path)
+            path = error.path if error.path[:1] in (("features",), ("sources",)) else ("features", *error.path)
             self.errors.append(ConfigError(path, error.message))
             return None
+
+    def sources(self) -> object:
+        """Return the section `sources:`; its defaults, if only a ranking names sources."""
+        declared, rankings = (self.document.value.get(key) for key in ("sources", "rankings"))
+        named = isinstance(rankings, dict) and any(
+            isinstance(one, dict) and "sources" in one for one in rankings.values()
+        )
+        return {} if declared is None and named else declared
 
     def objectives(self, features: FeatureSet) -> list[Objective]:
         declared = self.document.value.get("objectives")

@@ -150,7 +150,10 @@ def shop_events(count: int) -> Iterator[Any]:
 
 
 def asking(events: Iterable[EventBase], *, every: int = 10) -> Iterator[EventBase]:
-    """Put a rank request before every so many events, if it is an impression, and a click on its last candidate."""
+    """Put a rank request before every so many events, if it is an impression, and a click on its last candidate.
+
+    Every third request brings no candidates: they come from the sources.
+    """
     seen: dict[str, Candidate] = {}
     for number, event in enumerate(events):
         if isinstance(event, Impression):
@@ -158,7 +161,8 @@ def asking(events: Iterable[EventBase], *, every: int = 10) -> Iterator[EventBas
             if number % every == 0 and len(seen) > 8:
                 who: dict[str, Any] = {"user_id": event.user_id, "session_id": event.session_id, "ts": event.ts}
                 candidates: list[str | Candidate] = [*list(seen.values())[-7:], "unheard-of"]
-                yield RankRequest(event_id=f"ask-{number}", candidates=candidates, device=event.device, **who)
+                brought = candidates if number % (3 * every) else []
+                yield RankRequest(event_id=f"ask-{number}", candidates=brought, device=event.device, **who)
                 yield Click(event_id=f"take-{number}", item_id=list(seen)[-1], **who)
         yield event
 

@@ -16,6 +16,7 @@ from online_models.features.fields import PERSONAL_FIELDS
 from online_models.features.options import Defaults, Options
 from online_models.features.plan import Cross, Feature, Reading, SlotTable
 from online_models.features.registry import FAMILIES
+from online_models.features.sources import SECTION, Sources
 from online_models.features.transforms import number_feature
 
 # Raise it when a family changes what its values mean: models and stored values of before do not fit any more.
@@ -24,7 +25,7 @@ DEFAULTS = "defaults"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
 
-def compile_features(declaration: dict[str, Any]) -> FeatureSet:
+def compile_features(declaration: dict[str, Any], sources: object = None) -> FeatureSet:
     """Compile a mapping of feature name to declaration.
 
     Parameters
@@ -32,6 +33,8 @@ def compile_features(declaration: dict[str, Any]) -> FeatureSet:
     declaration
         What stands under `features:`; one family key and its options for each name, see docs/features.md. The
         reserved name `defaults` holds `inactivity` and `tz_offset_min`.
+    sources
+        Mapping under `sources:`; None: there are no candidate sources.
 
     Raises
     ------
@@ -46,7 +49,8 @@ def compile_features(declaration: dict[str, Any]) -> FeatureSet:
     """
     if not isinstance(declaration, Mapping) or not declaration:
         raise ConfigError(("features",), "Expected a mapping of name to feature, such as `item: {field: item_id}`")
-    return _Compiler(declaration).feature_set()
+    compiler = _Compiler(declaration)
+    return compiler.feature_set(compiler.sources(sources))
 
 
 class _Compiler:
@@ -59,14 +63,22 @@ class _Compiler:
         self._bodies = {name: body for name, body in declaration.items() if name != DEFAULTS}
         self._known: dict[str, str] = {}
 
-    def feature_set(self) -> FeatureSet:
+    def sources(self, declaration: object) -> Sources | None:
+        """Read the candidate sources; features do not depend on them."""
+        if declaration is None:
+            return None
+        if not isinstance(declaration, Mapping):
+            raise ConfigError((SECTION,), "Expected a mapping, such as `{of: [click, page_view], half_life: 1h}`")
+        return Sources(declaration, self._slots, self._defaults)
+
+    def feature_set(self, sources: Sources | None) -> FeatureSet:
         families = {name: _family_of(name, body) for name, body in self._bodies.items()}
         base = [self._base(name, family) for name, family in families.items() if family != "cross"]
         crossing = [name for name, family in families.items() if family == "cross"]
         crosses = [self._cross(name, [one.name for one in base], crossing) for name in crossing]
         self._canonical.append(list(families))  # the order of features is the order of stored values
         personal = [name for name, family in families.items() if family == "field" and self._is_personal(name)]
-        return FeatureSet(_hash(self._canonical), list(families), base, crosses, self._slots, personal)
+        return FeatureSet(_hash(self._canonical), list(families), base, crosses, self._slots, personal, sources)
 
     def _is_personal(self, name: str) -> bool:
         return self._bodies[name]["field"] in PERSONAL_FIELDS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
+from zlib import crc32
 
 from online_models.errors import ConfigError
 from online_models.features.generate import (
@@ -14,6 +15,7 @@ from online_models.features.generate import (
     vectorize_source,
 )
 from online_models.features.plan import Cross, Feature, Slots, SlotTable, Value
+from online_models.features.sources import Sources
 
 # (values, weight_of, intercept, k) -> (probability, reasons): `explain.score_linear` of the vector of these values,
 # bit for bit, without making the vector. ``weight_of`` tells a name's weight, None of an unknown one.
@@ -39,6 +41,10 @@ class FeatureSet:
         Names of those whose values are a visitor's own words or id: not to be shown.
     slot_keys
         Identity of each slot.
+    layout
+        32 bits that tell sets of slots apart.
+    sources
+        Where candidates come from if a request brings none; None: nowhere.
     fold
         ``fold(slots, event)`` takes the event into the slots, in place. Slots are positional as in
         ``slot_keys``, None where untouched, and hold msgpack primitives.
@@ -62,11 +68,13 @@ class FeatureSet:
         crosses: Sequence[Cross],
         slots: SlotTable,
         personal: Collection[str],
+        sources: Sources | None = None,
     ) -> None:
         self.hash = hash_
         self.names = list(names)
         self.personal = frozenset(personal)
         self.slot_keys = slots.keys
+        self.sources = sources
         self.crowd_tables = slots.crowd.by_prefix
         self.crowd_positions = [index for index, one in enumerate(features) if one.reading.read_crowd]
         self._tells = tells_by_type(slots)
@@ -80,6 +88,12 @@ class FeatureSet:
         self.fold: Callable[[Slots, Any], None] = fold.compiled("fold")
         self.extract: Callable[..., list[Value]] = extract.compiled("extract")
         self.vectorize = self.vectorizer(self.names)
+
+    @property
+    def layout(self) -> int:
+        """How states are told apart: by the features, and by what candidate sources keep beside them."""
+        declared = int(self.hash[:8], 16)
+        return declared if self.sources is None else declared ^ crc32("".join(self.slot_keys).encode())
 
     @property
     def source(self) -> str:

@@ -37,10 +37,25 @@ class Defaults:
 
 
 class Options:
-    """One feature's declaration."""
+    """One feature's declaration.
 
-    def __init__(self, name: str, body: Mapping[str, Any], slots: SlotTable, defaults: Defaults) -> None:
+    Parameters
+    ----------
+    path
+        Where it stands in the configuration, if not under `features:`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        body: Mapping[str, Any],
+        slots: SlotTable,
+        defaults: Defaults,
+        *,
+        path: tuple[str, ...] | None = None,
+    ) -> None:
         self.name = name
+        self._path = path or ("features", name)
         self.slots = slots
         self.defaults = defaults
         self.canonical: dict[str, Any] = {}
@@ -49,7 +64,7 @@ class Options:
 
     def error(self, message: str, *keys: str | int) -> ConfigError:
         """Make the error for a value of this feature."""
-        return ConfigError(("features", self.name, *keys), message)
+        return ConfigError((*self._path, *keys), message)
 
     def has(self, key: str) -> bool:
         """Tell whether `key` is declared; from now on it is a known key."""

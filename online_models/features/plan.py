@@ -117,6 +117,8 @@ class CrowdTable:
         Types that are told of.
     most
         So many counters are kept; of more, the lowest are forgotten.
+    leaders
+        So many members of each group are kept at hand, see `leaders`; 0: nobody asks.
     keeps
         "sum": heights add up as decayed sums; "lowest", "highest": of all heights that were told, that one stays.
     """
@@ -126,6 +128,7 @@ class CrowdTable:
     event_types: frozenset[str]
     most: int
     keeps: Literal["sum", "lowest", "highest"] = "sum"
+    leaders: int = 0
 
     @property
     def prefix(self) -> str:
@@ -142,6 +145,8 @@ class CrowdTables:
     def use(self, table: CrowdTable) -> str:
         """Take in a table; return its prefix."""
         known = self.by_prefix.setdefault(table.prefix, table)
+        if table.leaders > known.leaders:
+            self.by_prefix[table.prefix] = table
         if known.key != table.key:  # one in millions
             raise ConfigError(
                 ("features",), f"{known.key!r} and {table.key!r} get the same prefix; change one a little"

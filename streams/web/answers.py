@@ -12,6 +12,7 @@ from typing import Any
 
 from online_models.bound import BoundObjective
 from online_models.crowd import crowd_of
+from online_models.features.sources import SOURCES
 from online_models.ranker import Ranker
 from online_models.replica import ReplicaSet
 from online_models.serving import Served
@@ -22,6 +23,11 @@ from schemas.events import EventBase, RankRequest
 from streams.output import OutRecord, RecordOutput, partition_for_key
 from streams.settings import Settings
 from streams.stores import PartitionId, StateStore
+
+NOTHING_TO_RANK = (
+    "Expected `candidates`, at least one, or a `source` of which something is known "
+    f"({', '.join(SOURCES)}; see `sources:`)"
+)
 
 
 class NoSuchRanking(ValueError):
@@ -44,7 +50,7 @@ class Answers:
     ) -> None:
         self._topic = settings.topics.events.name
         self._features = settings.features
-        self._layout = int(settings.features.hash[:8], 16)
+        self._layout = settings.features.layout
         self._n_reasons = settings.worker.n_reasons
         self._max_event_bytes = settings.worker.max_event_bytes
         self._store = store
@@ -87,17 +93,16 @@ class Answers:
         else:
             known = ", ".join(self._rankers) or "none, see `rankings:`"
             raise NoSuchRanking(f"Expected `ranking` to be one of: {known}")
-        if not request.candidates:
-            raise BadRecord(INVALID, "Expected `candidates`, at least one")
         slots, _ = await self._slots(request.user_id)
         self._features.fold(slots, request)
+        candidates = ranker.candidates(request, slots)
+        if not candidates:
+            raise BadRecord(INVALID, NOTHING_TO_RANK)
         request.ranking = ranker.name
-        said, _ = ranker.answer(request, slots, shadowing=True)
+        said, _ = ranker.answer(request, candidates, slots, shadowing=True)
         request.answered = said
         shown = {one.item_id for one in said.ranked}
-        request.candidates = [
-            one for one in request.candidates if (one if isinstance(one, str) else one.item_id) in shown
-        ]
+        request.candidates = [one for one in candidates if one.item_id in shown]
         value = encode_json(request)
         if len(value) > self._max_event_bytes:  # it would be a dead letter
             raise BadRecord(

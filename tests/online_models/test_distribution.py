@@ -13,6 +13,7 @@ from online_models.crowd import CrowdCounts
 from online_models.crowd_distribution import CrowdDistributor, CrowdReplica
 from online_models.distribution import MAX_WEIGHTS_BYTES, WeightDistributor, make_distributor
 from online_models.estimators import SparseFTRL, build
+from online_models.features.leaders import SEPARATOR, Leaders
 from online_models.features.plan import CrowdTable
 from online_models.replica import LinearReplica, OpaqueReplica, ReplicaSet
 from schemas.models import BLOCKS, block_of
@@ -99,22 +100,27 @@ class Learner:
         return fresh
 
 
+TABLE = CrowdTable("t", lambda prefix: lambda slots, event, ts, told: None, frozenset(), most=12, leaders=3)
+
+
 class CrowdLearner(Learner):
     """Counts in a table that is soon full, so that counters vanish and come back."""
 
     def __init__(self, seed: int, truth: Truth) -> None:
-        table = CrowdTable("t", lambda prefix: lambda slots, event, ts, told: None, frozenset(), most=12)
         self.seed = seed
         self.truth = truth
-        self.prefix = table.prefix
-        self.model = CrowdCounts({table.prefix: table})  # type: ignore[assignment]
+        self.model = CrowdCounts({TABLE.prefix: TABLE})  # type: ignore[assignment]
         self.distributor = CrowdDistributor(OBJECTIVE, lineage=LINEAGE, counts=self.model, blocks=FEW)  # type: ignore[arg-type]
         self.next_offset = 0
 
     def learn(self, count: int) -> None:
         for _ in range(count):
             rng = random.Random(self.seed * 1_000_003 + self.next_offset)
-            x = {f"{self.prefix}{int(60 * rng.random() ** 2)}": 1.0 + rng.random() + self.next_offset / 10}
+            x = {
+                f"{TABLE.prefix}{rng.choice('ab')}{SEPARATOR}{int(60 * rng.random() ** 2)}": 1.0
+                + rng.random()
+                + self.next_offset / 10
+            }
             self.model.learn_one(x, True)
             self.next_offset += 1
 
@@ -124,7 +130,7 @@ class CrowdLearner(Learner):
 
 
 def a_crowd_reader() -> Reader:
-    return Reader(CrowdReplica(lineage=LINEAGE, blocks=FEW))
+    return Reader(CrowdReplica({TABLE.prefix: TABLE}, lineage=LINEAGE, blocks=FEW))
 
 
 KINDS: dict[str, tuple[type[Learner], Callable[[], Reader]]] = {
@@ -137,6 +143,11 @@ both_kinds = pytest.mark.parametrize("kind", KINDS)
 def assert_right(reader: Reader, truth: Truth) -> None:
     """Whatever version the replica says it has, it has exactly that one."""
     replica = reader.replica
+    if isinstance(replica, CrowdReplica):
+        looked_through = Leaders({TABLE.prefix: TABLE})
+        looked_through.look_through(replica.weights)
+        for group in "ab":
+            assert replica.leaders.of(TABLE.prefix, group) == looked_through.of(TABLE.prefix, group)
     if replica.version:
         assert (replica.weights, replica.intercept) == truth[replica.version]
     else:
