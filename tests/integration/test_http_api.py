@@ -165,7 +165,7 @@ def test_the_answer_stands_in_the_log_and_on_scores_and_is_there_once(site: Site
 @pytest.mark.parametrize(
     ("body", "why"),
     [
-        ({"user_id": "u", "candidates": []}, "Expected `candidates`"),
+        ({"user_id": "u", "candidates": [], "source": "elsewhere"}, "Expected `candidates`"),
         ({"user_id": "u", "candidates": ["a"], "ranking": "side"}, "Expected `ranking` to be one of: home"),
         ({"candidates": ["a"]}, "user_id"),
         ({"user_id": "u", "candidates": [{"category": "shoes"}]}, "item_id"),
@@ -176,6 +176,18 @@ def test_a_request_that_cannot_be_answered_says_why(site: Site, body: dict[str, 
 
     assert status == 400
     assert why in answer["error"]
+
+
+def test_without_candidates_the_sources_are_asked_and_the_log_says_what_was_shown(site: Site) -> None:
+    body = {"user_id": "visitor-n", "event_id": "ask-n", "source": "popular"}
+
+    status, answer = asked(site, "/v1/rank", body)
+
+    assert status == 200
+    [score] = eventually(lambda: scores_of(site, "visitor-n"))
+    assert json.loads(msgspec.json.encode(score.ranked)) == answer["ranked"]
+    assert len(score.ranked) == 5
+    assert any(one.category for one in score.ranked)
 
 
 def test_a_score_is_told_without_leaving_a_trace(site: Site) -> None:
