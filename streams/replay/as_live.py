@@ -19,6 +19,7 @@ from online_models.objectives import objective_of, variant_name, variant_of
 from online_models.scoring import ANSWERED
 from online_models.serving import Served
 from schemas.codec import BadRecord, decode_score
+from schemas.events import RankRequest
 from streams.learner import checkpoint_name
 from streams.replay.history import ExampleSpool, ModelHistory, PastReplica, VersionLost
 from streams.replay.range_reader import open_range
@@ -63,7 +64,7 @@ class ScoredVersions:
                 model = variant_name(score.objective, score.variant)
                 rows.append((score.partition, score.offset, model, score.model_version, True))
                 self.count += 1
-                if score.crowd_version:
+                if score.crowd or score.ranked:  # a version of 0 counts: nothing was known yet
                     rows.append((score.partition, score.offset, CROWD, score.crowd_version, True))
                 for variant, (_, version) in score.shadows.items():
                     model = variant_name(score.objective, variant)
@@ -137,6 +138,7 @@ class AsLive:
         self._ordering: dict[int, _Walk] = {}
         self._running: dict[int, _Walk] = {}
         self._highest: dict[int, int] = {}
+        self._crowd_of: dict[int, int] = {}
         self._to_close: list[Any] = [versions]
 
     def order(self, partition: int, offset: int, stream_time_ms: int) -> tuple[int, int, int, int]:
@@ -148,10 +150,17 @@ class AsLive:
     def moving(self, arrivals: Iterable[Arrival]) -> Iterator[Arrival]:
         """Yield arrivals, each when the models are where they were for it; raises VersionLost."""
         for arrival in arrivals:
-            for one in self._walk(self._running, arrival[0]).at(arrival[1]):
+            partition, offset, _, event = arrival
+            said = self._walk(self._running, partition).at(offset)
+            for one in said:
                 served = self.served.get(objective_of(one.model))
+                if one.model == CROWD:
+                    self._crowd_of[partition] = one.version
                 if served is not None or one.model == CROWD:
                     self._move(served, one)
+            if not said and isinstance(event, RankRequest) and CROWD in self.replicas:
+                # It got no answer, because no candidates were known yet; they would be, a partition further on.
+                self._move(None, Said(CROWD, self._crowd_of.get(partition, 0), True))
             yield arrival
 
     def _move(self, served: Served | None, one: Said) -> None:

@@ -208,9 +208,9 @@ class PastReplica(OwnReplica):
         objective = history.objective
         super().__init__(settings.new_model(objective), prior=objective.prior)
         self._history = history
+        self._untaught = self.model
 
     def go_to(self, version: int) -> None:
         """Become the model of a version; raises VersionLost."""
-        if version:
-            self.model = self._history.model_at(version)
+        self.model = self._history.model_at(version) if version else self._untaught
         self.version = version
