@@ -5,18 +5,19 @@ Each candidate is scored as an impression of it would be, by the model of one ob
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct
 
 from online_models.errors import ConfigError
-from online_models.objectives import Objective
-from online_models.policies import Policy, parse_policies
+from online_models.estimators import SparseFTRL
+from online_models.objectives import DECLARED, Objective
+from online_models.policies import Kind, Policy, parse_policies
 from schemas.events import RankRequest
 
 MOST_SHOWN = 100
 DEFAULT_SHOWN = 10
-_KINDS = ("greedy", "epsilon_greedy", "softmax", "uniform")
+_KINDS: tuple[Kind, ...] = ("greedy", "epsilon_greedy", "softmax", "uniform", "thompson", "lin_ucb")
 
 
 class Ranking(Struct, frozen=True, kw_only=True):
@@ -76,9 +77,6 @@ def _ranking(name: str, body: object, objectives: Sequence[Objective]) -> Rankin
         )
     if any(one.name == name for one in objectives):  # both would be the end of a score_id
         raise ConfigError((name,), "An objective has this name; take another one")
-    kind = body.get("kind", "greedy")
-    if kind not in _KINDS:
-        raise ConfigError((name, "kind"), f"Expected one of: {', '.join(_KINDS)}; got {kind!r}")
     for key in ("candidates", "item_fields"):
         if key in body:
             raise ConfigError(
@@ -88,5 +86,24 @@ def _ranking(name: str, body: object, objectives: Sequence[Objective]) -> Rankin
     if isinstance(shown, bool) or not isinstance(shown, int) or not 1 <= shown <= MOST_SHOWN:
         raise ConfigError((name, "shown"), f"Expected a whole number from 1 to {MOST_SHOWN}")
     rest = {key: value for key, value in body.items() if key != "shown"}
-    [policy] = parse_policies({name: {**rest, "kind": kind}}, objectives=objectives)
+    [policy] = parse_policies({name: {"kind": "greedy", **rest}}, objectives=objectives, kinds=_KINDS)
+    if policy.by_uncertainty:
+        _check_models(policy, next(one for one in objectives if one.name == policy.objective))
     return Ranking(shown=shown, policy=policy)
+
+
+def _check_models(policy: Policy, objective: Objective) -> None:
+    for name, variant in objective.variants.items():
+        model = variant.model["name"]
+        if model != SparseFTRL.name:  # a challenger may be promoted, and is asked for the order then
+            raise ConfigError(
+                (policy.name, "kind"),
+                f"{policy.kind} goes by how uncertain the model is, which only `{SparseFTRL.name}` tells; "
+                f"{objective.name!r} has {model!r} as its {name or DECLARED} model. "
+                "Take epsilon_greedy or softmax, or another model",
+            )
+
+
+def by_uncertainty(rankings: Iterable[Ranking], objective: str) -> bool:
+    """Tell whether a ranking asks how uncertain the models of an objective are, so that scorers have to know."""
+    return any(one.policy.by_uncertainty for one in rankings if one.objective == objective)

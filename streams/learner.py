@@ -16,7 +16,8 @@ from online_models.contest import Contest
 from online_models.distribution import make_distributor
 from online_models.estimators import SparseFTRL, build
 from online_models.learning import LearningCore, Publication
-from online_models.objectives import Objective
+from online_models.objectives import Objective, objective_of
+from online_models.rankings import by_uncertainty
 from online_models.records import Record
 from online_models.replica import Follower, LinearReplica, OpaqueReplica, ReplicaSet
 from online_models.serving import Served
@@ -238,7 +239,12 @@ def new_cores(objectives: Sequence[Objective], settings: Settings) -> Iterator[L
                 variant.name,
                 lineage=lineage,
                 estimator=estimator,
-                distributor=make_distributor(variant.name, lineage=lineage, estimator=estimator),
+                distributor=make_distributor(
+                    variant.name,
+                    lineage=lineage,
+                    estimator=estimator,
+                    by_uncertainty=by_uncertainty(settings.rankings, objective.name),
+                ),
                 publish_examples=settings.learning.publish_examples,
                 variant=name,
                 own_features=settings.has_own_features(variant),
@@ -266,5 +272,7 @@ def _new_replica(objective: Objective, settings: Settings) -> Follower:
     lineage = settings.lineage(objective)
     spare = build(objective.model, key=settings.model_key)
     if isinstance(spare, SparseFTRL):
-        return LinearReplica(lineage=lineage, name=spare.name, prior=objective.prior)
+        asked = by_uncertainty(settings.rankings, objective_of(objective.name))
+        precision = spare.prior_precision if asked else None
+        return LinearReplica(lineage=lineage, name=spare.name, prior=objective.prior, prior_precision=precision)
     return OpaqueReplica(lineage=lineage, spare=spare, prior=objective.prior)
