@@ -50,12 +50,10 @@ class Distributor(Protocol):
         """Take up a checkpoint's state, after the estimator has taken up its own."""
 
 
-def make_distributor(
-    objective: str, *, lineage: str, estimator: Estimator, by_uncertainty: bool = False
-) -> Distributor:
+def make_distributor(objective: str, *, lineage: str, estimator: Estimator, informed: bool = False) -> Distributor:
     """Choose how a model travels: by its weights, with their information if a ranking asks for it, or as a whole."""
     if isinstance(estimator, SparseFTRL):
-        return WeightDistributor(objective, lineage=lineage, model=estimator, informed=by_uncertainty)
+        return WeightDistributor(objective, lineage=lineage, model=estimator, informed=informed)
     return OpaqueDistributor(objective, lineage=lineage, model=estimator)
 
 

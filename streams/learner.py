@@ -243,7 +243,7 @@ def new_cores(objectives: Sequence[Objective], settings: Settings) -> Iterator[L
                     variant.name,
                     lineage=lineage,
                     estimator=estimator,
-                    by_uncertainty=by_uncertainty(settings.rankings, objective.name),
+                    informed=by_uncertainty(settings.rankings, objective.name),
                 ),
                 publish_examples=settings.learning.publish_examples,
                 variant=name,

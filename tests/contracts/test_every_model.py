@@ -194,7 +194,7 @@ def test_a_replica_scores_what_the_learner_would(declared: Mapping[str, Any]) ->
 def test_a_live_replica_is_as_uncertain_as_that_of_a_replay(declared: Mapping[str, Any]) -> None:
     model, live = built(declared), a_replica(declared)
     replayed, replicas = OwnReplica(model, prior=0.2), ReplicaSet({"click": live})
-    distributor = make_distributor("click", lineage="1f0c", estimator=model, by_uncertainty=True)
+    distributor = make_distributor("click", lineage="1f0c", estimator=model, informed=True)
     assert live.uncertainty() is replayed.uncertainty() is None
     vectors = [x for x, _ in toy_stream(30)]
 

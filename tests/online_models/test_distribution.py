@@ -224,7 +224,7 @@ def test_messages_stay_below_a_brokers_limit_with_the_longest_names(informed: bo
         x = {"\x01é𝄞" * 120 + str(i): 1.0}
         model.learn_one(x, True)
         model.learn_one(x, False)
-    distributor = make_distributor(OBJECTIVE, lineage=LINEAGE, estimator=model, by_uncertainty=informed)
+    distributor = make_distributor(OBJECTIVE, lineage=LINEAGE, estimator=model, informed=informed)
     distributor.publish(1)
     for i in range(3000):
         model.learn_one({"\x01é𝄞" * 120 + str(i): 1.0}, True)

@@ -58,8 +58,8 @@ def knowing(bench: Bench, name: str = "click", **information: float) -> Bench:
     return bench
 
 
-def a_policy(kind: Any, **more: float) -> Policy:
-    return Policy(name="p", kind=kind, objective="click", **more)  # type: ignore[arg-type]
+def a_policy(kind: Any, alpha: float = 1.0) -> Policy:
+    return Policy(name="p", kind=kind, objective="click", alpha=alpha)
 
 
 # ---------------------------------------------------------------- the chances
@@ -166,7 +166,7 @@ def test_variances_are_finite_and_more_information_never_makes_them_larger(vecto
 
 
 def test_items_that_were_never_met_get_the_first_place_more_often_than_known_ones() -> None:
-    bench = Bench(rankings=[home(kind="thompson", shown=1)])
+    bench = Bench(rankings=[home(kind="thompson", alpha=1, shown=1)])
     bench.replicas["click"].weights = {"item=i1": 0.2}
     knowing(bench, i1=1000.0, i2=1000.0, i3=1000.0)
 
@@ -232,7 +232,7 @@ def test_live_and_replay_give_the_same_answers_bit_for_bit(kind: str) -> None:
     model, rng = SparseFTRL(alpha=0.1, l1=0.1), random.Random(3)
     live = LinearReplica(lineage="1", name="ftrl", prior=0.5, prior_precision=model.prior_precision)
     replayed = OwnReplica(model, prior=0.5)
-    distributor = make_distributor("click", lineage="1", estimator=model, by_uncertainty=True)
+    distributor = make_distributor("click", lineage="1", estimator=model, informed=True)
     answers = []
     for version in range(4):
         if version:
