@@ -2,10 +2,12 @@
 
     python -m benchmarks.regret [--requests 20000] [--seeds 3]
 
-Everybody likes two of eight categories, and some items are better than others; the engine knows neither. Ten of forty
-items are up for each request, three are shown, lower places are looked at less. The engine learns from its own answers
-alone. Beside it stands what knows the truth: the best fixed order, the same for everybody, and the best personal one.
-Regret is the clicks that the best fixed order got more; below zero, the engine is ahead of every fixed order.
+Everybody likes two of eight categories, and some items are better than others; the engine knows neither. Three items
+are shown, lower places are looked at less. On the first site there are forty items, of which ten at random are up for
+each request. On the second all forty are up, and every 200 requests one that was never there takes the place of the
+oldest. The engine learns from its own answers alone, and so do two of River's bandits. Beside them stands what knows
+the truth: the best fixed order, the same for everybody, and the best personal one. Regret is the clicks that the best
+fixed order got more; below zero, the engine is ahead of every fixed order.
 """
 
 from __future__ import annotations
@@ -13,9 +15,10 @@ from __future__ import annotations
 import argparse
 import random
 import statistics
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
 
+from benchmarks.river_bandits import RIVER
 from online_models.records import DecodedBatch, decode_batch
 from online_models.scoring import ScoringCore
 from schemas.codec import decode_example, encode_json
@@ -27,6 +30,11 @@ SHOWN, UP, ITEMS, CATEGORIES, VISITORS = 3, 10, 40, 8, 400
 LOOKED_AT = (1.0, 0.6, 0.4)
 START_MS, STEP_MS = 1_767_225_600_000, 500
 LEARN_EVERY = 50
+TOO_SLOW = "river LinUCBDisjoint"  # a regression for each of forty candidates, three times a request
+SITES: dict[str, dict[str, int]] = {
+    "ten of forty items up": {"up": UP},
+    "forty items up, a new one every 200 requests": {"up": ITEMS, "new_every": 200},
+}
 POLICIES: dict[str, dict[str, Any]] = {
     "uniform": {"kind": "uniform"},
     "greedy": {"kind": "greedy"},
@@ -34,6 +42,11 @@ POLICIES: dict[str, dict[str, Any]] = {
     "epsilon_greedy 0.2": {"kind": "epsilon_greedy", "epsilon": 0.2},
     "softmax 0.3": {"kind": "softmax", "temperature": 0.3},
     "softmax 1": {"kind": "softmax", "temperature": 1.0},
+    "thompson 0.5": {"kind": "thompson", "alpha": 0.5},
+    "thompson 1": {"kind": "thompson", "alpha": 1.0},
+    "lin_ucb 0.5": {"kind": "lin_ucb", "alpha": 0.5},
+    "lin_ucb 1": {"kind": "lin_ucb", "alpha": 1.0},
+    "lin_ucb 2": {"kind": "lin_ucb", "alpha": 2.0},
 }
 CONFIG = """\
 features:
@@ -53,29 +66,42 @@ rankings:
 
 
 class Asked(NamedTuple):
-    """A request, and how likely the visitor is to click each candidate at the first place."""
+    """A request, its items with their categories, and how likely the visitor is to click each at the first place."""
 
     visitor: str
-    candidates: list[Candidate]
+    categories: dict[str, str]
     truth: dict[str, float]
 
 
-def a_site(seed: int, count: int) -> list[Asked]:
-    """Return the requests of a site, the same for every policy."""
+def a_site(seed: int, count: int, *, up: int = UP, new_every: int = 0) -> list[Asked]:
+    """Return the requests of a site, the same for every policy.
+
+    Parameters
+    ----------
+    up
+        Candidates of a request.
+    new_every
+        After so many requests an item that was never there takes the place of the oldest; 0: never.
+    """
     rng = random.Random(seed)
-    items = [(f"item-{number:02}", f"category-{number % CATEGORIES}", rng.betavariate(2, 5)) for number in range(ITEMS)]
+    items = [_an_item(number, rng) for number in range(ITEMS)]
     likes = [set(rng.sample(range(CATEGORIES), 2)) for _ in range(VISITORS)]
     asked = []
-    for _ in range(count):
+    for number in range(count):
         visitor = rng.randrange(VISITORS)
-        up = rng.sample(items, UP)
+        if new_every and number and number % new_every == 0:
+            items = [*items[1:], _an_item(ITEMS - 1 + number // new_every, rng)]
+        up_now = rng.sample(items, up)
         truth = {
             item: 0.5 * quality * (1.0 if int(category[-1]) in likes[visitor] else 0.25)
-            for item, category, quality in up
+            for item, category, quality in up_now
         }
-        candidates = [Candidate(item_id=item, category=category) for item, category, _ in up]
-        asked.append(Asked(f"visitor-{visitor}", candidates, truth))
+        asked.append(Asked(f"visitor-{visitor}", {item: category for item, category, _ in up_now}, truth))
     return asked
+
+
+def _an_item(number: int, rng: random.Random) -> tuple[str, str, float]:
+    return f"item-{number:02}", f"category-{number % CATEGORIES}", rng.betavariate(2, 5)
 
 
 class Engine:
@@ -129,25 +155,60 @@ def _batch(offset: int, event: EventBase) -> DecodedBatch:
     return decode_batch([_Record(offset, event.ts, None, encode_json(event))], topic="events", partition=0)  # type: ignore[arg-type]
 
 
-def clicks_of(settings: Settings, asked: Sequence[Asked], seed: int) -> list[int]:
-    """Return the clicks that the engine's answers got, request by request."""
-    engine, chance, clicks = Engine(settings), random.Random(seed), []
-    for number, one in enumerate(asked):
-        ts = START_MS + number * STEP_MS
-        shown = engine.take(
-            RankRequest(event_id=f"ask-{number}", user_id=one.visitor, ts=ts, candidates=list(one.candidates))
+class Answers(Protocol):
+    """Chooses what a site shows, and is told what was clicked."""
+
+    def show(self, number: int, visitor: str, candidates: Sequence[tuple[str, str]], places: int) -> list[str]: ...
+    def saw(
+        self, number: int, visitor: str, categories: dict[str, str], shown: Sequence[str], taken: set[str]
+    ) -> None: ...
+
+
+class OurAnswers:
+    """Answers of our engine, whose scorer gets the model every so many requests."""
+
+    def __init__(self, policy: dict[str, Any]) -> None:
+        declared = {"objective": "click", "shown": SHOWN, **policy}
+        self._engine = Engine(parse_settings(CONFIG.format(policy=declared), {}))
+
+    def show(self, number: int, visitor: str, candidates: Sequence[tuple[str, str]], places: int) -> list[str]:
+        """Ask for a ranking."""
+        asked: list[str | Candidate] = [Candidate(item_id=item, category=category) for item, category in candidates]
+        return self._engine.take(
+            RankRequest(event_id=f"ask-{number}", user_id=visitor, ts=_ts(number), candidates=asked)
         )
-        taken = [
-            item for item, looked in zip(shown, LOOKED_AT, strict=True) if chance.random() < looked * one.truth[item]
-        ]
-        categories = {candidate.item_id: candidate.category for candidate in one.candidates}
-        for item in taken:
-            engine.take(
-                Click(event_id=f"{number}-{item}", user_id=one.visitor, ts=ts, item_id=item, category=categories[item])
-            )
-        clicks.append(len(taken))
+
+    def saw(self, number: int, visitor: str, categories: dict[str, str], shown: Sequence[str], taken: set[str]) -> None:
+        """Send the clicks."""
+        for item in shown:
+            if item in taken:
+                fields = {"user_id": visitor, "ts": _ts(number), "item_id": item, "category": categories[item]}
+                self._engine.take(Click(event_id=f"{number}-{item}", **fields))
         if number % LEARN_EVERY == 0:
-            engine.learn()
+            self._engine.learn()
+
+
+def _ts(number: int) -> int:
+    return START_MS + number * STEP_MS
+
+
+def _ours(policy: dict[str, Any]) -> Callable[[int], Answers]:
+    return lambda seed: OurAnswers(policy)  # its chance is seeded by the requests
+
+
+OURS = {name: _ours(policy) for name, policy in POLICIES.items()}
+
+
+def clicks_of(answers: Answers, asked: Sequence[Asked], seed: int) -> list[int]:
+    """Return the clicks that the answers got, request by request."""
+    chance, clicks = random.Random(seed), []
+    for number, one in enumerate(asked):
+        shown = answers.show(number, one.visitor, list(one.categories.items()), SHOWN)
+        taken = {
+            item for item, looked in zip(shown, LOOKED_AT, strict=True) if chance.random() < looked * one.truth[item]
+        }
+        answers.saw(number, one.visitor, one.categories, shown, taken)
+        clicks.append(len(taken))
     return clicks
 
 
@@ -165,19 +226,14 @@ def expected(asked: Sequence[Asked], *, personal: bool) -> float:
     return total
 
 
-def main() -> None:
+def compare(sites: Sequence[Sequence[Asked]]) -> None:
     """Run every policy on the same sites, and print medians."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--requests", type=int, default=20_000)
-    parser.add_argument("--seeds", type=int, default=3)
-    given = parser.parse_args()
-    sites = [a_site(seed, given.requests) for seed in range(given.seeds)]
     fixed = [expected(asked, personal=False) for asked in sites]
-    half = given.requests // 2
-    print(f"{'clicks for each 100 requests':24}{'all':>8}{'last half':>11}{'regret to the best fixed order':>34}")
-    for name, policy in POLICIES.items():
-        settings = parse_settings(CONFIG.format(policy={"objective": "click", "shown": SHOWN, **policy}), {})
-        runs = [clicks_of(settings, asked, seed) for seed, asked in enumerate(sites)]
+    half = len(sites[0]) // 2
+    for name, new in {**OURS, **RIVER}.items():
+        if name == TOO_SLOW and len(sites[0][0].categories) > UP:
+            continue
+        runs = [clicks_of(new(seed), asked, seed) for seed, asked in enumerate(sites)]
         regrets = [best - sum(clicks) for best, clicks in zip(fixed, runs, strict=True)]
         print(
             f"{name:24}{100 * statistics.median(map(statistics.mean, runs)):12.1f}"
@@ -188,6 +244,19 @@ def main() -> None:
     for name, personal in (("best fixed order", False), ("best personal order", True)):
         whole = [expected(asked, personal=personal) / len(asked) for asked in sites]
         print(f"{name:24}{100 * statistics.median(whole):12.1f}")
+
+
+def main() -> None:
+    """Compare the policies on the two kinds of site."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--requests", type=int, default=20_000)
+    parser.add_argument("--seeds", type=int, default=3)
+    given = parser.parse_args()
+    for name, site in SITES.items():
+        print(name)
+        print(f"{'clicks for each 100 requests':24}{'all':>8}{'last half':>11}{'regret to the best fixed order':>34}")
+        compare([a_site(seed, given.requests, **site) for seed in range(given.seeds)])
+        print()
 
 
 if __name__ == "__main__":

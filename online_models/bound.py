@@ -10,6 +10,7 @@ from online_models.features import FeatureSet
 from online_models.objectives import Match, Objective
 from online_models.replica import LinearReplica
 from online_models.serving import Served
+from online_models.uncertainty import Uncertainty
 from schemas.events import EventBase
 from schemas.examples import Shadows
 
@@ -26,6 +27,7 @@ class Replica(Protocol):
     @property
     def version(self) -> int: ...
     def score_one(self, x: dict[str, float], n_reasons: int) -> tuple[float, list[tuple[str, float]]]: ...
+    def uncertainty(self) -> Uncertainty | None: ...
 
 
 class Variant(NamedTuple):

@@ -29,6 +29,7 @@ from online_models.objectives import objective_of
 from online_models.scoring import ScoringCore
 from online_models.serving import Served
 from online_models.step import Collected, Observer, Probe
+from online_models.uncertainty import Uncertainty
 from schemas.codec import decode_example, decode_partition_meta, encode_json, encode_partition_meta
 from schemas.events import EventBase, Tick, VisitorEvent
 from schemas.examples import Example
@@ -79,6 +80,10 @@ class OwnReplica:
     def leaders(self) -> Leaders:
         """Of crowd counts."""
         return self.model.leaders  # type: ignore[attr-defined, no-any-return]
+
+    def uncertainty(self) -> Uncertainty | None:
+        """Return what is known of the weights, as a live replica of the same version."""
+        return self.model.uncertainty() if self.version and isinstance(self.model, SparseFTRL) else None
 
     def predict(self, x: Mapping[str, float]) -> float:
         """Return the probability alone."""

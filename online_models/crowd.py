@@ -12,7 +12,7 @@ least, whenever that was seen last; what is forgotten is published with the heig
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 import msgspec
@@ -163,15 +163,18 @@ class CrowdCounts:
         """Return what every estimator returns; counts predict nothing."""
         return {True: 0.5, False: 0.5}
 
-    def take_changed(self) -> dict[str, float]:
-        """Return the counters that changed since the last call, those that are forgotten as `GONE`.
+    def take_changed(self) -> list[str]:
+        """Return the names of counters that changed or were forgotten since the last call.
 
-        The first call returns nothing: whoever asks takes all there is, and then what changes.
+        The first call returns none: whoever asks takes all there is, and then what changes.
         """
-        heights = self.weights
-        changed = {name: heights.get(name, GONE) for name in self._changed or ()}
+        changed = list(self._changed or ())
         self._changed = {}
         return changed
+
+    def weights_of(self, names: Iterable[str]) -> dict[str, float]:
+        """Return counters by name; those that are forgotten are `GONE`."""
+        return {name: self.weights.get(name, GONE) for name in names}
 
     def __len__(self) -> int:
         return len(self.weights)

@@ -6,15 +6,15 @@ scorer that has met every delta drops it then; one that has not needs blocks, an
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from online_models.crowd import GONE, NAME, CrowdCounts
 from online_models.distribution import MAX_WEIGHTS_BYTES, WeightDistributor
 from online_models.features.leaders import Leaders
 from online_models.features.plan import CrowdTable
-from online_models.replica import MISSING, Gathered, LinearReplica
-from schemas.models import BLOCKS, ModelManifest, block_of
+from online_models.replica import Gathered, LinearReplica, Values
+from schemas.models import BLOCKS, ModelBlock, ModelDelta, block_of
 
 
 class CrowdDistributor(WeightDistributor):
@@ -38,14 +38,18 @@ class CrowdDistributor(WeightDistributor):
         self._counts.take_changed()
         self._dealt = _dealt(self._counts.weights, self._blocks)
 
-    def _take_changed(self) -> dict[str, float]:
-        changed = self._counts.take_changed()
-        for name, height in changed.items():
-            _put(self._dealt[block_of(name, self._blocks)], name, height)
+    def _take_changed(self) -> Sequence[str]:
+        changed, weights = self._counts.take_changed(), self._counts.weights
+        for name in changed:
+            dealt = self._dealt[block_of(name, self._blocks)]
+            if name in weights:
+                dealt[name] = weights[name]
+            else:
+                dealt.pop(name, None)
         return changed
 
-    def _weights_of(self, block: int) -> dict[str, float]:
-        return self._dealt[block]
+    def _names_of(self, block: int) -> Sequence[str]:
+        return list(self._dealt[block])
 
 
 class CrowdReplica(LinearReplica):
@@ -58,42 +62,47 @@ class CrowdReplica(LinearReplica):
     """
 
     def __init__(self, tables: Mapping[str, CrowdTable], *, lineage: str, blocks: int = BLOCKS) -> None:
-        super().__init__(lineage=lineage, name=NAME, prior=0.0, blocks=blocks)
         self.leaders = Leaders(tables)
+        super().__init__(lineage=lineage, name=NAME, prior=0.0, blocks=blocks)
 
-    def _new_gathered(self, origin: int) -> Gathered:
-        return _GatheredCounts(origin, self._blocks)
-
-    def _take_up(self, gathered: Gathered, manifest: ModelManifest, own_version: int) -> None:
-        assert isinstance(gathered, _GatheredCounts)
-        if own_version != MISSING and gathered.leads(own_version, manifest.version):
-            for block, weights in gathered.taken:
-                if block is None:
-                    for name, height in weights.items():
-                        before = self.weights.get(name)
-                        _put(self.weights, name, height)
-                        self.leaders.moved(name, before, self.weights.get(name), self.weights)
-            return
-        dealt = _dealt({} if own_version == MISSING else self.weights, self._blocks)
-        for block, weights in gathered.taken:
-            if block is not None:
-                dealt[block] = weights
-                continue
-            for name, height in weights.items():
-                _put(dealt[block_of(name, self._blocks)], name, height)
-        self.weights = {name: height for some in dealt for name, height in some.items()}
-        self.leaders.look_through(self.weights)
+    def _nothing(self, origin: int) -> Gathered:
+        return Gathered(origin, _Counters(self._blocks, self.leaders), None)
 
 
-class _GatheredCounts(Gathered):
+class _Counters(Values):
     """Keeps what came one by one: a counter may be there in one record and gone in the next."""
 
-    def __init__(self, origin: int, blocks: int) -> None:
-        super().__init__(origin, blocks)
-        self.taken: list[tuple[int | None, dict[str, float]]] = []
+    def __init__(self, blocks: int, leaders: Leaders) -> None:
+        super().__init__(blocks)
+        self._leaders = leaders
+        self._taken: list[tuple[int | None, dict[str, float]]] = []
 
-    def take(self, block: int | None, weights: dict[str, float]) -> None:
-        self.taken.append((block, weights))
+    def _take(self, record: ModelDelta | ModelBlock, parts: Iterable[dict[str, float]]) -> None:
+        block = None if isinstance(record, ModelDelta) else record.block
+        self._taken.append((block, {name: height for part in parts for name, height in part.items()}))
+
+    def on_top_of(self, own: dict[str, float] | None, own_version: int) -> dict[str, float]:
+        if own is not None and self.led_to(own_version) == self.reach(own_version):
+            for block, heights in self._taken:
+                if block is None:
+                    self._move(own, heights)
+            return own
+        dealt = _dealt(own or {}, len(self._blocks))
+        for block, heights in self._taken:
+            if block is not None:
+                dealt[block] = heights
+                continue
+            for name, height in heights.items():
+                _put(dealt[block_of(name, len(dealt))], name, height)
+        found = {name: height for some in dealt for name, height in some.items()}
+        self._leaders.look_through(found)
+        return found
+
+    def _move(self, own: dict[str, float], heights: Mapping[str, float]) -> None:
+        for name, height in heights.items():
+            before = own.get(name)
+            _put(own, name, height)
+            self._leaders.moved(name, before, own.get(name), own)
 
 
 def _dealt(heights: Mapping[str, float], blocks: int) -> list[dict[str, float]]:

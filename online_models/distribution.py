@@ -10,16 +10,20 @@ a scorer that starts just then would find no version complete until the learner 
 blocks at once are complete by themselves. They also make it needless to keep the place in the turn:
 a checkpoint holds the origin alone.
 
+Where a ranking asks how uncertain the model is, deltas and blocks carry the information of their features beside the
+weights, in the same records, so that both are of one version.
+
 Refused: one growing log of deltas with a snapshot now and then (a slow start of scorers between two
 snapshots, and a burst at each), and deltas keyed by feature (a record for each weight).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import msgspec
+from msgspec import UNSET
 
 from online_models.estimators.base import Estimator
 from online_models.estimators.sparse_ftrl import SparseFTRL
@@ -46,10 +50,10 @@ class Distributor(Protocol):
         """Take up a checkpoint's state, after the estimator has taken up its own."""
 
 
-def make_distributor(objective: str, *, lineage: str, estimator: Estimator) -> Distributor:
-    """Choose how a model travels: by its weights, or as a whole."""
+def make_distributor(objective: str, *, lineage: str, estimator: Estimator, informed: bool = False) -> Distributor:
+    """Choose how a model travels: by its weights, with their information if a ranking asks for it, or as a whole."""
     if isinstance(estimator, SparseFTRL):
-        return WeightDistributor(objective, lineage=lineage, model=estimator)
+        return WeightDistributor(objective, lineage=lineage, model=estimator, informed=informed)
     return OpaqueDistributor(objective, lineage=lineage, model=estimator)
 
 
@@ -65,7 +69,9 @@ class WeightDistributor:
     blocks
         The same number as the replicas'.
     max_bytes
-        Of the weights in one message.
+        Of the weights in one message, and their information.
+    informed
+        Send the information of weights, see `online_models.uncertainty`.
     """
 
     def __init__(
@@ -76,12 +82,14 @@ class WeightDistributor:
         model: SparseFTRL,
         blocks: int = BLOCKS,
         max_bytes: int = MAX_WEIGHTS_BYTES,
+        informed: bool = False,
     ) -> None:
         self._objective = objective
         self._lineage = lineage
         self._model = model
         self._blocks = blocks
         self._max_bytes = max_bytes
+        self._informed = informed
         self._start(origin=0)
 
     def _start(self, *, origin: int) -> None:
@@ -105,31 +113,47 @@ class WeightDistributor:
         self._version = version
         return records
 
-    def _take_changed(self) -> dict[str, float]:
-        """Return the weights that changed since the last publication, and deal new names to their blocks."""
+    def _take_changed(self) -> Sequence[str]:
+        """Return what changed since the last publication, and deal new names to their blocks."""
         names = self._model.names
         for name in names[self._known :]:
             self._members[block_of(name, self._blocks)].append(name)
         self._known = len(names)
         return self._model.take_changed()
 
-    def _weights_of(self, block: int) -> dict[str, float]:
-        return self._model.weights_of(self._members[block])
+    def _names_of(self, block: int) -> Sequence[str]:
+        return self._members[block]
 
     def _common(self, version: int) -> dict[str, Any]:
         return {"objective": self._objective, "lineage": self._lineage, "origin": self._origin, "version": version}
 
-    def _delta(self, slot: int, version: int, changed: dict[str, float]) -> Iterator[tuple[bytes, bytes]]:
+    def _delta(self, slot: int, version: int, changed: Sequence[str]) -> Iterator[tuple[bytes, bytes]]:
         common = self._common(version) | {"from_version": self._version}
-        for part, parts, weights in _split(changed, self._max_bytes):
-            record = ModelDelta(**common, weights=weights, part=part, parts=parts)
+        for part, parts, values in self._split(changed):
+            record = ModelDelta(**common, **values, part=part, parts=parts)
             yield f"{self._objective}/delta/{slot}/{part}".encode(), encode_json(record)
 
     def _block(self, block: int, version: int) -> Iterator[tuple[bytes, bytes]]:
         common = self._common(version) | {"block": block}
-        for part, parts, weights in _split(self._weights_of(block), self._max_bytes):
-            record = ModelBlock(**common, weights=weights, part=part, parts=parts)
+        for part, parts, values in self._split(self._names_of(block)):
+            record = ModelBlock(**common, **values, part=part, parts=parts)
             yield f"{self._objective}/block/{block}/{part}".encode(), encode_json(record)
+
+    def _split(self, names: Sequence[str]) -> Iterator[tuple[int, int, dict[str, Any]]]:
+        """Yield (part, parts, values) so that each part fits into a message; no features are one empty part."""
+        fitting = list(self._fitting(names))
+        for part, some in enumerate(fitting):
+            yield part, len(fitting), some
+
+    def _fitting(self, names: Sequence[str]) -> Iterator[dict[str, Any]]:
+        weights = self._model.weights_of(names)
+        information = self._model.information_of(names) if self._informed else {}
+        if len(names) < 2 or _wire_bytes_at_most(self._max_bytes, weights, information):
+            yield {"weights": weights, "information": information if self._informed else UNSET}
+            return
+        middle = len(names) // 2
+        yield from self._fitting(names[:middle])
+        yield from self._fitting(names[middle:])
 
     def _manifest(self, version: int) -> tuple[bytes, bytes]:
         model = self._model
@@ -147,27 +171,10 @@ class WeightDistributor:
         self._start(origin=state)
 
 
-def _split(weights: dict[str, float], max_bytes: int) -> Iterator[tuple[int, int, dict[str, float]]]:
-    """Yield (part, parts, weights) so that each part fits into a message; no weights are one empty part."""
-    fitting = list(_fitting(weights, max_bytes))
-    for part, some in enumerate(fitting):
-        yield part, len(fitting), some
-
-
-def _fitting(weights: dict[str, float], max_bytes: int) -> Iterator[dict[str, float]]:
-    if len(weights) < 2 or _wire_bytes_at_most(max_bytes, weights):
-        yield weights
-        return
-    items = list(weights.items())
-    middle = len(items) // 2
-    yield from _fitting(dict(items[:middle]), max_bytes)
-    yield from _fitting(dict(items[middle:]), max_bytes)
-
-
-def _wire_bytes_at_most(max_bytes: int, weights: dict[str, float]) -> bool:
+def _wire_bytes_at_most(max_bytes: int, *values: dict[str, float]) -> bool:
     # Six bytes a character with JSON's escapes, thirty for a double and punctuation: mostly, that settles it.
-    bound = 6 * sum(map(len, weights)) + 30 * len(weights)
-    return bound <= max_bytes or len(msgspec.json.encode(weights)) <= max_bytes
+    bound = sum(6 * sum(map(len, some)) + 30 * len(some) for some in values)
+    return bound <= max_bytes or sum(len(msgspec.json.encode(some)) for some in values) <= max_bytes
 
 
 class OpaqueDistributor:

@@ -34,6 +34,16 @@ def bounded_logit(p: float) -> float:
     return log(p / (1.0 - p))
 
 
+# Log odds of scores at 0 and 1 stay finite.
+_EDGE = 1e-15
+
+
+def log_odds(p: float) -> float:
+    """Turn a probability into a logit within +-34.6: the inverse of `sigmoid` but for rounding."""
+    p = min(max(p, _EDGE), 1.0 - _EDGE)
+    return log(p / (1.0 - p))
+
+
 def score_linear(
     weights: Mapping[str, float], intercept: float, x: Mapping[str, float], k: int
 ) -> tuple[float, Reasons]:

@@ -2,13 +2,25 @@
 
 Places are filled one after another: a policy says how likely each candidate that is left is to get the next place, and
 one is drawn. For a softmax that is the Plackett-Luce model. Chance is seeded by the event, so a replay draws the same.
+
+Two policies go by how uncertain the logits are (`online_models.uncertainty`). `lin_ucb` orders by logit plus `alpha`
+standard deviations: LinUCB (Li, Chu, Langford, Schapire, WWW 2010) with one model for all items in place of one for
+each, the logit in place of the linear payoff, and a diagonal in place of the inverse of A. `thompson` is Thompson
+sampling at each place: a candidate gets it with the probability that its logit, drawn from its own normal distribution,
+is the largest among those left (Chapelle and Li, NIPS 2011, section 4 and algorithm 3). They draw one weight vector,
+which all candidates share; logits that are drawn apart explore a little more, and their chances can be told.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import blake2b
+from math import sqrt
+from typing import Protocol
 
+from msgspec.structs import replace
+
+from online_models.explain import log_odds
 from online_models.policies import Policy
 from online_models.policies.choosing import probabilities
 
@@ -31,7 +43,35 @@ class Chance:
         return (int.from_bytes(self._hash.digest(), "big") >> 11) / (1 << 53)
 
 
-def drawn_order(policy: Policy, scores: Sequence[float], places: int, chance: Chance) -> list[tuple[int, float]]:
+class _Chances(Protocol):
+    """How likely each candidate is to get the next place; 0 of those that have left."""
+
+    def chances(self) -> Sequence[float]: ...
+    def leave(self, index: int) -> None: ...
+
+
+class _ByScore:
+    """Chances of the policies that look at scores alone."""
+
+    def __init__(self, policy: Policy, scores: Sequence[float]) -> None:
+        self._policy = policy
+        self._scores = scores
+        self._left = list(range(len(scores)))
+
+    def chances(self) -> list[float]:
+        chances = [0.0] * len(self._scores)
+        likely = probabilities(self._policy, [self._scores[index] for index in self._left])
+        for index, one in zip(self._left, likely, strict=True):
+            chances[index] = one
+        return chances
+
+    def leave(self, index: int) -> None:
+        self._left.remove(index)
+
+
+def drawn_order(
+    policy: Policy, scores: Sequence[float], places: int, chance: Chance, variances: Sequence[float] = ()
+) -> list[tuple[int, float]]:
     """Fill places with candidates.
 
     Parameters
@@ -40,6 +80,8 @@ def drawn_order(policy: Policy, scores: Sequence[float], places: int, chance: Ch
         What the policy goes by, one for each candidate.
     places
         How many to fill; fewer if there are fewer candidates.
+    variances
+        Of the logits, for policies that go by them; empty: nothing is known of them, and such a policy is greedy.
 
     Returns
     -------
@@ -53,13 +95,41 @@ def drawn_order(policy: Policy, scores: Sequence[float], places: int, chance: Ch
     >>> drawn_order(policy, [0.1, 0.3, 0.2], 2, Chance("e1"))
     [(1, 1.0), (2, 1.0)]
     """
-    left = list(range(len(scores)))
+    places = min(places, len(scores))
+    source = _chances(policy, scores, variances, places)
     order: list[tuple[int, float]] = []
-    while left and len(order) < places:
-        likely = probabilities(policy, [scores[index] for index in left])
-        at = _drawn(likely, chance.number())
-        order.append((left.pop(at), likely[at]))
+    for _ in range(places):
+        likely = source.chances()
+        index = _drawn(likely, chance.number())
+        source.leave(index)
+        order.append((index, likely[index]))
     return order
+
+
+def _chances(policy: Policy, scores: Sequence[float], variances: Sequence[float], places: int) -> _Chances:
+    if not policy.by_uncertainty:
+        return _ByScore(policy, scores)
+    greedy = replace(policy, kind="greedy")
+    if not variances:
+        return _ByScore(greedy, scores)
+    deviations = [policy.alpha * sqrt(variance) for variance in variances]
+    logits = [*map(log_odds, scores)]
+    if policy.kind == "lin_ucb":
+        return _ByScore(greedy, [logit + some for logit, some in zip(logits, deviations, strict=True)])
+    return _largest(logits, deviations, places)
+
+
+def _largest(means: Sequence[float], deviations: Sequence[float], places: int) -> _Chances:
+    # Here, because SciPy takes a worker 0.25 s to load, which all other policies do without.
+    from online_models.largest import Largest
+
+    return Largest(means, deviations, places=places)
+
+
+def prepare(policy: Policy) -> None:
+    """Load what the policy needs, so that the first request does not wait for it."""
+    if policy.kind == "thompson":
+        _largest([0.0], [1.0], 1).chances()
 
 
 def _drawn(likely: Sequence[float], point: float) -> int:

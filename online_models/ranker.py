@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from online_models.bound import BoundObjective
+from online_models.bound import BoundObjective, Variant
 from online_models.crowd import CrowdView
-from online_models.exploration import Chance, drawn_order
+from online_models.exploration import Chance, drawn_order, prepare
 from online_models.features import FeatureSet
 from online_models.features.sources import SOURCES
 from online_models.rankings import Ranking
+from online_models.uncertainty import logit_variances
 from schemas.events import Answered, Candidate, Impression, RankRequest
 from schemas.scores import Ranked, Score
 
@@ -49,6 +50,7 @@ class Ranker:
         self._ranking = ranking
         self._features = features
         self._n_reasons = n_reasons
+        prepare(ranking.policy)
 
     def candidates(self, request: RankRequest, slots: list[Any]) -> list[Candidate]:
         """Return what may be shown: what the request brings, else what the sources have; may be empty.
@@ -85,7 +87,8 @@ class Ranker:
         unplaced = [extract(slots, _impression(request, one, None, None), crowd) for one in candidates]
         scores = [shown.score(values, 0)[0] for values in unplaced]
         chance = Chance(f"{self.name}:{request.event_id}")
-        order = drawn_order(self._ranking.policy, scores, self._ranking.shown, chance)
+        variances = self._variances(shown, unplaced)
+        order = drawn_order(self._ranking.policy, scores, self._ranking.shown, chance, variances)
         ranked, places = [], []
         for number, (index, propensity) in enumerate(order, 1):
             impression = _impression(request, candidates[index], number, propensity)
@@ -111,6 +114,11 @@ class Ranker:
             crowd_version=self._crowd.version,
         )
         return said, places
+
+    def _variances(self, shown: Variant, unplaced: Sequence[Sequence[Any]]) -> Sequence[float]:
+        """Return how uncertain the candidates' logits are; empty: nobody asks, or it is not known."""
+        uncertainty = shown.replica.uncertainty() if self._ranking.policy.by_uncertainty else None
+        return logit_variances(uncertainty, [*map(shown.vectorize, unplaced)]) if uncertainty else ()
 
     def places(self, request: RankRequest, ranked: Sequence[Ranked], slots: list[Any]) -> list[Place]:
         """Return the places of an answer that was given before; an item that the request does not name has none."""

@@ -5,15 +5,16 @@ Each candidate is scored as an impression of it would be, by the model of one ob
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
 
 from online_models.errors import ConfigError
+from online_models.estimators import SparseFTRL
 from online_models.features.sources import read_source_names
-from online_models.objectives import Objective
-from online_models.policies import Policy, parse_policies
+from online_models.objectives import DECLARED, Objective
+from online_models.policies import Kind, Policy, parse_policies
 from schemas.events import RankRequest
 
 MOST_SHOWN = 100
@@ -21,7 +22,7 @@ DEFAULT_SHOWN = 10
 # Scoring one costs some 10 us.
 MOST_TAKEN = 1_000
 DEFAULT_MOST = 100
-_KINDS = ("greedy", "epsilon_greedy", "softmax", "uniform")
+_KINDS: tuple[Kind, ...] = ("greedy", "epsilon_greedy", "softmax", "uniform", "thompson", "lin_ucb")
 
 
 class Ranking(Struct, frozen=True, kw_only=True):
@@ -87,9 +88,6 @@ def _ranking(name: str, body: object, objectives: Sequence[Objective]) -> Rankin
         )
     if any(one.name == name for one in objectives):  # both would be the end of a score_id
         raise ConfigError((name,), "An objective has this name; take another one")
-    kind = body.get("kind", "greedy")
-    if kind not in _KINDS:
-        raise ConfigError((name, "kind"), f"Expected one of: {', '.join(_KINDS)}; got {kind!r}")
     for key in ("candidates", "item_fields"):
         if key in body:
             raise ConfigError(
@@ -99,7 +97,9 @@ def _ranking(name: str, body: object, objectives: Sequence[Objective]) -> Rankin
     if "most" in body and not sources:
         raise ConfigError((name, "most"), "Without `sources` nothing is taken from them")
     rest = {key: value for key, value in body.items() if key not in ("shown", "sources", "most")}
-    [policy] = parse_policies({name: {**rest, "kind": kind}}, objectives=objectives)
+    [policy] = parse_policies({name: {"kind": "greedy", **rest}}, objectives=objectives, kinds=_KINDS)
+    if policy.by_uncertainty:
+        _check_models(policy, next(one for one in objectives if one.name == policy.objective))
     return Ranking(
         shown=_whole(body, name, "shown", DEFAULT_SHOWN, MOST_SHOWN),
         policy=policy,
@@ -113,3 +113,20 @@ def _whole(body: Mapping[Any, Any], name: str, key: str, default: int, most: int
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
         raise ConfigError((name, key), f"Expected a whole number from 1 to {most}")
     return value
+
+
+def _check_models(policy: Policy, objective: Objective) -> None:
+    for name, variant in objective.variants.items():
+        model = variant.model["name"]
+        if model != SparseFTRL.name:  # a challenger may be promoted, and is asked for the order then
+            raise ConfigError(
+                (policy.name, "kind"),
+                f"{policy.kind} goes by how uncertain the model is, which only `{SparseFTRL.name}` tells; "
+                f"{objective.name!r} has {model!r} as its {name or DECLARED} model. "
+                "Take epsilon_greedy or softmax, or another model",
+            )
+
+
+def by_uncertainty(rankings: Iterable[Ranking], objective: str) -> bool:
+    """Tell whether a ranking asks how uncertain the models of an objective are, so that scorers have to know."""
+    return any(one.policy.by_uncertainty for one in rankings if one.objective == objective)

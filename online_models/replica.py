@@ -12,6 +12,9 @@ the publications of a learner that went back to its checkpoint. The rules that k
   anew, and gathering starts over: older values must not overwrite newer ones.
 - Weights of two courses of learning (see ``origin``) never meet. The other course takes over whole,
   once its version is above the replica's.
+- The information of weights, where a ranking asks for it, is proved in the same way, from the records
+  that carry it. A learner that was not told yet sends weights alone: those are followed, nothing is
+  known of how uncertain they are until all information has come.
 
 Until the proof succeeds the replica scores with the version it has; the blocks in turn make sure that
 it succeeds within 256 publications whatever was lost. Not safe for several threads: `follow` and
@@ -20,12 +23,15 @@ it succeeds within 256 publications whatever was lost. Not safe for several thre
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol
+
+from msgspec import UNSET
 
 from online_models.estimators.base import Estimator
 from online_models.explain import Reasons, leave_one_out, score_linear
 from online_models.serving import Served
+from online_models.uncertainty import Uncertainty
 from schemas.codec import BadRecord, decode_model_record
 from schemas.models import BLOCKS, ModelBlock, ModelDelta, ModelManifest, OpaquePart, Serving
 
@@ -52,6 +58,7 @@ class Follower(Protocol):
     incomplete: int
 
     def score_one(self, x: dict[str, float], n_reasons: int) -> tuple[float, Reasons]: ...
+    def uncertainty(self) -> Uncertainty | None: ...
     def follow(self, record: PublishedModel) -> None: ...
 
 
@@ -64,35 +71,51 @@ class LinearReplica:
         The score before a model has come.
     blocks
         The same number as the learner's.
+    prior_precision
+        The model's own, if a ranking goes by how uncertain it is; None: nobody asks, information is not kept.
 
     Attributes
     ----------
     weights, intercept
         Of the version at hand; the next one may come in another dict.
+    information
+        As `weights`; None: not known of this version, or not asked for.
     incomplete
         Manifests that could not be followed because something before them was missing.
     """
 
-    def __init__(self, *, lineage: str, name: str, prior: float, blocks: int = BLOCKS) -> None:
+    def __init__(
+        self, *, lineage: str, name: str, prior: float, blocks: int = BLOCKS, prior_precision: float | None = None
+    ) -> None:
         self.lineage = lineage
         self.name = name
         self.version = 0
         self.intercept = 0.0
         self.weights: dict[str, float] = {}
+        self.information: dict[str, float] | None = None
         self.incomplete = 0
         self.prior = prior
+        self._prior_precision = prior_precision
         self._origin = MISSING
         self._blocks = blocks
-        self._gathered = self._new_gathered(MISSING)
-
-    def _new_gathered(self, origin: int) -> Gathered:
-        return Gathered(origin, self._blocks)
+        self._gathered = self._nothing(MISSING)
 
     def score_one(self, x: dict[str, float], n_reasons: int) -> tuple[float, Reasons]:
         """Return (probability, the features that moved the logit most, largest first)."""
         if not self.version:
             return self.prior, []
         return score_linear(self.weights, self.intercept, x, n_reasons)
+
+    def uncertainty(self) -> Uncertainty | None:
+        """Return what is known of the weights at hand; None: nothing came yet."""
+        information, prior = self.information, self._prior_precision
+        if information is None or prior is None:
+            return None
+        return Uncertainty(lambda name: information.get(name, 0.0), prior)
+
+    def _nothing(self, origin: int) -> Gathered:
+        informed = self._prior_precision is not None
+        return Gathered(origin, Values(self._blocks), Values(self._blocks) if informed else None)
 
     def follow(self, record: PublishedModel) -> None:
         """Gather a record, or switch to a manifest's version."""
@@ -104,78 +127,112 @@ class LinearReplica:
             self._switch(record)
         else:
             if record.origin != self._gathered.origin or record.version < self._gathered.version:
-                self._gathered = self._new_gathered(record.origin)
+                self._gathered = self._nothing(record.origin)
             self._gathered.add(record)
 
     def _switch(self, manifest: ModelManifest) -> None:
         gathered = self._gathered
         own_version = self.version if manifest.origin == self._origin else MISSING
-        if manifest.intercept is None or not gathered.completes(manifest, own_version):
+        if manifest.intercept is None or not gathered.completes(gathered.weights, manifest, own_version):
             self.incomplete += 1
             return
-        self._take_up(gathered, manifest, own_version)
+        informed_version = MISSING if self.information is None else own_version
+        informed = gathered.information is not None and gathered.completes(
+            gathered.information, manifest, informed_version
+        )
+        self.weights = gathered.weights.on_top_of(self.weights if own_version != MISSING else None, own_version)
+        self._gathered = self._nothing(manifest.origin)
+        if gathered.information is not None and informed:
+            self.information = gathered.information.on_top_of(
+                self.information if informed_version != MISSING else None, informed_version
+            )
+        else:  # what has come of it is kept until the rest has
+            self.information = None
+            self._gathered.information = gathered.information
         self.intercept = manifest.intercept
         self.version = manifest.version
         self._origin = manifest.origin
-        self._gathered = self._new_gathered(manifest.origin)
 
-    def _take_up(self, gathered: Gathered, manifest: ModelManifest, own_version: int) -> None:
-        """Move the weights to a manifest's version; `own_version` is `MISSING` if they are of another course."""
-        if own_version == MISSING:
-            self.weights = gathered.weights
+
+class Values:
+    """One value for each feature, and what is known of where they came from."""
+
+    def __init__(self, blocks: int) -> None:
+        self._values: dict[str, float] = {}
+        self._blocks = [MISSING] * blocks
+        self._deltas: list[tuple[int, int]] = []
+
+    def add(self, record: ModelDelta | ModelBlock, parts: Iterable[dict[str, float]]) -> None:
+        """Take in a whole delta or block."""
+        self._take(record, parts)
+        if isinstance(record, ModelDelta):
+            self._deltas.append((record.from_version, record.version))
         else:
-            self.weights.update(gathered.weights)
+            self._blocks[record.block] = record.version
+
+    def reach(self, own_version: int) -> int:
+        """Return the version up to which nothing is missing, on top of the replica's own values."""
+        return self.led_to(min(max(own_version, block) for block in self._blocks))
+
+    def led_to(self, version: int) -> int:
+        """Return the version that deltas lead to from another, without a gap."""
+        if version != MISSING:
+            for start, end in self._deltas:
+                if start <= version < end:
+                    version = end
+        return version
+
+    def _take(self, record: ModelDelta | ModelBlock, parts: Iterable[dict[str, float]]) -> None:
+        for values in parts:
+            self._values.update(values)
+
+    def on_top_of(self, own: dict[str, float] | None, own_version: int) -> dict[str, float]:
+        """Return all values, in the replica's own dict where it has one; nothing must be missing."""
+        if own is None:
+            return self._values
+        own.update(self._values)
+        return own
 
 
 class Gathered:
-    """What came since the last switch, of one origin and with versions that never go back."""
+    """What came since the last switch, of one origin and with versions that never go back.
 
-    def __init__(self, origin: int, blocks: int) -> None:
+    Parameters
+    ----------
+    weights, information
+        Nothing yet; no information: nobody asks for it.
+    """
+
+    def __init__(self, origin: int, weights: Values, information: Values | None) -> None:
         self.origin = origin
         self.version = MISSING
-        self.weights: dict[str, float] = {}
-        self._blocks = [MISSING] * blocks
-        self._deltas: list[tuple[int, int]] = []
-        self._partial: dict[tuple[str, int, int], dict[int, dict[str, float]]] = {}
+        self.weights = weights
+        self.information = information
+        self._partial: dict[tuple[str, int, int], dict[int, ModelDelta | ModelBlock]] = {}
 
     def add(self, record: ModelDelta | ModelBlock) -> None:
         """Take in a delta or a block, if it is whole or this is its last part."""
         self.version = record.version
-        weights = record.weights if record.parts == 1 else self._joined(record)
-        if weights is None:
+        parts = [record] if record.parts == 1 else self._joined(record)
+        if not parts:
             return
-        if isinstance(record, ModelDelta):
-            self._deltas.append((record.from_version, record.version))
-            self.take(None, weights)
-        else:
-            self._blocks[record.block] = record.version
-            self.take(record.block, weights)
+        self.weights.add(record, [part.weights for part in parts])
+        if self.information is not None:
+            known = [part.information for part in parts if part.information is not UNSET]
+            if len(known) == len(parts):
+                self.information.add(record, known)
 
-    def take(self, block: int | None, weights: dict[str, float]) -> None:
-        """Take in the weights of a whole block, or of a whole delta."""
-        self.weights.update(weights)
-
-    def _joined(self, record: ModelDelta | ModelBlock) -> dict[str, float] | None:
+    def _joined(self, record: ModelDelta | ModelBlock) -> list[ModelDelta | ModelBlock]:
         which = ("delta", 0) if isinstance(record, ModelDelta) else ("block", record.block)
         parts = self._partial.setdefault((*which, record.version), {})
-        parts[record.part] = record.weights
-        if len(parts) < record.parts:
-            return None
-        return {name: weight for part in parts.values() for name, weight in part.items()}
+        parts[record.part] = record
+        return list(parts.values()) if len(parts) == record.parts else []
 
-    def completes(self, manifest: ModelManifest, own_version: int) -> bool:
-        """Tell whether, on top of the replica's own weights, this is all of the manifest's version."""
+    def completes(self, values: Values, manifest: ModelManifest, own_version: int) -> bool:
+        """Tell whether, on top of the replica's own, these are all values of the manifest's version."""
         if self.origin != manifest.origin or self.version > manifest.version:
             return False
-        reached = min(max(own_version, block) for block in self._blocks)
-        return reached != MISSING and self.leads(reached, manifest.version)
-
-    def leads(self, version: int, to: int) -> bool:
-        """Tell whether the deltas lead from one version to another, without a gap."""
-        for start, end in self._deltas:
-            if start <= version < end:
-                version = end
-        return version == to
+        return values.reach(own_version) == manifest.version
 
 
 class OpaqueReplica:
@@ -200,6 +257,9 @@ class OpaqueReplica:
             return self._prior, []
         p = self._predict(x)
         return p, leave_one_out(self._predict, x, p, n_reasons)
+
+    def uncertainty(self) -> None:
+        """Return None: such a model does not tell how uncertain it is."""
 
     def _predict(self, x: Mapping[str, float]) -> float:
         return self._model.predict_proba_one(x)[True]

@@ -13,10 +13,12 @@ from __future__ import annotations
 from typing import Annotated
 from zlib import crc32
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 MODELS_VERSION = 1
 BLOCKS = 256
+
+NotNegative = Annotated[float, Meta(ge=0.0)]
 
 
 def block_of(feature: str, blocks: int = BLOCKS) -> int:
@@ -36,6 +38,9 @@ class ModelDelta(Struct, kw_only=True, tag_field="kind", tag="delta"):
         checkpoint starts another course, whose weights must not be mixed with these.
     from_version, version
         `examples` offsets (exclusive) before and after the changes.
+    information
+        Of the same features, the sums of squared gradients that are not 0: how much is known of each weight. Only where
+        a ranking asks for it.
     part, parts
         A large delta is split; it counts only when all parts are there.
     """
@@ -46,13 +51,14 @@ class ModelDelta(Struct, kw_only=True, tag_field="kind", tag="delta"):
     from_version: int
     version: int
     weights: dict[str, float]
+    information: dict[str, NotNegative] | UnsetType = UNSET
     part: int = 0
     parts: int = 1
     schema_version: Annotated[int, Meta(ge=1, le=MODELS_VERSION)] = 1
 
 
 class ModelBlock(Struct, kw_only=True, tag_field="kind", tag="block"):
-    """All weights of one block that are not 0. Key: ``objective/block/<block>/<part>``."""
+    """All weights of one block that are not 0, and their information. Key: ``objective/block/<block>/<part>``."""
 
     objective: str
     lineage: str
@@ -60,6 +66,7 @@ class ModelBlock(Struct, kw_only=True, tag_field="kind", tag="block"):
     version: int
     block: Annotated[int, Meta(ge=0, lt=BLOCKS)]
     weights: dict[str, float]
+    information: dict[str, NotNegative] | UnsetType = UNSET
     part: int = 0
     parts: int = 1
     schema_version: Annotated[int, Meta(ge=1, le=MODELS_VERSION)] = 1

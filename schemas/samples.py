@@ -81,7 +81,14 @@ EXAMPLES: tuple[Struct, ...] = (
 )  # fmt: skip
 
 MODELS: tuple[Struct, ...] = (
-    ModelDelta(**_MODEL, origin=1_000, from_version=51_000, version=52_000, weights={"category=shoes": 0.41}),
+    ModelDelta(
+        **_MODEL,
+        origin=1_000,
+        from_version=51_000,
+        version=52_000,
+        weights={"category=shoes": 0.41},
+        information={"category=shoes": 31.5},
+    ),
     ModelBlock(**_MODEL, origin=1_000, version=52_000, block=90, weights={"position=2": -0.12}),
     OpaquePart(**_MODEL, version=52_000, part=0, body=b"signed bytes"),
     ModelManifest(**_MODEL, model="ftrl", version=52_000, origin=1_000, intercept=-2.9, features=1_204),

@@ -18,7 +18,8 @@ from online_models.crowd_distribution import CrowdDistributor, CrowdReplica
 from online_models.distribution import Distributor, make_distributor
 from online_models.estimators import Estimator, SparseFTRL
 from online_models.learning import LearningCore, Publication
-from online_models.objectives import Objective
+from online_models.objectives import Objective, objective_of
+from online_models.rankings import by_uncertainty
 from online_models.records import Record
 from online_models.replica import Follower, LinearReplica, OpaqueReplica, ReplicaSet
 from online_models.serving import Served
@@ -240,7 +241,12 @@ def new_cores(objectives: Sequence[Objective], settings: Settings) -> Iterator[L
                 variant.name,
                 lineage=lineage,
                 estimator=estimator,
-                distributor=_new_distributor(variant.name, lineage, estimator),
+                distributor=_new_distributor(
+                    variant.name,
+                    lineage,
+                    estimator,
+                    informed=by_uncertainty(settings.rankings, objective.name),
+                ),
                 publish_examples=settings.learning.publish_examples,
                 variant=name,
                 own_features=settings.has_own_features(variant),
@@ -248,10 +254,10 @@ def new_cores(objectives: Sequence[Objective], settings: Settings) -> Iterator[L
             )
 
 
-def _new_distributor(name: str, lineage: str, estimator: Estimator) -> Distributor:
+def _new_distributor(name: str, lineage: str, estimator: Estimator, *, informed: bool) -> Distributor:
     if isinstance(estimator, CrowdCounts):
         return CrowdDistributor(name, lineage=lineage, counts=estimator)
-    return make_distributor(name, lineage=lineage, estimator=estimator)
+    return make_distributor(name, lineage=lineage, estimator=estimator, informed=informed)
 
 
 def new_contest(objective: Objective, settings: Settings) -> Contest | None:
@@ -276,5 +282,7 @@ def _new_replica(objective: Objective, settings: Settings) -> Follower:
     if isinstance(spare, CrowdCounts):
         return CrowdReplica(settings.features.crowd_tables, lineage=lineage)
     if isinstance(spare, SparseFTRL):
-        return LinearReplica(lineage=lineage, name=spare.name, prior=objective.prior)
+        asked = by_uncertainty(settings.rankings, objective_of(objective.name))
+        precision = spare.prior_precision if asked else None
+        return LinearReplica(lineage=lineage, name=spare.name, prior=objective.prior, prior_precision=precision)
     return OpaqueReplica(lineage=lineage, spare=spare, prior=objective.prior)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from builders import EventLog, LogRecord
@@ -52,13 +52,17 @@ class Bench:
     ----------
     objectives
         As declared under `objectives:`.
+    replicas
+        By the names of variants; by default some with weights.
     """
 
-    def __init__(self, objectives: dict[str, Any] | None = None, **limits: Any) -> None:
+    def __init__(
+        self, objectives: dict[str, Any] | None = None, *, replicas: Mapping[str, Any] | None = None, **limits: Any
+    ) -> None:
         self.features: FeatureSet = compile_features(FEATURES)
         self.objectives: list[Objective] = parse_objectives(objectives or {"click": CLICK}, features=self.features)
         variants = [variant.name for one in self.objectives for variant in one.variants.values()]
-        self.replicas = {name: a_replica(name) for name in variants}
+        self.replicas: dict[str, Any] = dict(replicas or {name: a_replica(name) for name in variants})
         self.served = {one.name: Served(one.variants) for one in self.objectives}
         self.core = ScoringCore(
             topic="events",
@@ -114,8 +118,8 @@ class Bench:
 
 
 def a_replica(name: str) -> LinearReplica:
-    """Return a replica with weights, so that scores depend on features."""
-    replica = LinearReplica(lineage="test", name=SparseFTRL.name, prior=0.5)
+    """Return a replica with weights, so that scores depend on features; nothing is known of how uncertain they are."""
+    replica = LinearReplica(lineage="test", name=SparseFTRL.name, prior=0.5, prior_precision=4.0)
     replica.version = 7
     replica.intercept = -1.0
     replica.weights = {"clicks": 0.3, "views": -0.1, "rate": 2.0, "taste": 1.0, "item=i1": 0.5, "since_click": -0.05}

@@ -12,7 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,10 @@ READY_S = 40
 class Site:
     """Topics and a store of its own on shared servers, and the workers that run on them."""
 
-    def __init__(self, folder: Path, config: str, bootstrap_servers: str, redis_url: str, name: str) -> None:
-        declared = yaml.safe_load(shipped_config(config).read_text())
+    def __init__(
+        self, folder: Path, config: str, bootstrap_servers: str, redis_url: str, name: str, **sections: Any
+    ) -> None:
+        declared = yaml.safe_load(shipped_config(config).read_text()) | sections
         declared["app"] = name
         declared["topics"] = {
             topic: f"{name}.{topic}" for topic in ("events", "scores", "examples", "models", "metrics", "dead")
@@ -130,10 +132,21 @@ class Site:
 
 @contextlib.contextmanager
 def working_site(
-    folder: Path, bootstrap_servers: str, redis_url: str, events: Iterable[Any], **variables: str
+    folder: Path,
+    bootstrap_servers: str,
+    redis_url: str,
+    events: Iterable[Any],
+    sections: Mapping[str, Any] | None = None,
+    **variables: str,
 ) -> Iterator[Site]:
-    """Run a shop with one worker that has worked off these events, for the length of a block."""
-    site = Site(folder, "shop", bootstrap_servers, redis_url, f"working-{folder.name}")
+    """Run a shop with one worker that has worked off these events, for the length of a block.
+
+    Parameters
+    ----------
+    sections
+        Of the configuration, in place of the shipped ones.
+    """
+    site = Site(folder, "shop", bootstrap_servers, redis_url, f"working-{folder.name}", **(sections or {}))
     site.environment |= variables
     asyncio.run(create_topics(site.settings))
     try:

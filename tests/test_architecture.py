@@ -20,7 +20,7 @@ CORE_MAY_IMPORT = {
     *("__future__", "abc", "array", "base64", "bisect", "collections", "dataclasses", "datetime", "enum", "functools"),
     *("hashlib", "heapq", "hmac", "importlib", "inspect", "io", "itertools", "json", "math", "operator", "pickle"),
     *("re", "struct", "sys", "types", "typing", "urllib", "zlib", "zoneinfo"),
-    *("msgspec", "numpy", "orjson", "river", "ua_parser"),
+    *("msgspec", "numpy", "orjson", "river", "scipy", "ua_parser"),
 }
 # Calls that read a clock, chance, the process or the world, or that differ from process to process.
 CORE_MUST_NOT_CALL = {

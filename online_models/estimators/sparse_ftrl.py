@@ -28,6 +28,7 @@ from msgspec import Struct
 from river import base
 
 from online_models.explain import Reasons, largest, sigmoid
+from online_models.uncertainty import Uncertainty
 from schemas.codec import BadRecord
 from schemas.dead_letters import INVALID
 
@@ -131,6 +132,26 @@ class SparseFTRL(base.Classifier):
         position, w = self._position, self._w
         return {name: weight for name in names if (weight := w[position[name]])}
 
+    def information_of(self, names: Sequence[str]) -> dict[str, float]:
+        """Return the sums of squared gradients of some known features, without those that are 0."""
+        position, n = self._position, self._n
+        return {name: squares for name in names if (squares := n[position[name]])}
+
+    @property
+    def prior_precision(self) -> float:
+        """How strongly a weight is pulled to 0 before anything is learned; > 0."""
+        return self.beta / self.alpha + self.l2
+
+    def uncertainty(self) -> Uncertainty:
+        """Return what is known of the weights; it follows the model."""
+        position, n = self._position, self._n
+
+        def information_of(name: str) -> float:
+            at = position.get(name)
+            return 0.0 if at is None else n[at]
+
+        return Uncertainty(information_of, self.prior_precision)
+
     # ---------------------------------------------------------------- predicting
 
     def predict_proba_one(self, x: Mapping[Any, float], **_: Any) -> dict[Any, float]:
@@ -224,13 +245,10 @@ class SparseFTRL(base.Classifier):
         known = {name: value for name, value in x.items() if name in position}
         return known, [position[name] for name in known]
 
-    def take_changed(self) -> dict[str, float]:
-        """Return the weights that may have changed since the last call, and forget about them.
-
-        Weights of 0 are left out: no weight ever returns to 0.
-        """
-        names, w = self.names, self._w
-        changed = {names[i]: weight for i in sorted(self._changed) if (weight := w[i])}
+    def take_changed(self) -> list[str]:
+        """Return the features that may have changed since the last call, and forget about them."""
+        names = self.names
+        changed = [names[i] for i in sorted(self._changed)]
         self._changed.clear()
         return changed
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import exp, log
+from math import exp
 
+from online_models.explain import log_odds
 from online_models.policies.declarations import Policy
-
-# Log odds of scores at 0 and 1 stay finite.
-_EDGE = 1e-15
 
 
 def probabilities(policy: Policy, scores: Sequence[float]) -> list[float]:
@@ -43,8 +41,7 @@ def _greedy(scores: Sequence[float], epsilon: float) -> list[float]:
 
 
 def _softmax(scores: Sequence[float], temperature: float) -> list[float]:
-    inside = [min(max(score, _EDGE), 1.0 - _EDGE) for score in scores]
-    logits = [log(p / (1.0 - p)) / temperature for p in inside]
+    logits = [log_odds(score) / temperature for score in scores]
     highest = max(logits)
     parts = [exp(logit - highest) for logit in logits]
     total = sum(parts)

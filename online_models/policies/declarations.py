@@ -12,11 +12,15 @@ from online_models.errors import ConfigError
 from online_models.objectives import Objective
 from schemas.events import EventBase, Impression
 
-Kind = Literal["uniform", "popularity", "greedy", "epsilon_greedy", "softmax", "logged"]
+Kind = Literal["uniform", "popularity", "greedy", "epsilon_greedy", "softmax", "logged", "thompson", "lin_ucb"]
+# What `policies:` may ask about. The others go by how uncertain the model was, which a replay's judge does not know.
+EVALUATED: tuple[Kind, ...] = ("uniform", "popularity", "greedy", "epsilon_greedy", "softmax", "logged")
 
 # Each candidate is scored at each trigger; a thousand of them cost some 10 ms a trigger.
 MOST_CANDIDATES = 1000
 DEFAULT_RECENT = 50
+# On both sites of `benchmarks.regret` as good as 1 or better; Chapelle and Li (2011) found the same of such reshaping.
+DEFAULT_ALPHA = 0.5
 # Fields of an event that tell of its item; what else stands in an event tells of the visitor or the place.
 DEFAULT_ITEM_FIELDS = ("category", "price")
 
@@ -31,6 +35,8 @@ _KEYS: dict[str, tuple[str, ...]] = {
     "epsilon_greedy": (*_CHOOSING, "epsilon"),
     "softmax": (*_CHOOSING, "temperature"),
     "logged": _COMMON,
+    "thompson": (*_COMMON, "alpha"),
+    "lin_ucb": (*_COMMON, "alpha"),
 }
 
 
@@ -41,13 +47,16 @@ class Policy(Struct, frozen=True, kw_only=True):
     ----------
     kind
         "uniform"; "popularity": the item of the best smoothed rate so far; "greedy", "epsilon_greedy",
-        "softmax": by the model's scores; "logged": what the logging policy did.
+        "softmax": by the model's scores; "logged": what the logging policy did; "thompson", "lin_ucb": by the model's
+        scores and how uncertain they are.
     objective
         Whose model and labels it is judged by.
     epsilon
         With this probability any candidate, each as likely as the other.
     temperature
         Of a softmax over log odds: at 1, chances are as the odds; towards 0 it becomes greedy.
+    alpha
+        Standard deviations that "lin_ucb" adds to a logit, and by which "thompson" multiplies a logit's own.
     recent
         So many different items that were shown last at the same position are the candidates; 0: `items` are.
     items
@@ -61,12 +70,20 @@ class Policy(Struct, frozen=True, kw_only=True):
     objective: str
     epsilon: float = 0.0
     temperature: float = 1.0
+    alpha: float = DEFAULT_ALPHA
     recent: int = 0
     items: tuple[str, ...] = ()
     item_fields: tuple[str, ...] = DEFAULT_ITEM_FIELDS
 
+    @property
+    def by_uncertainty(self) -> bool:
+        """Whether it asks how uncertain the model is."""
+        return self.kind in ("thompson", "lin_ucb")
 
-def parse_policies(declaration: object, *, objectives: Sequence[Objective]) -> list[Policy]:
+
+def parse_policies(
+    declaration: object, *, objectives: Sequence[Objective], kinds: Sequence[Kind] = EVALUATED
+) -> list[Policy]:
     """Read the `policies:` section.
 
     Parameters
@@ -75,18 +92,20 @@ def parse_policies(declaration: object, *, objectives: Sequence[Objective]) -> l
         Mapping of name to policy, as read from YAML; None: there are none.
     objectives
         The declared objectives.
+    kinds
+        Those that may be declared here.
 
     Raises
     ------
     ConfigError
-        With the path of the wrong value below `policies`.
+        With the path of the wrong value below the section.
     """
     if declaration is None:
         return []
     if not isinstance(declaration, Mapping):
         raise ConfigError((), "Expected a mapping of name to policy, such as `even: {kind: uniform, objective: click}`")
     known = {one.name: one for one in objectives}
-    return [_Parser(str(name), body).policy(known) for name, body in declaration.items()]
+    return [_Parser(str(name), body).policy(known, kinds) for name, body in declaration.items()]
 
 
 class _Parser:
@@ -103,10 +122,10 @@ class _Parser:
     def wrong(self, message: str, *path: str | int) -> ConfigError:
         return ConfigError((self.name, *path), message)
 
-    def policy(self, objectives: Mapping[str, Objective]) -> Policy:
-        kind = self.body.get("kind")
-        if kind not in _KEYS:
-            raise self.wrong(f"Expected one of: {', '.join(_KEYS)}; got {kind!r}", "kind")
+    def policy(self, objectives: Mapping[str, Objective], kinds: Sequence[Kind]) -> Policy:
+        kind: Any = self.body.get("kind")
+        if kind not in kinds:
+            raise self.wrong(f"Expected one of: {', '.join(kinds)}; got {kind!r}", "kind")
         for key in self.body:
             if key not in _KEYS[kind]:
                 raise self.wrong(f"Unknown key for {kind}; expected one of: {', '.join(_KEYS[kind])}", str(key))
@@ -119,6 +138,7 @@ class _Parser:
             objective=self.objective(objectives),
             epsilon=self.number("epsilon", 0.0, most=1.0),
             temperature=self.number("temperature", 1.0, above=0.0),
+            alpha=self.number("alpha", DEFAULT_ALPHA, most=100.0, above=0.0),
             recent=recent,
             items=items,
             item_fields=self.item_fields(),

@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 
+from online_models.closed_loop import OwnReplica
 from online_models.distribution import make_distributor
 from online_models.estimators import Estimator, SparseFTRL, build
 from online_models.estimators.registry import OWN, SHORT_NAMES
 from online_models.evaluation import ProgressiveMetrics
 from online_models.guard import refusal
 from online_models.replica import Follower, LinearReplica, OpaqueReplica, ReplicaSet
+from online_models.uncertainty import logit_variances
 from schemas.codec import BadRecord
 
 KEY = b"sixteen bytes or more"
@@ -164,13 +166,15 @@ def test_a_model_restored_between_chunks_goes_on_bit_for_bit(declared: Mapping[s
     assert predictions == expected
 
 
+def a_replica(declared: Mapping[str, Any]) -> Follower:
+    spare = built(declared)
+    if isinstance(spare, SparseFTRL):
+        return LinearReplica(lineage="1f0c", name=spare.name, prior=0.2, prior_precision=spare.prior_precision)
+    return OpaqueReplica(lineage="1f0c", spare=spare, prior=0.2)
+
+
 def test_a_replica_scores_what_the_learner_would(declared: Mapping[str, Any]) -> None:
-    model, spare = built(declared), built(declared)
-    replica: Follower = (
-        LinearReplica(lineage="1f0c", name=model.name, prior=0.2)
-        if isinstance(spare, SparseFTRL)
-        else OpaqueReplica(lineage="1f0c", spare=spare, prior=0.2)
-    )
+    model, replica = built(declared), a_replica(declared)
     replicas = ReplicaSet({"click": replica})
     distributor = make_distributor("click", lineage="1f0c", estimator=model)
     assert replica.score_one({"a": 1.0}, 3) == (0.2, [])
@@ -185,6 +189,23 @@ def test_a_replica_scores_what_the_learner_would(declared: Mapping[str, Any]) ->
             assert p == pytest.approx(probability(model, x), abs=1e-12)
             assert len(reasons) <= 2
             assert all(name in x and math.isfinite(share) for name, share in reasons)
+
+
+def test_a_live_replica_is_as_uncertain_as_that_of_a_replay(declared: Mapping[str, Any]) -> None:
+    model, live = built(declared), a_replica(declared)
+    replayed, replicas = OwnReplica(model, prior=0.2), ReplicaSet({"click": live})
+    distributor = make_distributor("click", lineage="1f0c", estimator=model, informed=True)
+    assert live.uncertainty() is replayed.uncertainty() is None
+    vectors = [x for x, _ in toy_stream(30)]
+
+    for version in (100, 200):
+        path(model, toy_stream(100, seed=version))
+        for _, value in distributor.publish(version):
+            replicas.apply(value)
+        replayed.version = version
+        said = [one and logit_variances(one, vectors) for one in (live.uncertainty(), replayed.uncertainty())]
+        assert said[0] == said[1]
+        assert (said[0] is not None) == (declared["name"] == "ftrl")
 
 
 def test_bytes_of_another_model_are_refused_and_change_nothing(declared: Mapping[str, Any]) -> None:

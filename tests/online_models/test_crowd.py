@@ -50,8 +50,8 @@ def test_a_table_never_outgrows_its_bound_and_changes_tell_all(told: list[tuple[
         counts.learn_one({f"{table.prefix}{item}": height}, True)
         assert sum(name.startswith(table.prefix) for name in counts.weights) <= most
         if number % 3 == 0:
-            followed.update(counts.take_changed())
-    followed.update(counts.take_changed())
+            followed.update(counts.weights_of(counts.take_changed()))
+    followed.update(counts.weights_of(counts.take_changed()))
 
     assert {name: height for name, height in followed.items() if height != GONE} == counts.weights
     assert counts.weights[other.prefix + "a"] == 1.0

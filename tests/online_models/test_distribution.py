@@ -3,155 +3,26 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from models_topic import FEW, LINEAGE, OBJECTIVE, CrowdLearner, CrowdReader, Learner, Log, Reader, Truth, assert_right
 
-from online_models.crowd import CrowdCounts
-from online_models.crowd_distribution import CrowdDistributor, CrowdReplica
-from online_models.distribution import MAX_WEIGHTS_BYTES, WeightDistributor, make_distributor
+from online_models.distribution import make_distributor
 from online_models.estimators import SparseFTRL, build
-from online_models.features.leaders import SEPARATOR, Leaders
-from online_models.features.plan import CrowdTable
-from online_models.replica import LinearReplica, OpaqueReplica, ReplicaSet
+from online_models.replica import LinearReplica, OpaqueReplica
 from schemas.models import BLOCKS, block_of
 
-OBJECTIVE, LINEAGE = "click", "1f0c"
-FEW = 4  # blocks, so that the turn comes round often
 KEY = b"sixteen bytes or more"
 RIVERS = {"name": "logistic_regression", "scale": "standard"}
 
-Records = list[tuple[bytes, bytes]]
-Truth = dict[int, tuple[dict[str, float], float]]  # version: weights, intercept
 
-
-class Log:
-    """The topic: records in order, some of them compacted away."""
-
-    def __init__(self) -> None:
-        self.records: list[tuple[bytes, bytes] | None] = []
-
-    def append(self, records: Records) -> None:
-        self.records += records
-
-    def compact(self, rng: random.Random, *, share: float = 1.0, until: int | None = None) -> None:
-        """Drop records behind which another of the same key comes: all of them, or a share picked at random."""
-        seen = set()
-        until = len(self.records) if until is None else until
-        for i in reversed(range(until)):
-            record = self.records[i]
-            if record is None:
-                continue
-            if record[0] in seen and rng.random() < share:
-                self.records[i] = None
-            seen.add(record[0])
-
-
-class Reader:
-    """A scorer that reads the log at its own pace, from the beginning."""
-
-    def __init__(self, replica: LinearReplica | None = None) -> None:
-        self.replica = replica or LinearReplica(lineage=LINEAGE, name="ftrl", prior=0.5, blocks=FEW)
-        self.replicas = ReplicaSet({OBJECTIVE: self.replica})
-        self.position = 0
-
-    def read(self, log: Log, count: int | None = None) -> None:
-        end = len(log.records) if count is None else min(self.position + count, len(log.records))
-        for record in log.records[self.position : end]:
-            if record is not None:
-                self.replicas.apply(record[1])
-        self.position = end
-
-
-class Learner:
-    """Learns a fixed stream of examples; keeps what each version's weights were."""
-
-    def __init__(self, seed: int, truth: Truth, *, max_bytes: int = MAX_WEIGHTS_BYTES) -> None:
-        self.seed = seed
-        self.truth = truth
-        self.model = SparseFTRL(alpha=0.5)
-        self.distributor = WeightDistributor(
-            OBJECTIVE, lineage=LINEAGE, model=self.model, blocks=FEW, max_bytes=max_bytes
-        )
-        self.next_offset = 0
-
-    def learn(self, count: int) -> None:
-        for _ in range(count):
-            rng = random.Random(self.seed * 1_000_003 + self.next_offset)
-            x = {f"f{int(60 * rng.random() ** 2)}": rng.choice([1.0, rng.gauss(0, 1)]) for _ in range(4)}
-            self.model.learn_one(x, rng.random() < 0.3)
-            self.next_offset += 1
-
-    def publish(self) -> Records:
-        self.truth[self.next_offset] = (self.model.weights, self.model.intercept)
-        return self.distributor.publish(self.next_offset)
-
-    def checkpoint(self) -> tuple[int, bytes, int]:
-        return self.next_offset, self.model.to_bytes(), self.distributor.state()
-
-    def restarted(self, saved: tuple[int, bytes, int] | None) -> Learner:
-        fresh = type(self)(self.seed, self.truth)
-        if saved is not None:
-            fresh.next_offset = saved[0]
-            fresh.model.restore(saved[1])
-            fresh.distributor.restore(saved[2])
-        return fresh
-
-
-TABLE = CrowdTable("t", lambda prefix: lambda slots, event, ts, told: None, frozenset(), most=12, leaders=3)
-
-
-class CrowdLearner(Learner):
-    """Counts in a table that is soon full, so that counters vanish and come back."""
-
-    def __init__(self, seed: int, truth: Truth) -> None:
-        self.seed = seed
-        self.truth = truth
-        self.model = CrowdCounts({TABLE.prefix: TABLE})  # type: ignore[assignment]
-        self.distributor = CrowdDistributor(OBJECTIVE, lineage=LINEAGE, counts=self.model, blocks=FEW)  # type: ignore[arg-type]
-        self.next_offset = 0
-
-    def learn(self, count: int) -> None:
-        for _ in range(count):
-            rng = random.Random(self.seed * 1_000_003 + self.next_offset)
-            x = {
-                f"{TABLE.prefix}{rng.choice('ab')}{SEPARATOR}{int(60 * rng.random() ** 2)}": 1.0
-                + rng.random()
-                + self.next_offset / 10
-            }
-            self.model.learn_one(x, True)
-            self.next_offset += 1
-
-    def publish(self) -> Records:
-        self.truth[self.next_offset] = (dict(self.model.weights), self.model.intercept)
-        return self.distributor.publish(self.next_offset)
-
-
-def a_crowd_reader() -> Reader:
-    return Reader(CrowdReplica({TABLE.prefix: TABLE}, lineage=LINEAGE, blocks=FEW))
-
-
-KINDS: dict[str, tuple[type[Learner], Callable[[], Reader]]] = {
+KINDS: dict[str, tuple[type[Learner], type[Reader]]] = {
     "weights": (Learner, Reader),
-    "crowd counts": (CrowdLearner, a_crowd_reader),
+    "crowd counts": (CrowdLearner, CrowdReader),
 }
 both_kinds = pytest.mark.parametrize("kind", KINDS)
-
-
-def assert_right(reader: Reader, truth: Truth) -> None:
-    """Whatever version the replica says it has, it has exactly that one."""
-    replica = reader.replica
-    if isinstance(replica, CrowdReplica):
-        looked_through = Leaders({TABLE.prefix: TABLE})
-        looked_through.look_through(replica.weights)
-        for group in "ab":
-            assert replica.leaders.of(TABLE.prefix, group) == looked_through.of(TABLE.prefix, group)
-    if replica.version:
-        assert (replica.weights, replica.intercept) == truth[replica.version]
-    else:
-        assert replica.weights == {}
 
 
 class World:
@@ -164,7 +35,7 @@ class World:
         self.log = Log()
         self.learner = new_learner(seed, self.truth)
         self.saved: tuple[int, bytes, int] | None = None
-        self.readers = [self.new()]
+        self.readers = [self.new(), self.new(asking=False)]
         self.newest = 0
 
     def learn_and_publish(self) -> None:
@@ -180,6 +51,9 @@ class World:
 
     def restart(self) -> None:
         self.learner = self.learner.restarted(self.saved)
+
+    def change_what_rankings_ask(self) -> None:
+        self.learner = self.learner.restarted(self.saved, informed=not self.learner.informed)
 
     def two_learners_at_once(self) -> None:
         """A learner that was given up goes on for a moment; the records of both are interleaved."""
@@ -211,7 +85,7 @@ class World:
         self.log.append([(b"click/manifest", self.rng.randbytes(20))])
 
     def new_reader(self) -> None:
-        self.readers.append(self.new())
+        self.readers.append(self.new(asking=self.rng.random() < 0.7))
 
     def read(self) -> None:
         for reader in self.readers:
@@ -223,14 +97,14 @@ class World:
 ACTIONS = [
     *["learn_and_publish", "read"] * 3,
     *["crash_while_publishing", "restart", "two_learners_at_once", "checkpoint", "compact", "new_reader"],
-    *["lose_the_checkpoint", "lose_records", "garbage"],
+    *["lose_the_checkpoint", "lose_records", "garbage", "change_what_rankings_ask"],
 ]
 
 
 @both_kinds
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.sampled_from(ACTIONS), min_size=5, max_size=60), st.integers(0, 10_000))
-def test_a_replica_never_errs_and_ends_with_the_learners_weights(kind: str, script: list[str], seed: int) -> None:
+def test_a_replica_never_errs_and_ends_with_what_the_learner_sends(kind: str, script: list[str], seed: int) -> None:
     world = World(seed, kind)
     for action in script:
         getattr(world, action)()
@@ -244,6 +118,7 @@ def test_a_replica_never_errs_and_ends_with_the_learners_weights(kind: str, scri
             reader.read(world.log, 1)
             assert_right(reader, world.truth)
         assert reader.replica.version == world.learner.next_offset
+        assert (reader.replica.information is not None) == (reader.asking and world.learner.informed)
 
 
 @both_kinds
@@ -263,6 +138,7 @@ def test_a_reader_that_starts_on_a_compacted_log_is_complete_at_once(kind: str, 
     reader.read(log)
 
     assert reader.replica.version == learner.next_offset
+    assert (reader.replica.information is not None) == learner.informed
     assert_right(reader, truth)
 
 
@@ -275,6 +151,7 @@ def test_a_running_replica_needs_only_the_deltas() -> None:
         log.append(records if i == 0 else [record for record in records if b"/block/" not in record[0]])
         reader.read(log)
         assert reader.replica.version == learner.next_offset
+        assert reader.replica.information is not None
         assert_right(reader, truth)
 
 
@@ -346,17 +223,19 @@ def test_large_publications_are_split_and_count_only_whole() -> None:
     assert max(len(value) for _, value in records) < 400 + 200
     assert (whole.replica.version, lacking.replica.version) == (203, 3)
     assert lacking.replica.incomplete == 1
+    assert whole.replica.information is not None
     assert_right(whole, truth)
     assert_right(lacking, truth)
 
 
-def test_messages_stay_below_a_brokers_limit_with_the_longest_names() -> None:
+@pytest.mark.parametrize("informed", [False, True])
+def test_messages_stay_below_a_brokers_limit_with_the_longest_names(informed: bool) -> None:
     model = SparseFTRL()
     for i in range(3000):
         x = {"\x01é𝄞" * 120 + str(i): 1.0}
         model.learn_one(x, True)
         model.learn_one(x, False)
-    distributor = make_distributor(OBJECTIVE, lineage=LINEAGE, estimator=model)
+    distributor = make_distributor(OBJECTIVE, lineage=LINEAGE, estimator=model, informed=informed)
     distributor.publish(1)
     for i in range(3000):
         model.learn_one({"\x01é𝄞" * 120 + str(i): 1.0}, True)
@@ -382,6 +261,8 @@ def test_every_weight_belongs_to_one_block() -> None:
         b'{"kind":"block","objective":"click","lineage":"1f0c","origin":1,"version":2,"block":256,"weights":{}}',
         b'{"kind":"block","objective":"click","lineage":"1f0c","origin":1,"version":2,"block":0,"weights":{"a":null}}',
         b'{"kind":"block","objective":"click","lineage":"1f0c","origin":1,"version":2,"block":0,"weights":{"a":1e999}}',
+        b'{"kind":"block","objective":"click","lineage":"1f0c","origin":1,"version":2,"block":0,"weights":{},'
+        b'"information":{"a":-1.0}}',
         b"[" * 100_000,
     ],
 )

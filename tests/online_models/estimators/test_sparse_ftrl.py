@@ -162,19 +162,35 @@ def test_a_model_of_other_parameters_is_refused() -> None:
         SparseFTRL(alpha=0.1).restore(SparseFTRL(alpha=0.2).to_bytes())
 
 
-def test_changes_since_the_last_time_rebuild_the_weights() -> None:
+def test_changes_since_the_last_time_rebuild_weights_and_information() -> None:
     model = SparseFTRL(l1=0.2)
-    mirror: dict[str, float] = {}
+    weights: dict[str, float] = {}
+    information: dict[str, float] = {}
     for i, (x, y) in enumerate(sparse_stream(600, seed=5)):
         model.learn_one(x, y)
         if i % 37 == 0:
             changed = model.take_changed()
             assert len(changed) < len(model) or i < 40
-            mirror |= changed
-    mirror |= model.take_changed()
+            weights |= model.weights_of(changed)
+            information |= model.information_of(changed)
+    changed = model.take_changed()
+    weights |= model.weights_of(changed)
+    information |= model.information_of(changed)
 
-    assert mirror == model.weights
-    assert model.take_changed() == {}
+    assert weights == model.weights
+    assert information == model.information_of(model.names)
+    assert model.take_changed() == []
+
+
+def test_information_is_the_sum_of_squared_gradients() -> None:
+    model = SparseFTRL(alpha=0.1, beta=1.0, l2=1.0, intercept_lr=0.0)
+    model.learn_one({"a": 2.0}, True)  # p = 0.5, so the gradient is -0.5 * 2
+    model.learn_one({"b": 1.0}, False)
+
+    uncertainty = model.uncertainty()
+
+    assert [uncertainty.information_of(name) for name in ("a", "b", "never met")] == [1.0, 0.25, 0.0]
+    assert uncertainty.prior_precision == 11.0
 
 
 def test_shares_and_intercept_add_up_to_the_logit() -> None:
