@@ -70,6 +70,9 @@ class ScoringCore:
         Told of each score, once it is made.
     shadowing
         Ask the variants that are not served as well.
+    asking_rules
+        Note what the objectives' rules say of what is labelled, see `Collected.rule_said`; a replay's judges ask
+        themselves.
 
     Attributes
     ----------
@@ -95,6 +98,7 @@ class ScoringCore:
         max_open_per_partition: int = MAX_OPEN_PER_PARTITION,
         observer: Observer | None = None,
         shadowing: bool = True,
+        asking_rules: bool = False,
     ) -> None:
         self.topic = topic
         self.partition = partition
@@ -118,6 +122,7 @@ class ScoringCore:
             count=meta.open_count if meta else 0,
             most_of_user=max_open_per_user,
             most=max_open_per_partition,
+            asking_rules=asking_rules,
         )
         self._layout = Layout(int(features.hash[:8], 16), tuple(features.slot_keys), self._open.outcome_types)
         known = list(meta.layouts) if meta else []
@@ -193,7 +198,16 @@ class ScoringCore:
             examples=len(out.examples),
             stream_time_ms=self.stream_time_ms,
         )
-        return StepResult(out.scores, out.examples, accounting, out.changed, self.take_timers(), out.notes)
+        return StepResult(
+            out.scores,
+            out.examples,
+            accounting,
+            out.changed,
+            self.take_timers(),
+            out.notes,
+            out.rule_said,
+            batch.dead_letters,
+        )
 
     def process(self, offset: int, source_ts: int, event: VisitorEvent | Tick, out: Collected) -> None:
         """Process one event; a replay, in which several partitions take turns, calls this instead of `step`."""
