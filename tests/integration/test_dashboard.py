@@ -147,6 +147,27 @@ async def test_a_keyboard_reaches_every_chart_and_reads_it(site: Site) -> None:
         assert page.complaints == []
 
 
+async def test_drift_a_worker_that_is_not_ready_and_segments_are_shown_when_there_are_any(site: Site) -> None:
+    told_otherwise = """fetch('/dashboard.json').then(answer => answer.json()).then(told => {
+      const segments = [{ name: 'new', share: .25 }], changes = [{ t: told.now, before: .2, worse: true }];
+      Object.assign(told, { points: {}, not_ready: 'no partitions are assigned', segments });
+      Object.assign(told.objectives.click, { drifting: true, level: .3, changes });
+      show(told);
+      return ['alarms', 'state', 'segments'].map(id => at(id).hidden ? null : at(id).textContent.trim());
+    })"""
+    async with opened(f"http://127.0.0.1:{site.port}/") as page:
+        await filled(page)
+        assert await page.value("at('alarms').hidden")
+
+        alarm, state, segments = await page.value(told_otherwise)
+
+        assert alarm.startswith("Drift in click: the log loss of its scores rose at ")
+        assert alarm.endswith("; it was 0.200 and is 0.300 since.")
+        assert state == "Not ready: no partitions are assigned"
+        assert "new 25 %" in segments
+        assert page.complaints == []
+
+
 async def test_with_tokens_the_page_asks_for_one_and_says_when_the_worker_is_away(site: Site) -> None:
     site.environment["STREAMSCORE_WORKER_HTTP_TOKENS"] = TOKEN
     site.environment["STREAMSCORE_WORKER_ROLE"] = "serving"
@@ -165,6 +186,8 @@ async def test_with_tokens_the_page_asks_for_one_and_says_when_the_worker_is_awa
 
         await page.until("!at('all').hidden && !at('forget').hidden && at('app').textContent !== ''")
         assert await page.value("sessionStorage.getItem('streamscore-token')") == TOKEN
+        # It scores nothing, and says so where the charts of the objectives would be.
+        assert await page.value("document.querySelectorAll('.objective .empty:not([hidden])').length") == 9
         assert all("401" in one for one in page.complaints)  # the browser's own, of the two refusals
         worker.kill()
         worker.wait()

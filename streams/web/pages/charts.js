@@ -70,7 +70,7 @@ class Chart {
       axes: [
         { ...axis, size: 24, space: 56, values: (_, all) => all.map(this.time ? clockShort : this.say),
           ...(this.time ? { incrs: [60, 120, 300, 600, 900] } : {}) },
-        { ...axis, size: 46, space: 32, values: (_, all) => all.map(this.say) },
+        { ...axis, size: 46, space: 26, values: (_, all) => all.map(this.say) },
       ],
       series: [{}, ...this.lines.map(line => ({
         stroke: colour(line.style), width: line.thin ? 1 : 1.75, dash: line.dashed ? [5, 4] : undefined, spanGaps: line.dashed || this.dots,

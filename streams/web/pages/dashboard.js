@@ -86,7 +86,7 @@ class Objective {
     this.section = element("section", { className: "objective", ariaLabel: `Objective ${name}` },
       element("header", {}, element("h3", { textContent: name }), this.model, this.verdict, this.drift),
       element("div", { className: "charts" }, this.loss.figure, this.auc.figure, this.curve.figure,
-        element("div", { className: "panel" }, element("h4", { textContent: "Top features, mean share of the logit" }), this.features)));
+        element("div", { className: "panel" }, element("h4", {}, "Top features ", element("small", { textContent: "mean share of the logit" })), this.features)));
   }
 
   show(told, models) {
