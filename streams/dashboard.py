@@ -76,6 +76,7 @@ class Dashboard:
         self._telemetry = telemetry
         self._names = ReasonNames(settings.features)
         self._watched = {one.name: _Watched() for one in settings.objectives}
+        self._ruled = {one.name for one in settings.objectives if one.rule}
         self._points: deque[dict[str, Any]] = deque(maxlen=POINTS)
         self._dead_by_reason: Counter[str] = Counter()
         self._dead: deque[dict[str, Any]] = deque(maxlen=_SHOWN_DEAD)
@@ -159,6 +160,7 @@ class Dashboard:
     def _objective(self, name: str, one: _Watched, now_s: float) -> dict[str, Any]:
         progress = self._telemetry.progress.get(name)
         return {
+            "ruled": name in self._ruled,
             "judged": one.recent.seen,
             "learned": progress.learned if progress else None,
             "calibration": [{key: _short(value) for key, value in group.items()} for group in one.recent.calibration()],

@@ -77,6 +77,7 @@ def test_before_anything_has_come_it_is_empty_and_complete() -> None:
     assert told["dead_letters"] == {"by_reason": {}, "last": []}
     assert list(told["objectives"]) == ["click", "purchase", "continue"]
     assert told["objectives"]["click"] == {
+        "ruled": True,
         "judged": 0,
         "learned": None,
         "calibration": [],

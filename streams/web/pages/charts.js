@@ -18,10 +18,12 @@ function colour(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 }
 
-const clock = seconds => new Date(seconds * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
-const clockShort = seconds => new Date(seconds * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hour12: false });
+const MINUTES = { hour: "2-digit", minute: "2-digit", hour12: false };
+const clock = seconds => new Date(seconds * 1000).toLocaleTimeString([], { ...MINUTES, second: "2-digit" });
+const clockShort = seconds => new Date(seconds * 1000).toLocaleTimeString([], MINUTES);
 
-// lines: [{name, style, dashed}]; x: "time" or a text of the axis; say: value to text; marks: () => [{t, worse}].
+// lines: [{name, style, dashed}]; say, sayX: value to text; time: x is a time, and hovering moves all such charts;
+// dots: points are marked; zero: y begins at 0; marks: () => [{t, worse}].
 class Chart {
   constructor({ title, lines, say, sayX = clock, empty, time = true, dots = false, zero = false, marks = () => [] }) {
     Object.assign(this, { title, lines, say, sayX, time, dots, zero, marks });
@@ -29,10 +31,11 @@ class Chart {
     const legend = element("ul", { className: "legend" }, ...lines.map((line, number) =>
       element("li", { className: `${line.style}${line.dashed ? " dashed" : ""}` }, `${line.name} `, this.values[number])));
     this.at = element("span");
-    this.spoken = element("p", { className: "spoken", ariaLive: "polite" });
+    this.spoken = element("p", { className: "spoken", "aria-live": "polite" });
     this.empty = element("p", { className: "empty", textContent: empty });
     this.plot = element("div", { className: "plot", tabIndex: 0, role: "img" }, this.empty);
-    this.figure = element("figure", {}, element("figcaption", {}, element("b", { textContent: title }), " ", this.at), legend, this.plot, this.spoken);
+    const caption = element("figcaption", {}, element("b", { textContent: title }), " ", this.at);
+    this.figure = element("figure", {}, caption, legend, this.plot, this.spoken);
     this.plot.addEventListener("keydown", event => this.key(event));
     this.plot.addEventListener("blur", () => this.leave());
     this.columns = null;
@@ -55,10 +58,16 @@ class Chart {
     this.drawn = null;
   }
 
+  end() {
+    this.drop();
+    charts.splice(charts.indexOf(this), 1);
+  }
+
   draw() {
     this.drop();
     if (!this.columns || this.plot.clientWidth === 0) return;
-    const axis = { stroke: colour("faint"), font: "11px system-ui, sans-serif", grid: { stroke: colour("line"), width: 1 }, ticks: { show: false } };
+    const grid = { stroke: colour("line"), width: 1 };
+    const axis = { stroke: colour("faint"), font: "11px system-ui, sans-serif", grid, ticks: { show: false } };
     const range = this.zero ? (_, __, high) => [0, high > 0 ? high * 1.08 : 1] : (_, low, high) => {
       const margin = (high - low) * .1 || Math.abs(high) * .05 || 1;
       return [low - margin, high + margin];
@@ -73,7 +82,8 @@ class Chart {
         { ...axis, size: 46, space: 26, values: (_, all) => all.map(this.say) },
       ],
       series: [{}, ...this.lines.map(line => ({
-        stroke: colour(line.style), width: line.thin ? 1 : 1.75, dash: line.dashed ? [5, 4] : undefined, spanGaps: line.dashed || this.dots,
+        stroke: colour(line.style), width: line.thin ? 1 : 1.75, dash: line.dashed ? [5, 4] : undefined,
+        spanGaps: line.dashed || this.dots,
         points: { show: this.dots && !line.dashed, size: 6, fill: colour(line.style) },
       }))],
       hooks: { setCursor: [drawn => this.hover(drawn.cursor.idx)], draw: [drawn => this.mark(drawn)] },
@@ -113,21 +123,23 @@ class Chart {
 
   label() {
     const now = this.columns.slice(1).map(column => this.text(this.last(column)));
-    if (this.time) now.forEach((value, number) => { if (this.reading == null) this.values[number].textContent = value; });
+    if (this.time && this.reading == null) now.forEach((value, number) => { this.values[number].textContent = value; });
     const said = this.lines.map((line, number) => `${line.name} ${now[number]}`).join(", ");
     const what = this.empty.hidden ? (this.time ? `over time. Latest: ${said}.` : this.points()) : this.empty.textContent;
     this.plot.setAttribute("aria-label", `${this.title}, ${what} Arrow keys read it out.`);
   }
 
   points() {
-    return "as points: " + this.columns[0].map((x, place) => this.columns[1][place] == null ? "" : `${this.sayX(x)} ${this.say(this.columns[1][place])}`).filter(Boolean).join("; ") + ".";
+    const [xs, ys] = this.columns;
+    return `as points: ${xs.map((x, place) => ys[place] == null ? "" : `${this.sayX(x)} ${this.say(ys[place])}`).filter(Boolean).join("; ")}.`;
   }
 
   hover(place) {
     this.reading = place ?? null;
-    if (place == null) { this.at.textContent = ""; if (this.time) this.label(); else this.values.forEach(one => { one.textContent = ""; }); return; }
-    this.at.textContent = this.sayX(this.columns[0][place]);
-    this.values.forEach((one, number) => { one.textContent = this.text(this.columns[number + 1][place]); });
+    const known = place != null;
+    this.at.textContent = known ? this.sayX(this.columns[0][place]) : "";
+    this.values.forEach((one, number) => { one.textContent = known ? this.text(this.columns[number + 1][place]) : ""; });
+    if (!known && this.columns) this.label();
   }
 
   key(event) {
@@ -140,7 +152,8 @@ class Chart {
     const place = Math.min(Math.max(to, 0), length - 1);
     this.drawn.setCursor({ left: this.drawn.valToPos(this.columns[0][place], "x"), top: HEIGHT / 3 });
     this.hover(place);
-    this.spoken.textContent = `${this.sayX(this.columns[0][place])}: ` + this.lines.map((line, number) => `${line.name} ${this.text(this.columns[number + 1][place])}`).join(", ");
+    const said = this.lines.map((line, number) => `${line.name} ${this.text(this.columns[number + 1][place])}`);
+    this.spoken.textContent = `${this.sayX(this.columns[0][place])}: ${said.join(", ")}`;
   }
 
   leave() {

@@ -25,7 +25,8 @@ const panels = new Map();
 // ---------------------------------------------------------------- what is shown
 
 function makeFlow() {
-  const chart = (title, lines, say, more = {}) => new Chart({ title, lines, say, zero: true, empty: "The first point comes after five seconds.", ...more });
+  const empty = "The first point comes after five seconds.";
+  const chart = (title, lines, say, more = {}) => new Chart({ title, lines, say, zero: true, empty, ...more });
   flow = {
     rates: chart("Throughput, per second", [{ name: "events", style: "model" }, { name: "scores", style: "second" }], number),
     lag: chart("Lag, records that wait", [{ name: "lag", style: "third" }], number),
@@ -62,31 +63,37 @@ function changed(what, change, level) {
 }
 
 class Objective {
-  constructor(name, told) {
-    this.name = name;
+  constructor(name, ruled) {
+    Object.assign(this, { name, ruled });
     this.changes = [];
-    const rule = (points[`${name}.rule_log_loss`] ?? []).some(value => value != null);
-    this.ruled = rule;
-    const lines = base => [{ name: "model", style: "model" }, { name: base, style: "base", dashed: true }, ...(rule ? [{ name: "rule", style: "rule", dashed: true }] : [])];
+    const rule = ruled ? [{ name: "rule", style: "rule", dashed: true }] : [];
+    const lines = base => [{ name: "model", style: "model" }, { name: base, style: "base", dashed: true }, ...rule];
     const empty = "No label is known yet. It comes when a window closes.";
     const marks = () => this.changes;
     this.loss = new Chart({ title: "Log loss", lines: lines("base rate"), say: loss, empty, marks });
     this.auc = new Chart({ title: "AUC", lines: lines("no model"), say: loss, empty });
     this.curve = new Chart({
-      title: "Calibration", lines: [{ name: "observed rate", style: "model" }, { name: "as promised", style: "base", dashed: true, thin: true }],
+      title: "Calibration",
+      lines: [{ name: "observed rate", style: "model" }, { name: "as promised", style: "base", dashed: true, thin: true }],
       say: percent, sayX: value => `at a score of ${percent(value)}`, empty, time: false, dots: true, zero: true,
     });
     this.verdict = element("p", { className: "verdict" });
     this.drift = element("p", { className: "drift" });
     this.model = element("p");
     this.rows = element("tbody");
-    this.curve.figure.append(element("details", {}, element("summary", { textContent: "Figures of the calibration" }), element("table", {},
-      element("thead", {}, element("tr", {}, ...["mean score", "observed", "scores"].map(text => element("th", { scope: "col", textContent: text })))), this.rows)));
+    const titles = ["mean score", "observed", "scores"].map(text => element("th", { scope: "col", textContent: text }));
+    const table = element("table", {}, element("thead", {}, element("tr", {}, ...titles)), this.rows);
+    this.curve.figure.append(element("details", {}, element("summary", { textContent: "Figures of the calibration" }), table));
     this.features = element("ul", { className: "bars" });
-    this.section = element("section", { className: "objective", ariaLabel: `Objective ${name}` },
+    const features = element("h4", {}, "Top features ", element("small", { textContent: "mean share of the logit" }));
+    this.section = element("section", { className: "objective", "aria-label": `Objective ${name}` },
       element("header", {}, element("h3", { textContent: name }), this.model, this.verdict, this.drift),
       element("div", { className: "charts" }, this.loss.figure, this.auc.figure, this.curve.figure,
-        element("div", { className: "panel" }, element("h4", {}, "Top features ", element("small", { textContent: "mean share of the logit" })), this.features)));
+        element("div", { className: "panel" }, features, this.features)));
+  }
+
+  end() {
+    for (const chart of [this.loss, this.auc, this.curve]) chart.end();
   }
 
   show(told, models) {
@@ -99,12 +106,17 @@ class Objective {
     const groups = told.calibration, scores = groups.map(one => one.mean_score);
     // The diagonal from corner to corner: a point before and one behind the groups, which have no rate.
     const end = scores.length ? Math.max(scores.at(-1), ...groups.map(one => one.rate)) : 1;
-    this.curve.show(groups.length ? [[0, ...scores, end * 1.001], [null, ...groups.map(one => one.rate), null], [0, ...scores, end * 1.001]] : [[], [], []]);
-    this.rows.replaceChildren(...groups.map(one => element("tr", {}, ...[percent(one.mean_score), percent(one.rate), whole(one.n)].map(text => element("td", { textContent: text })))));
-    this.model.textContent = models.map(one => `${one.variant || one.model}${one.served ? "" : " (shadow)"}, version ${whole(one.version)}`).join(" · ");
+    const diagonal = [0, ...scores, end * 1.001];
+    this.curve.show(groups.length ? [diagonal, [null, ...groups.map(one => one.rate), null], diagonal] : [[], [], []]);
+    this.rows.replaceChildren(...groups.map(one => element("tr", {},
+      ...[percent(one.mean_score), percent(one.rate), whole(one.n)].map(text => element("td", { textContent: text })))));
+    this.model.textContent = models.map(one =>
+      `${one.variant || one.model}${one.served ? "" : " (shadow)"}, version ${whole(one.version)}`).join(" · ");
     this.say(told, mine);
-    const features = told.features.filter(one => one.mean_share >= .005), most = features.length ? features[0].mean_share : 1;
-    this.features.replaceChildren(...(features.length ? features : [{ feature: "nothing is learned yet", mean_share: 0, named_by: 0 }]).map(one => {
+    const features = told.features.filter(one => one.mean_share >= .005);
+    const most = features.length ? features[0].mean_share : 1;
+    if (!features.length) features.push({ feature: "nothing is learned yet", mean_share: 0, named_by: 0 });
+    this.features.replaceChildren(...features.map(one => {
       const bar = element("i");
       bar.style.width = `${100 * one.mean_share / most}%`;
       return element("li", { title: `among the reasons of ${percent(one.named_by)} of the scores` },
@@ -124,21 +136,23 @@ class Objective {
     }
     const last = told.changes.at(-1);
     this.drift.className = told.drifting ? "drift bad" : "drift";
-    this.drift.textContent = last ? `${told.drifting ? "Drift: " : ""}${changed("The log loss", last, told.level)}` : told.judged ? "No drift was found." : "";
+    const none = told.judged ? "No drift was found." : "";
+    this.drift.textContent = last ? `${told.drifting ? "Drift: " : ""}${changed("The log loss", last, told.level)}` : none;
   }
 }
 
+// The worker may have started anew with other objectives.
+function makePanels(declared) {
+  for (const panel of panels.values()) panel.end();
+  panels.clear();
+  for (const [name, ruled] of declared) panels.set(name, new Objective(name, ruled));
+  at("objectives").replaceChildren(...[...panels.values()].map(panel => panel.section));
+}
+
 function showObjectives(told) {
-  for (const [name, one] of Object.entries(told.objectives)) {
-    const ruled = (points[`${name}.rule_log_loss`] ?? []).some(value => value != null);
-    let panel = panels.get(name);
-    if (!panel || panel.ruled !== ruled) {
-      const fresh = new Objective(name, one);
-      if (panel) { for (const chart of [panel.loss, panel.auc, panel.curve]) { chart.drop(); charts.splice(charts.indexOf(chart), 1); } panel.section.replaceWith(fresh.section); } else at("objectives").append(fresh.section);
-      panels.set(name, panel = fresh);
-    }
-    panel.show(one, told.models.filter(model => model.objective === name));
-  }
+  const declared = Object.entries(told.objectives).map(([name, one]) => [name, one.ruled]);
+  if (String(declared) !== String([...panels.values()].map(panel => [panel.name, panel.ruled]))) makePanels(declared);
+  for (const [name, panel] of panels) panel.show(told.objectives[name], told.models.filter(model => model.objective === name));
   const drifting = Object.entries(told.objectives).filter(([, one]) => one.drifting);
   at("alarms").hidden = !drifting.length;
   const said = drifting.map(([name, one]) => {
@@ -154,7 +168,8 @@ function row(...cells) {
 function reasons(told) {
   if (told.flags.includes("cold")) return ["nothing is learned yet"];
   if (!told.reasons.length) return ["no single reason"];
-  return told.reasons.flatMap(([name, share], place) => [place ? ", " : "", `${name} `, element("span", { className: share < 0 ? "down" : "up", textContent: signed(share) })]);
+  return told.reasons.flatMap(([name, share], place) => [
+    place ? ", " : "", `${name} `, element("span", { className: share < 0 ? "down" : "up", textContent: signed(share) })]);
 }
 
 function showRows(told) {
@@ -192,7 +207,8 @@ function show(told) {
   document.body.classList.remove("stale");
   at("app").textContent = told.app;
   document.title = `${told.app} · streamscore`;
-  at("about").textContent = `${told.role === "all" ? "scores and learns" : told.role} · ${told.partitions.length} partition${told.partitions.length === 1 ? "" : "s"} · up ${span(told.now - told.started)}`;
+  const does = told.role === "all" ? "scores and learns" : told.role, parts = told.partitions.length;
+  at("about").textContent = `${does} · ${parts} partition${parts === 1 ? "" : "s"} · up ${span(told.now - told.started)}`;
   if (!flow) makeFlow();
   state(told.not_ready ? "unready" : "ready", told.not_ready ? `Not ready: ${told.not_ready}` : "Ready");
   showFlow(told);
