@@ -11,6 +11,7 @@ from online_models.objectives import Match, Objective
 from online_models.replica import LinearReplica
 from online_models.serving import Served
 from online_models.uncertainty import Uncertainty
+from online_models.validation.baselines import Rule
 from schemas.events import EventBase
 from schemas.examples import Shadows
 
@@ -68,6 +69,7 @@ class BoundObjective:
         self, objective: Objective, features: FeatureSet, replicas: Mapping[str, Replica], served: Served
     ) -> None:
         self.objective = objective
+        self._features = features
         self.name = objective.name
         self.closes_after_ms = objective.closes_after_ms
         self.key_of = key_of(objective.match)
@@ -92,6 +94,10 @@ class BoundObjective:
     def shown(self) -> Variant:
         """The variant that is served."""
         return self.declared if self.alone else self.variants[self.served.variant]
+
+    def rule(self) -> Callable[[Sequence[Any]], float] | None:
+        """Return the hand-written rule, from feature values to its score; None: nobody wrote one."""
+        return Rule(self.objective.rule, self._features).score if self.objective.rule else None
 
     def shadows(self, shown: Variant, values: Sequence[Any]) -> Shadows:
         """Return what the variants that are not served say: name to (probability, version)."""

@@ -37,6 +37,8 @@ class OpenTriggers:
         What the store held: when each user's earliest window closes, and how many triggers are open.
     most_of_user, most
         Bounds of what is open; the oldest of a user are cut, and beyond `most` nothing is opened.
+    asking_rules
+        Note with each example what the objective's rule says of its trigger.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class OpenTriggers:
         count: int,
         most_of_user: int,
         most: int,
+        asking_rules: bool = False,
     ) -> None:
         self.timers = timers
         self.count = count
@@ -58,6 +61,7 @@ class OpenTriggers:
         self._most_of_user = most_of_user
         self._most = most
         self._objectives = {one.name: one for one in bound}
+        self._rules = {one.name: one.rule() for one in bound} if asking_rules else {}
         self._by_outcome = by_event_type(bound, lambda objective: objective.outcome)
         self.outcome_types = tuple(sorted(self._by_outcome))
         self._outcome_index = {kind: index for index, kind in enumerate(self.outcome_types)}
@@ -181,12 +185,13 @@ class OpenTriggers:
         self, bound: BoundObjective, user_id: str, one: OpenAttribution, *, label: bool, use: Use, out: Collected
     ) -> None:
         """Send a labelled trigger to the learner."""
+        values = unpack_values(one.values)
         example = Example(
             objective=one.objective,
             score_id=score_id_of(self._id_prefix, one.offset, one.objective, one.place),
             ts=one.ts,
             label=label,
-            features={} if use == "judge" else bound.vectorize(unpack_values(one.values)),
+            features={} if use == "judge" else bound.vectorize(values),
             score=one.score,
             model_version=one.model_version,
             topic=self._topic,
@@ -200,7 +205,9 @@ class OpenTriggers:
             example.variant, example.shadows = one.variant, one.shadows or {}
             example.user_id = user_id
             if use != "judge":
-                values = unpack_values(one.values)
                 example.features_of = {name: vectorize(values) for name, vectorize in bound.others.items()}
         out.examples.append(example)
+        if self._rules:
+            rule = self._rules[one.objective]
+            out.rule_said.append(rule(values) if rule and use != "learn" else None)
         out.seq += 1

@@ -72,6 +72,9 @@ class ScoringCore:
         Told of each score, once it is made.
     shadowing
         Ask the variants that are not served as well.
+    asking_rules
+        Note what the objectives' rules say of what is labelled, see `Collected.rule_said`; a replay's judges ask
+        themselves.
 
     Attributes
     ----------
@@ -97,12 +100,14 @@ class ScoringCore:
         max_open_per_partition: int = MAX_OPEN_PER_PARTITION,
         observer: Observer | None = None,
         shadowing: bool = True,
+        asking_rules: bool = False,
     ) -> None:
         self.topic = topic
         self.partition = partition
         self._features = features
         self._observer = observer
         self._shadowing = shadowing
+        self._asking_rules = asking_rules
         self._n_reasons = n_reasons
         served = served or {}
         self._crowd = crowd_of(features, replicas)
@@ -121,6 +126,7 @@ class ScoringCore:
             count=meta.open_count if meta else 0,
             most_of_user=max_open_per_user,
             most=max_open_per_partition,
+            asking_rules=asking_rules,
         )
         self._layout = Layout(features.layout, tuple(features.slot_keys), self._open.outcome_types)
         known = list(meta.layouts) if meta else []
@@ -196,7 +202,16 @@ class ScoringCore:
             examples=len(out.examples),
             stream_time_ms=self.stream_time_ms,
         )
-        return StepResult(out.scores, out.examples, accounting, out.changed, self.take_timers(), out.notes)
+        return StepResult(
+            out.scores,
+            out.examples,
+            accounting,
+            out.changed,
+            self.take_timers(),
+            out.notes,
+            out.rule_said,
+            batch.dead_letters,
+        )
 
     def process(self, offset: int, source_ts: int, event: VisitorEvent | Tick, out: Collected) -> None:
         """Process one event; a replay, in which several partitions take turns, calls this instead of `step`."""
@@ -267,6 +282,8 @@ class ScoringCore:
                 use="learn",
             )
             out.examples.append(example)
+            if self._asking_rules:
+                out.rule_said.append(None)
             out.seq += 1
 
     def _new_user(self) -> UserState:

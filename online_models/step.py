@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from schemas.dead_letters import DeadLetter
 from schemas.events import EventBase
 from schemas.examples import Example
 from schemas.metrics import Accounting
@@ -22,6 +23,9 @@ class StepResult(NamedTuple):
     changed_users: dict[str, UserState]
     changed_timers: dict[str, int | None]
     notes: Counter[str]
+    # What the hand-written rule of its objective says of each example; see `Collected.rule_said`.
+    rule_said: Sequence[float | None] = ()
+    dead_letters: Sequence[DeadLetter] = ()
 
 
 class Collected:
@@ -33,6 +37,12 @@ class Collected:
         States at hand, as for `ScoringCore.step`.
     scores, examples
         Lists to append to; partitions that take turns can share them.
+
+    Attributes
+    ----------
+    rule_said
+        For each example, what its objective's `rule` says of the trigger, None without one; empty unless rules are
+        to be asked.
     """
 
     def __init__(
@@ -48,6 +58,7 @@ class Collected:
         self.changed: dict[str, UserState] = {}
         self.ignored: Counter[str] = Counter()
         self.notes: Counter[str] = Counter()
+        self.rule_said: list[float | None] = []
         self.scored = 0
         self.offset = 0
         self.seq = 0

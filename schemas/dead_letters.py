@@ -32,6 +32,10 @@ class DeadLetter(NamedTuple):
     value: bytes | None
     headers: list[tuple[str, bytes]]
 
+    def header(self, name: str) -> str:
+        """Return what a header says, empty if there is none of that name."""
+        return next((said.decode() for known, said in self.headers if known == name), "")
+
 
 def locator(topic: str, partition: int, offset: int) -> str:
     """Name a record the one way that all messages use.

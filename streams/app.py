@@ -24,6 +24,7 @@ from faust.types import TP
 from online_models.features.durations import parse_duration_ms
 from streams import garbage
 from streams.actors import Actor
+from streams.dashboard import Dashboard
 from streams.faust_app import make_faust_app
 from streams.freshness import Freshness
 from streams.housekeeping import Housekeeping
@@ -75,6 +76,7 @@ class Worker:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.telemetry = Telemetry()
+        self.dashboard = Dashboard(settings, self.telemetry)
         self.store = open_store(settings)
         self.lease = Lease(valid_s=_lease_s(settings), ask=self._is_member)
         self.output = KafkaOutput(settings, may_write=lambda: self.lease.is_valid)
@@ -140,6 +142,11 @@ class Worker:
         self.housekeeping.start()  # before Faust, which can have handed out records long before it has started
         if self.consumes:
             await self.app.start()
+
+    def lag_of_events(self) -> int:
+        """Records of `events` that wait on the partitions of this worker."""
+        events = self.settings.topics.events.name
+        return sum(lag for tp, lag in self.transport.lag().items() if tp.topic == events)
 
     @property
     def started(self) -> bool:
@@ -251,6 +258,7 @@ class Worker:
                     self.telemetry.batch_done(
                         result, seconds=time.perf_counter() - started, open_count=session.core.open_count
                     )
+                    self.dashboard.note(result, time.time())
 
         self._actors[tp] = Actor(
             str(session.partition),

@@ -43,8 +43,9 @@ class Demo:
     ----------
     fed
         What the shop or the file has produced so far.
-    site
-        Address of the page that asks for rankings; None where none is declared.
+    pages
+        What the worker serves to be looked at, and the addresses: the dashboard, and where a ranking is declared the
+        page that asks for it.
     """
 
     def __init__(self, settings: Settings, worker: subprocess.Popen[bytes], port: int, log: Path) -> None:
@@ -52,7 +53,9 @@ class Demo:
         self.fed = FeedResult()
         self._worker = worker
         self._url = f"http://127.0.0.1:{port}"
-        self.site = f"{self._url}/site" if settings.rankings else None
+        self.pages = {"dashboard": f"{self._url}/"}
+        if settings.rankings:
+            self.pages["a shop that reacts"] = f"{self._url}/site"
         self._log = log
         self._watch = Watch(settings)
 

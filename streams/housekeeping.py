@@ -19,6 +19,7 @@ from online_models.features.durations import parse_duration_ms
 from schemas.codec import encode_json
 from schemas.events import Tick
 from streams.cancelling import cancel_until_done
+from streams.dashboard import POINT_S
 from streams.learner import LearnerSession
 from streams.logs import log_event
 from streams.output import OutRecord
@@ -53,6 +54,7 @@ class Housekeeping:
             (self._publish_s, self._publish_models, "publish models"),
             (self._checkpoint_s, self._save_checkpoints, "save checkpoints"),
             (_WATCH_S, self._watch, "watch"),
+            (POINT_S, self._note_point, "note a point for the dashboard"),
             (self._renew_s, self._worker.lease.renew, "renew the lease"),
         ]
         if self._idle_s > 0:
@@ -106,6 +108,9 @@ class Housekeeping:
         topic = worker.settings.topics.events.name
         tick = OutRecord(None, encode_json(Tick(ts=ts)))
         await worker.attempt(lambda: worker.output.publish({(topic, number): [tick]}), "publish tick")
+
+    async def _note_point(self) -> None:
+        self._worker.dashboard.point(time.time(), time.monotonic(), lag=self._worker.lag_of_events())
 
     async def _watch(self) -> None:
         """Show the lag, and end a worker that is stuck: a supervisor can only restart what has ended."""

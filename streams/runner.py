@@ -227,6 +227,7 @@ async def open_session(
         meta=meta,
         timers=record.timers if record else None,
         n_reasons=settings.worker.n_reasons,
+        asking_rules=True,
     )
     return Session(
         partition,

@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections import Counter as Counts
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from math import inf
 from operator import attrgetter
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
@@ -22,19 +24,42 @@ from schemas.scores import Score
 
 # From a batch that waits for nothing to a backlog of a minute.
 _LATENCY_BUCKETS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, inf)
+# Each bucket is counted in so many parts, so that percentiles of any span of time can be told.
+_PARTS = 8
 _RECENT_LATENCIES = 4096
 _RECENT_SCORES = 20
 _objective = attrgetter("objective")
 _objective_and_label = attrgetter("objective", "label")
 
 
-class _Latencies(Collector):
+class Latencies(Collector):
     """A histogram that takes a batch at once; the client library's own costs 2 us for each value."""
 
     def __init__(self) -> None:
-        self._edges = np.array(_LATENCY_BUCKETS)
-        self._counts = np.zeros(len(_LATENCY_BUCKETS), dtype=np.int64)
+        finite = (0.0, *_LATENCY_BUCKETS[:-1])
+        parts = [np.linspace(low, high, _PARTS + 1)[1:] for low, high in pairwise(finite)]
+        self._edges = np.append(np.concatenate(parts), inf)
+        self._counts = np.zeros(len(self._edges), dtype=np.int64)
         self._sum_s = 0.0
+
+    def counts(self) -> NDArray[np.int64]:
+        """Return how many there were so far, by part of a bucket; for `percentiles`."""
+        return self._counts.copy()
+
+    def percentiles(self, counts: NDArray[np.int64], shares: Sequence[float]) -> list[float] | None:
+        """Return percentiles in ms of counts, such as the difference of two; None of nothing. Shares are above 0.
+
+        They lie within the right part of a bucket, an eighth of the bucket's width; beyond 60 s they are 60 s.
+        """
+        reached = np.cumsum(counts)
+        if not reached[-1]:
+            return None
+        edges = np.concatenate(([0.0], self._edges[:-1], self._edges[-2:-1]))
+        wanted = np.array(shares) * reached[-1]
+        place = np.searchsorted(reached, wanted)
+        within = 1.0 - (reached[place] - wanted) / counts[place]
+        found = edges[place] + within * (edges[place + 1] - edges[place])
+        return [float(1000.0 * one) for one in found]
 
     def observe_many(self, latencies_ms: list[float]) -> None:
         """Count latencies, in milliseconds; clocks that disagree can make them negative."""
@@ -48,7 +73,8 @@ class _Latencies(Collector):
             "streamscore_score_latency_seconds",
             "Time from the Kafka timestamp of an event to the publishing of its score.",
         )
-        reached = np.cumsum(self._counts)
+        # The last part of each bucket, and what lies beyond all of them.
+        reached = np.cumsum(self._counts)[[*range(_PARTS - 1, len(self._counts) - 1, _PARTS), -1]]
         names = ["+Inf" if edge == inf else str(float(edge)) for edge in _LATENCY_BUCKETS]
         buckets = [(name, float(count)) for name, count in zip(names, reached, strict=True)]
         family.add_metric([], buckets=buckets, sum_value=self._sum_s)
@@ -67,6 +93,13 @@ class Telemetry:
         self.examples = self._counter("examples", "Labelled examples released.", "objective", "label")
         self.learned = self._counter("learned_examples", "Examples that a model has learned.", "objective")
         self.refused = self._counter("refused_examples", "Examples that the guard kept from the model.", "objective")
+        self.dead = self._counter("dead_letters", "Records refused, by reason.", "reason")
+        self.drifts = self._counter(
+            "drifts", "Times that the log loss of the scores changed for good.", "objective", "direction"
+        )
+        self.recent = self._gauge(
+            "recent", "How good the last 20,000 judged scores were, and the simple rules.", "objective", "metric"
+        )
         self.outages = self._counter("outages", "Times that a dependency was away.", "step")
         self.chunks = Histogram(
             "streamscore_chunk_seconds",
@@ -74,7 +107,7 @@ class Telemetry:
             registry=self.registry,
             buckets=_LATENCY_BUCKETS,
         )
-        self.latency = _Latencies()
+        self.latency = Latencies()
         self.registry.register(self.latency)
         self.lag = self._gauge("lag_records", "Records that wait on a partition.", "topic", "partition")
         self.open = self._gauge("open_attributions", "Triggers that wait for their label.", "partition")
@@ -91,7 +124,7 @@ class Telemetry:
         self._latencies: deque[float] = deque(maxlen=_RECENT_LATENCIES)
         self._recent: deque[Score] = deque(maxlen=_RECENT_SCORES)
         self._progress: dict[str, Progress] = {}
-        self._started = time.time()
+        self.started = time.time()
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"streamscore_{name}", text, labels, registry=self.registry)
@@ -150,6 +183,21 @@ class Telemetry:
             if value is not None:
                 self.quality.labels(name, metric).set(value)
 
+    @property
+    def totals(self) -> Mapping[str, int]:
+        """What was counted since the start."""
+        return self._totals
+
+    @property
+    def recent_scores(self) -> Sequence[Score]:
+        """The last scores, the latest last."""
+        return tuple(self._recent)
+
+    @property
+    def progress(self) -> Mapping[str, Progress]:
+        """How good scores were, by objective, where this worker learns."""
+        return self._progress
+
     def exposition(self) -> bytes:
         """Return the metrics in the Prometheus text format."""
         return generate_latest(self.registry)
@@ -158,7 +206,7 @@ class Telemetry:
         """Return what `/status` shows."""
         latencies = np.array(self._latencies) if self._latencies else None
         return {
-            "uptime_s": round(time.time() - self._started, 1),
+            "uptime_s": round(time.time() - self.started, 1),
             "totals": dict(self._totals),
             "latency_ms": None
             if latencies is None

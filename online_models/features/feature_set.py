@@ -105,6 +105,11 @@ class FeatureSet:
         """Names in the order of what extract returns; crosses have no value of their own."""
         return list(self._positions)
 
+    @property
+    def cross_members(self) -> dict[str, Sequence[str]]:
+        """Names of the crosses, and of the base features that each is made of."""
+        return {one.name: one.members for one in self._crosses}
+
     def new_slots(self) -> Slots:
         """Return the slots of a visitor of whom nothing is known."""
         return [None] * len(self.slot_keys)

@@ -77,6 +77,8 @@ async def _demo(
     console.print("Starting an embedded broker, an embedded store and a worker …", highlight=False)
     try:
         async with running_demo(config) as running:
+            for what, address in running.pages.items():
+                console.print(f"{what}: {address}", highlight=False)
             with contextlib.ExitStack() as stack:
                 source = _events(stack, file, mapping, seed)
                 label = f"events of {file}" if file else "SIMULATED web shop, its time runs faster than ours"
@@ -142,7 +144,7 @@ async def _watch_it(
 async def _show_it(running: Demo, label: str, finished: asyncio.Task[None], console: Console) -> None:
     from streams.cli.screen import Screen
 
-    screen = Screen(label, site=running.site)
+    screen = Screen(label, pages=running.pages)
     with Live(screen.render(None), console=console, refresh_per_second=4, transient=False) as live:
         while not finished.done():
             running.check()

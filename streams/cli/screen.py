@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -23,13 +24,13 @@ class Screen:
     ----------
     label
         Where the events come from.
-    site
-        Address of a page to look at meanwhile.
+    pages
+        Pages to look at meanwhile: what they are, and their addresses.
     """
 
-    def __init__(self, label: str, *, site: str | None = None) -> None:
+    def __init__(self, label: str, *, pages: Mapping[str, str]) -> None:
         self._label = label
-        self._foot = f"a shop that reacts: {site} · Ctrl-C ends it" if site else "Ctrl-C ends it"
+        self._pages = pages
         self._seen: deque[tuple[float, int, int]] = deque()
 
     def note(self, status: dict[str, Any] | None, now_s: float) -> None:
@@ -53,7 +54,8 @@ class Screen:
         parts: list[RenderableType] = [Text("waiting for the worker …")]
         if status is not None:
             parts = [self._flow(status), _quality(status), _scores(status)]
-        return Panel(Group(*parts), title=title, title_align="left", subtitle=self._foot, subtitle_align="right")
+        parts.append(Text("\n".join(f"{what:<18} {address}" for what, address in self._pages.items()), style="bold"))
+        return Panel(Group(*parts), title=title, title_align="left", subtitle="Ctrl-C ends it", subtitle_align="right")
 
     def _flow(self, status: dict[str, Any]) -> Table:
         events, scores = self._rates()

@@ -102,12 +102,14 @@ class Candidate:
         for objective in settings.learned:
             for name, variant in objective.variants.items():
                 model = settings.new_model(variant)
+                if objective in settings.objectives:
+                    model = self._measures.timed(variant.name, model)
                 yield (
                     variant.name,
                     learner_pair(
                         variant.name,
                         lineage=settings.lineage(variant),
-                        model=self._measures.timed(variant.name, model),
+                        model=model,
                         prior=variant.prior,
                         publish_examples=settings.learning.publish_examples,
                         judging=bool(name),

@@ -1,7 +1,7 @@
 """Who may ask what over HTTP: bearer tokens, and pages of which origins.
 
-Health is for everybody. Without tokens everything else is for this machine only: an address that others can reach needs
-tokens for the API under `/v1/`.
+Health is for everybody, and so is the dashboard's page, which is empty. Without tokens everything else is for this
+machine only: an address that others can reach needs tokens for the API under `/v1/`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from streams.sections import WorkerSettings
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-_OPEN = ("/healthz", "/readyz")
+_OPEN = ("/healthz", "/readyz", "/")
+# The dashboard's page and what it loads, by which it asks for a token; there is no data in them.
+OPEN_ASSETS = "/assets/"
 API = "/v1/"
 # A beacon cannot carry headers; RFC 6750, section 2.3.
 BY_QUERY = "/v1/events"
@@ -78,7 +80,7 @@ class Access:
 
     @web.middleware
     async def _checked(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.path not in _OPEN:
+        if request.path not in _OPEN and not request.path.startswith(OPEN_ASSETS):
             if self._tokens and not self._knows(request):
                 return refused(401, "Expected `Authorization: Bearer TOKEN`", **{hdrs.WWW_AUTHENTICATE: "Bearer"})
             if not self._tokens and not self._alone and request.path.startswith(API):

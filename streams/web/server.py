@@ -3,6 +3,7 @@
 - `/healthz`: the process answers. 200 while it should be left alone, 503 once it is ending with an error.
 - `/readyz`: 200 when partitions are assigned and their offsets move, or nothing waits; else 503 and why.
 - `/metrics`: Prometheus. `/status`: the same for people and for the demo, as JSON.
+- `/`: the dashboard, `streams.web.dashboard`.
 - `/site`: in the demo, a page that uses the API.
 - `/v1/…`: the API for sites, `streams.web.api`; who may use it, `streams.web.access`.
 
@@ -21,6 +22,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from streams.web import site
 from streams.web.access import Access
 from streams.web.api import MOST_BODY_BYTES, Api
+from streams.web.dashboard import DashboardPage
 
 if TYPE_CHECKING:
     from streams.app import Worker
@@ -49,6 +51,7 @@ class WebServer:
                 web.get("/readyz", self._readyz),
                 web.get("/metrics", self._metrics),
                 web.get("/status", self._status),
+                *DashboardPage(self._worker, self.not_ready).routes(),
                 *self.api.routes(),
                 *(site.routes() if settings.site else ()),
             ]
@@ -104,9 +107,7 @@ class WebServer:
                 **worker.telemetry.snapshot(),
                 "ready": self.not_ready() is None,
                 "partitions": sorted(str(session.partition) for session in worker.sessions.values()),
-                "lag": sum(
-                    lag for tp, lag in worker.transport.lag().items() if tp.topic == worker.settings.topics.events.name
-                ),
+                "lag": worker.lag_of_events(),
                 "open_attributions": sum(session.core.open_count for session in worker.sessions.values()),
                 "models": {
                     name: {"name": replica.name, "version": replica.version}

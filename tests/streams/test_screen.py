@@ -11,16 +11,13 @@ from streams.cli.screen import Screen
 
 
 @pytest.mark.parametrize(
-    ("site", "foot"),
-    [
-        ("http://127.0.0.1:4711/site", "a shop that reacts: http://127.0.0.1:4711/site · Ctrl-C ends it"),
-        (None, "Ctrl-C ends it"),
-    ],
+    "pages", [{}, {"dashboard": "http://127.0.0.1:4711/", "a shop that reacts": "http://127.0.0.1:4711/site"}]
 )
-def test_the_foot_says_where_the_shop_is_and_how_to_end_it(site: str | None, foot: str) -> None:
+def test_the_foot_says_what_else_there_is_to_look_at_and_how_to_end_it(pages: dict[str, str]) -> None:
     shown = io.StringIO()
 
-    Console(file=shown, width=120).print(Screen("a label", site=site).render(None))
+    Console(file=shown, width=80).print(Screen("a label", pages=pages).render(None))
 
-    assert foot in shown.getvalue()
-    assert ("shop" in shown.getvalue()) == (site is not None)
+    assert "Ctrl-C ends it" in shown.getvalue()
+    for what, address in pages.items():
+        assert f"{what:<18} {address}" in shown.getvalue()

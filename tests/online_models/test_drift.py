@@ -1,0 +1,54 @@
+"""Drift of the log loss: found when it is there, silent when it is not."""
+
+from __future__ import annotations
+
+from random import Random
+
+from online_models.drift import BLOCK, Change, DriftDetector
+
+
+def losses(rate: float, count: int, seed: int) -> list[float]:
+    """Return losses as of a click: small for the many, large for the few."""
+    random = Random(seed)
+    return [3.0 if random.random() < rate else 0.05 for _ in range(count)]
+
+
+def test_a_steady_stream_raises_no_alarm() -> None:
+    for seed in range(3):
+        assert DriftDetector().update_many(losses(0.05, 100_000, seed)) == []
+
+
+def test_a_rise_is_found_and_is_worse_and_a_fall_is_better() -> None:
+    detector = DriftDetector()
+    assert detector.update_many(losses(0.05, 50_000, seed=1)) == []
+
+    rises = detector.update_many(losses(0.08, 50_000, seed=2))
+    falls = detector.update_many(losses(0.03, 50_000, seed=3))
+
+    assert rises
+    assert all(one.worse for one in rises)
+    assert 50_000 < rises[0].at < 70_000
+    assert abs(rises[0].before - 0.2) < 0.02
+    assert falls
+    assert not falls[-1].worse
+    assert detector.level is not None
+    assert abs(detector.level - 0.14) < 0.02
+
+
+def test_how_losses_are_cut_changes_nothing() -> None:
+    stream = [*losses(0.05, 20_000, seed=4), *losses(0.1, 20_000, seed=5)]
+    at_once, one_by_one, in_parts = DriftDetector(), DriftDetector(), DriftDetector()
+
+    found = at_once.update_many(stream)
+    singly = [change for loss in stream for change in one_by_one.update_many([loss])]
+    parts = [change for first in range(0, 40_000, 777) for change in in_parts.update_many(stream[first : first + 777])]
+
+    assert found == singly == parts != []
+
+
+def test_nothing_is_known_before_the_first_block() -> None:
+    detector = DriftDetector()
+
+    assert detector.update_many([0.3] * (BLOCK - 1)) == []
+    assert detector.level is None
+    assert not Change(before=0.3, after=0.3, at=1).worse
