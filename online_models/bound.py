@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 from online_models.features import FeatureSet
 from online_models.objectives import Match, Objective
-from online_models.replica import LinearReplica
+from online_models.replica import Linear, LinearReplica
 from online_models.serving import Served
 from online_models.uncertainty import Uncertainty
 from online_models.validation.baselines import Rule
@@ -29,6 +29,7 @@ class Replica(Protocol):
     def version(self) -> int: ...
     def score_one(self, x: dict[str, float], n_reasons: int) -> tuple[float, list[tuple[str, float]]]: ...
     def uncertainty(self) -> Uncertainty | None: ...
+    def linear(self) -> Linear | None: ...
 
 
 class Variant(NamedTuple):

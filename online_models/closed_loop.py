@@ -26,6 +26,7 @@ from online_models.explain import Reasons, leave_one_out
 from online_models.features.leaders import Leaders
 from online_models.learning import LearningCore
 from online_models.objectives import objective_of
+from online_models.replica import Linear
 from online_models.scoring import ScoringCore
 from online_models.serving import Served
 from online_models.step import Collected, Observer, Probe
@@ -80,6 +81,10 @@ class OwnReplica:
     def leaders(self) -> Leaders:
         """Of crowd counts."""
         return self.model.leaders  # type: ignore[attr-defined, no-any-return]
+
+    def linear(self) -> Linear | None:
+        """Return the weights, as a live replica of the same version; None: the model has none."""
+        return Linear(self.model.weight_of, self.model.intercept) if isinstance(self.model, SparseFTRL) else None
 
     def uncertainty(self) -> Uncertainty | None:
         """Return what is known of the weights, as a live replica of the same version."""

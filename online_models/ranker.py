@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from online_models.bound import BoundObjective, Variant
+from online_models.bound import BoundObjective
 from online_models.crowd import CrowdView
 from online_models.exploration import Chance, drawn_order, prepare
 from online_models.features import FeatureSet
@@ -50,6 +50,10 @@ class Ranker:
         self._ranking = ranking
         self._features = features
         self._n_reasons = n_reasons
+        self._shortlists = {
+            name: features.shortlist(variant.feature_names(features.names))
+            for name, variant in bound.objective.variants.items()
+        }
         prepare(ranking.policy)
 
     def candidates(self, request: RankRequest, slots: list[Any]) -> list[Candidate]:
@@ -84,10 +88,8 @@ class Ranker:
         """
         bound, shown = self.bound, self.bound.shown
         extract, crowd = self._features.extract, self._crowd.weights
-        unplaced = [extract(slots, _impression(request, one, None, None), crowd) for one in candidates]
-        scores = [shown.score(values, 0)[0] for values in unplaced]
+        scores, variances = self._judged(request, candidates, slots)
         chance = Chance(f"{self.name}:{request.event_id}")
-        variances = self._variances(shown, unplaced)
         order = drawn_order(self._ranking.policy, scores, self._ranking.shown, chance, variances)
         ranked, places = [], []
         for number, (index, propensity) in enumerate(order, 1):
@@ -115,10 +117,26 @@ class Ranker:
         )
         return said, places
 
-    def _variances(self, shown: Variant, unplaced: Sequence[Sequence[Any]]) -> Sequence[float]:
-        """Return how uncertain the candidates' logits are; empty: nobody asks, or it is not known."""
+    def _judged(
+        self, request: RankRequest, candidates: Sequence[Candidate], slots: list[Any]
+    ) -> tuple[list[float], Sequence[float]]:
+        """Return the candidates' scores without a position, and how uncertain their logits are.
+
+        No uncertainties: nobody asks for them, or they are not known.
+        """
+        shown, extract, crowd = self.bound.shown, self._features.extract, self._crowd.weights
+        impression = _impression(request, candidates[0], None, None)
+        values = extract(slots, impression, crowd)
+        if not shown.replica.version:
+            return [shown.score(values, 0)[0]] * len(candidates), ()
+        linear = shown.replica.linear()
         uncertainty = shown.replica.uncertainty() if self._ranking.policy.by_uncertainty else None
-        return logit_variances(uncertainty, [*map(shown.vectorize, unplaced)]) if uncertainty else ()
+        if linear is not None and uncertainty is None:
+            shortlist = self._shortlists[shown.name]
+            return shortlist(slots, impression, _Putting(request), candidates, crowd, values, *linear), ()
+        unplaced = [extract(slots, _impression(request, one, None, None), crowd) for one in candidates]
+        scores = [shown.score(values, 0)[0] for values in unplaced]
+        return scores, logit_variances(uncertainty, [*map(shown.vectorize, unplaced)]) if uncertainty else ()
 
     def places(self, request: RankRequest, ranked: Sequence[Ranked], slots: list[Any]) -> list[Place]:
         """Return the places of an answer that was given before; an item that the request does not name has none."""
@@ -160,6 +178,20 @@ def _candidates(request: RankRequest) -> dict[str, Candidate]:
         candidate = Candidate(item_id=one) if isinstance(one, str) else one
         found.setdefault(candidate.item_id, candidate)
     return found
+
+
+class _Putting:
+    """Lets one impression stand for each candidate in turn, as `_impression` makes it."""
+
+    def __init__(self, request: RankRequest) -> None:
+        self._properties = request.properties or {}
+
+    def __call__(self, impression: Impression, candidate: Candidate) -> None:
+        impression.item_id = candidate.item_id
+        impression.category = candidate.category
+        impression.price = candidate.price
+        own = candidate.properties
+        impression.properties = ({**self._properties, **own} if own else self._properties) or None
 
 
 def _impression(

@@ -23,8 +23,8 @@ it succeeds within 256 publications whatever was lost. Not safe for several thre
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import NamedTuple, Protocol
 
 from msgspec import UNSET
 
@@ -60,6 +60,13 @@ class Follower(Protocol):
     def score_one(self, x: dict[str, float], n_reasons: int) -> tuple[float, Reasons]: ...
     def uncertainty(self) -> Uncertainty | None: ...
     def follow(self, record: PublishedModel) -> None: ...
+
+
+class Linear(NamedTuple):
+    """The weights of a version, by name; None of an unknown feature."""
+
+    weight_of: Callable[[str], float | None]
+    intercept: float
 
 
 class LinearReplica:
@@ -105,6 +112,10 @@ class LinearReplica:
         if not self.version:
             return self.prior, []
         return score_linear(self.weights, self.intercept, x, n_reasons)
+
+    def linear(self) -> Linear:
+        """Return the weights at hand."""
+        return Linear(self.weights.get, self.intercept)
 
     def uncertainty(self) -> Uncertainty | None:
         """Return what is known of the weights at hand; None: nothing came yet."""
@@ -257,6 +268,9 @@ class OpaqueReplica:
             return self._prior, []
         p = self._predict(x)
         return p, leave_one_out(self._predict, x, p, n_reasons)
+
+    def linear(self) -> None:
+        """Return None: such a model has no weights."""
 
     def uncertainty(self) -> None:
         """Return None: such a model does not tell how uncertain it is."""

@@ -127,6 +127,11 @@ class SparseFTRL(base.Classifier):
         """All weights that are not 0, by name."""
         return {name: weight for name, weight in zip(self.names, self._w, strict=True) if weight}
 
+    def weight_of(self, name: str) -> float | None:
+        """Return a feature's weight; None if it is not known."""
+        position = self._position.get(name)
+        return None if position is None else self._w[position]
+
     def weights_of(self, names: Sequence[str]) -> dict[str, float]:
         """Return the weights of some known features, without those that are 0."""
         position, w = self._position, self._w

@@ -42,7 +42,7 @@ def affinity(options: Options) -> Reading:
 def favourite(options: Options) -> Reading:
     """``{favourite: FIELD, …}``: the key with the most weight, as a category; options as for affinity."""
     _, slot = _accumulated(options, "favourite")
-    return Reading("category", _read_favourite(slot), max_chars=128)
+    return Reading("category", _read_favourite(slot), max_chars=128, of_item=False)
 
 
 def _read_favourite(slot: int) -> Read:

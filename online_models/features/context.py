@@ -20,6 +20,8 @@ _HOUR_MIN = 60
 _DAY_MIN = 1440
 # 1970-01-01 was a Thursday.
 _EPOCH_WEEKDAY = 3
+# What candidates of a ranking differ in, beside properties.
+_OF_ITEM = ("item_id", "category", "price")
 
 
 def field(options: Options) -> Reading:
@@ -40,11 +42,12 @@ def field(options: Options) -> Reading:
         if numeric:
             return Reading("number", lambda slots, event, now: finite_number(read(slots, event, now)), signed=True)
         return Reading("category", read, mixed=True)
+    of_item = name in _OF_ITEM
     if numeric:  # finite and in bounds: the codec lets nothing else through
-        return Reading("number", expression=field_source(name), signed=name == "tz_offset_min")
+        return Reading("number", expression=field_source(name), signed=name == "tz_offset_min", of_item=of_item)
     if name in TEXT_FIELDS:
-        return Reading("category", expression=field_source(name), max_chars=TEXT_FIELDS[name])
-    return Reading("category", expression=field_source(name), mixed=True)
+        return Reading("category", expression=field_source(name), max_chars=TEXT_FIELDS[name], of_item=of_item)
+    return Reading("category", expression=field_source(name), mixed=True, of_item=of_item)
 
 
 def _allowed(name: str) -> bool:
@@ -91,8 +94,8 @@ def _local_time(options: Options, family: str, of_minute: str, labels: tuple[str
     offset = f"({options.defaults.tz_offset_min} if event.tz_offset_min is None else event.tz_offset_min)"
     source = of_minute.format(f"(ts // {_MINUTE_MS} + {offset})")
     if kind == "cyclic":
-        return Reading("cycle", expression=source, always=True, period=len(labels), labels=labels)
-    return Reading("category", expression=source, always=True, labels=labels)
+        return Reading("cycle", expression=source, always=True, period=len(labels), labels=labels, of_item=False)
+    return Reading("category", expression=source, always=True, labels=labels, of_item=False)
 
 
 FAMILIES = {"field": field, "hour": hour, "weekday": weekday}

@@ -15,13 +15,13 @@ from online_models.features.sessions import NUMBER, use_session
 def count(options: Options) -> Reading:
     """``{count: TYPES, window: DURATION | session, buckets: N}``; without a window: in all."""
     types = options.event_types("count")
-    return Reading("number", counter(options, types), always=True)
+    return Reading("number", counter(options, types), always=True, of_item=False)
 
 
 def decayed_count(options: Options) -> Reading:
     """``{decayed_count: TYPES, half_life: DURATION}``: an event counts half after each half-life."""
     types = options.event_types("decayed_count")
-    return Reading("number", read_decayed(options, types, options.half_life()), always=True)
+    return Reading("number", read_decayed(options, types, options.half_life()), always=True, of_item=False)
 
 
 def counter(options: Options, types: tuple[str, ...]) -> Read:

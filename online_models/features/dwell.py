@@ -35,7 +35,9 @@ def dwell(options: Options) -> Reading:
 
     key = f"dwell_mean:{cap_ms}:{half_life_ms}:{session_key}" if half_life_ms else f"dwell:{cap_ms}:{session_key}"
     slot = options.slots.use(Accumulator(key, bind, SESSION_EVENTS))
-    return Reading("number", _READERS[facet](slot, session), unit_ms=SECOND_MS, always=facet == "session")
+    return Reading(
+        "number", _READERS[facet](slot, session), unit_ms=SECOND_MS, always=facet == "session", of_item=False
+    )
 
 
 def _observed_ms(state: list[Any], event: Any, ts: int, cap_ms: int) -> int | None:

@@ -11,6 +11,7 @@ from online_models.features.generate import (
     extract_source,
     fold_source,
     score_source,
+    shortlist_source,
     tells_by_type,
     vectorize_source,
 )
@@ -83,6 +84,8 @@ class FeatureSet:
         self._positions = {feature.name: index for index, feature in enumerate(features)}
         self._vectorizers: dict[tuple[str, ...], Callable[[Sequence[Value]], dict[str, float]]] = {}
         self._scorers: dict[tuple[str, ...], LinearScorer] = {}
+        self._shortlists: dict[tuple[str, ...], Callable[..., list[float]]] = {}
+        self._slots = slots
         fold, extract = fold_source(slots), extract_source(features, slots)
         self._sources = (fold.text, extract.text, vectorize_source(features, names, crosses).text)
         self.fold: Callable[[Slots, Any], None] = fold.compiled("fold")
@@ -188,6 +191,20 @@ class FeatureSet:
         if chosen not in self._scorers:
             self._scorers[chosen] = score_source(self._features, chosen, self._crosses).compiled("score")
         return self._scorers[chosen]
+
+    def shortlist(self, names: Sequence[str]) -> Callable[..., list[float]]:
+        """Return the function that scores many items for one visitor; see `generate.shortlist_source`.
+
+        Raises
+        ------
+        ConfigError
+            A name is not declared.
+        """
+        chosen = self._declared(names)
+        if chosen not in self._shortlists:
+            source = shortlist_source(self._features, chosen, self._crosses, self._slots)
+            self._shortlists[chosen] = source.compiled("shortlist")
+        return self._shortlists[chosen]
 
     def _declared(self, names: Sequence[str]) -> tuple[str, ...]:
         for name in names:

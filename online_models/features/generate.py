@@ -80,17 +80,21 @@ def extract_source(features: Sequence[Feature], slots: SlotTable) -> Source:
     source = Source()
     source.bind("NOBODY", NOBODY)
     source.add("def extract(slots, event, crowd=NOBODY):", indent=0)
-    source.add("ts = now = event.ts")
-    if slots.keys:
-        source.add(f"latest = slots[{slots.keys.index(CLOCK)}]")
-        source.add("if latest is not None and latest > ts:", "    now = latest")
+    _add_times(source, slots)
     for index, feature in enumerate(features):
         _add_value(source, index, feature)
     source.add(f"return [{', '.join(f'v{index}' for index in range(len(features)))}]")
     return source
 
 
-def _add_value(source: Source, index: int, feature: Feature) -> None:
+def _add_times(source: Source, slots: SlotTable) -> None:
+    source.add("ts = now = event.ts")
+    if slots.keys:
+        source.add(f"latest = slots[{slots.keys.index(CLOCK)}]")
+        source.add("if latest is not None and latest > ts:", "    now = latest")
+
+
+def _add_value(source: Source, index: int, feature: Feature, *, indent: int = 1) -> None:
     value, reading = f"v{index}", feature.reading
     if reading.expression:
         read = reading.expression
@@ -98,7 +102,7 @@ def _add_value(source: Source, index: int, feature: Feature) -> None:
         read = f"{source.bind(f'read_{index}', reading.read_crowd)}(slots, event, now, crowd)"
     else:
         read = f"{source.bind(f'read_{index}', reading.read)}(slots, event, now)"
-    source.add(f"{value} = {read}  # {feature.name}")
+    source.add(f"{value} = {read}  # {feature.name}", indent=indent)
     rules: list[str] = []
     if feature.clip:
         low, high = source.bind(f"low_{index}", feature.clip[0]), source.bind(f"high_{index}", feature.clip[1])
@@ -106,13 +110,14 @@ def _add_value(source: Source, index: int, feature: Feature) -> None:
     if feature.adjust:
         rules += [f"{value} = {source.bind(f'adjust_{index}', feature.adjust)}({value})"]
     if reading.always:
-        source.add(*rules)
+        source.add(*rules, indent=indent)
         return
     if feature.default is not None:
-        source.add(f"if {value} is None:", f"    {value} = {source.bind(f'default_{index}', feature.default)}")
+        default = source.bind(f"default_{index}", feature.default)
+        source.add(f"if {value} is None:", f"    {value} = {default}", indent=indent)
     if rules:
-        source.add("else:" if feature.default is not None else f"if {value} is not None:")
-        source.add(*rules, indent=2)
+        source.add("else:" if feature.default is not None else f"if {value} is not None:", indent=indent)
+        source.add(*rules, indent=indent + 1)
 
 
 def tells_by_type(slots: SlotTable) -> dict[str, list[Tell]]:
@@ -122,10 +127,17 @@ def tells_by_type(slots: SlotTable) -> dict[str, list[Tell]]:
 
 
 class Entry(NamedTuple):
-    """What a feature or a cross puts into a vector, as source: (name, value) pairs, if `condition` holds."""
+    """What a feature or a cross puts into a vector, as source: (name, value) pairs, if `condition` holds.
+
+    Attributes
+    ----------
+    of_item
+        See `Reading`.
+    """
 
     condition: str
     pairs: list[tuple[str, str]]
+    of_item: bool
 
 
 def vectorize_source(features: Sequence[Feature], shown: Sequence[str], crosses: Sequence[Cross]) -> Source:
@@ -171,6 +183,53 @@ def score_source(features: Sequence[Feature], shown: Sequence[str], crosses: Seq
     return source
 
 
+def shortlist_source(
+    features: Sequence[Feature], shown: Sequence[str], crosses: Sequence[Cross], slots: SlotTable
+) -> Source:
+    """Write ``shortlist(slots, event, put, candidates, crowd, values, weight_of, logit)``: scores of many items.
+
+    `event` stands for all of them in turn: ``put(event, candidate)`` gives it an item. `values` are those of `extract`
+    with any item; what does not depend on the item is taken from there, and weighed once. So the sum has another
+    order than in `score`, and may differ from it in the last digits.
+    """
+    source = Source()
+    source.names["sigmoid"] = sigmoid
+    source.add("def shortlist(slots, event, put, candidates, crowd, values, weight_of, logit):", indent=0)
+    _add_times(source, slots)
+    _unpack(source, features)
+    entries = list(_entries(source, features, shown, crosses))
+    for entry in entries:
+        if not entry.of_item:
+            _add_weighed(source, entry, "logit", indent=1)
+    source.add("found = []", "for candidate in candidates:")
+    source.add("put(event, candidate)", "x = logit", indent=2)
+    needed = _members(shown, crosses)
+    for index, feature in enumerate(features):
+        if feature.reading.of_item and feature.name in needed:
+            _add_value(source, index, feature, indent=2)
+    for entry in entries:
+        if entry.of_item:
+            _add_weighed(source, entry, "x", indent=2)
+    source.add("found.append(sigmoid(x))", indent=2)
+    source.add("return found")
+    return source
+
+
+def _members(shown: Sequence[str], crosses: Sequence[Cross]) -> set[str]:
+    """Return the base features that the shown ones are made of."""
+    by_name = {cross.name: cross.members for cross in crosses}
+    return {member for name in shown for member in by_name.get(name, (name,))}
+
+
+def _add_weighed(source: Source, entry: Entry, total: str, *, indent: int) -> None:
+    if entry.condition:
+        source.add(f"if {entry.condition}:", indent=indent)
+        indent += 1
+    for name, value in entry.pairs:
+        source.add(f"weight = weight_of({name})", "if weight is not None:", indent=indent)
+        source.add(f"    {total} += {'weight' if value == '1.0' else f'weight * ({value})'}", indent=indent)
+
+
 def _unpack(source: Source, features: Sequence[Feature]) -> None:
     if features:
         source.add(f"{', '.join(f'v{index}' for index in range(len(features)))}, = values")
@@ -210,7 +269,7 @@ def _feature_entry(source: Source, index: int, feature: Feature) -> Entry:
     else:
         names = source.bind(f"names_{index}", Memo(one_hot(feature.name, feature.labels), MAX_NAMES))
         pairs = [(f"{names}[{value}]", "1.0")]
-    return Entry("" if feature.always else f"{value} is not None", pairs)
+    return Entry("" if feature.always else f"{value} is not None", pairs, feature.reading.of_item)
 
 
 def _number(index: int, feature: Feature) -> str:
@@ -228,7 +287,8 @@ def _cross_entry(source: Source, number: int, members: list[tuple[int, Feature]]
         parts = [one_hot(feature.name, feature.labels) for _, feature in categories]
         names = source.bind(f"cross_{number}", Memo(_prefixed(prefix, crossed(parts)), MAX_NAMES))
         name = f"{names}[{', '.join(f'v{index}' for index, _ in categories)},]"
-    return Entry(" and ".join(needed), [(name, " * ".join(factors) or "1.0")])
+    of_item = any(feature.reading.of_item for _, feature in members)
+    return Entry(" and ".join(needed), [(name, " * ".join(factors) or "1.0")], of_item)
 
 
 def _prefixed(prefix: str, name_of: Callable[[Any], str]) -> Callable[[Any], str]:

@@ -25,8 +25,8 @@ def previous(options: Options) -> Reading:
     field = options.choice("previous", ID_FIELDS)
     types = options.event_types("of", _SEEN_BY)
     if options.choice("within", ("ever", "session"), default="ever") == "session":
-        return Reading("category", _previous_in_session(options, field, types), max_chars=128)
-    return Reading("category", _previous_ever(options, field, types), max_chars=128)
+        return Reading("category", _previous_in_session(options, field, types), max_chars=128, of_item=False)
+    return Reading("category", _previous_ever(options, field, types), max_chars=128, of_item=False)
 
 
 def _previous_ever(options: Options, field: str, types: tuple[str, ...]) -> Read:
@@ -78,7 +78,9 @@ def distinct(options: Options) -> Reading:
     Exact as long as they fit the memory; one that was forgotten counts again.
     """
     _, _, slot = _seen(options, "distinct")
-    return Reading("number", lambda slots, event, now: slots[slot][DISTINCT] if slots[slot] else 0, always=True)
+    return Reading(
+        "number", lambda slots, event, now: slots[slot][DISTINCT] if slots[slot] else 0, always=True, of_item=False
+    )
 
 
 def seen(options: Options) -> Reading:

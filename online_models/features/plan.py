@@ -74,6 +74,9 @@ class Reading:
     expression
         Python source of the reading in terms of ``slots``, ``event``, ``ts`` (its time) and ``now``, where
         a call would cost more than the work.
+    of_item
+        The value may depend on the event's item: its id, category, price or properties. Otherwise it is the same for
+        all candidates of a ranking, and read once.
     always
         The raw value is never None.
     signed
@@ -94,6 +97,7 @@ class Reading:
     read: Read | None = None
     read_crowd: ReadCrowd | None = None
     expression: str | None = None
+    of_item: bool = True
     always: bool = False
     signed: bool = False
     unit_ms: int | None = None

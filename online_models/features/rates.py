@@ -27,7 +27,7 @@ def rate(options: Options) -> Reading:
         n: float = read_trials(slots, event, now)
         return (k + prior_hits) / (n + strength)
 
-    return Reading("number", read, always=True)
+    return Reading("number", read, always=True, of_item=False)
 
 
 def _counter(options: Options, types: tuple[str, ...]) -> Read:

@@ -57,7 +57,7 @@ def referrer(options: Options) -> Reading:
             return "internal"
         return medium_of[source]  # type: ignore[no-any-return]
 
-    return Reading("category", read, max_chars=128)
+    return Reading("category", read, max_chars=128, of_item=False)
 
 
 def _own_hosts(options: Options) -> frozenset[str]:

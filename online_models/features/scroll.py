@@ -39,7 +39,7 @@ def _deepest(options: Options) -> Reading:
         state = slots[slot]
         return None if state is None or state[0] != slots[session][NUMBER] else state[1]
 
-    return Reading("number", read)
+    return Reading("number", read, of_item=False)
 
 
 def _mean(options: Options, per_ms: float) -> Reading:
@@ -56,7 +56,7 @@ def _mean(options: Options, per_ms: float) -> Reading:
         state = slots[slot]
         return None if state is None else state[1]
 
-    return Reading("number", read)
+    return Reading("number", read, of_item=False)
 
 
 FAMILIES = {"scroll": scroll}

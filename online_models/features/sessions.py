@@ -75,7 +75,9 @@ def session(options: Options) -> Reading:
     facet = options.choice("session", ("events", "duration", "since_last"))
     slot, _ = use_session(options)
     if facet == "events":
-        return Reading("number", lambda slots, event, now: slots[slot][EVENTS] if slots[slot] else 0, always=True)
+        return Reading(
+            "number", lambda slots, event, now: slots[slot][EVENTS] if slots[slot] else 0, always=True, of_item=False
+        )
     place = DURATION if facet == "duration" else GAP
 
     def read(slots: Slots, event: Any, now: int) -> float | None:
@@ -84,7 +86,7 @@ def session(options: Options) -> Reading:
             return None
         return state[place] / SECOND_MS  # type: ignore[no-any-return]
 
-    return Reading("number", read, unit_ms=SECOND_MS)
+    return Reading("number", read, unit_ms=SECOND_MS, of_item=False)
 
 
 def visits(options: Options) -> Reading:
@@ -93,13 +95,19 @@ def visits(options: Options) -> Reading:
     if wanted == "total":
         options.canonical["visits"] = wanted
         slot, _ = use_session(options)
-        return Reading("number", lambda slots, event, now: slots[slot][NUMBER] if slots[slot] else 0, always=True)
+        return Reading(
+            "number", lambda slots, event, now: slots[slot][NUMBER] if slots[slot] else 0, always=True, of_item=False
+        )
     if wanted in _DAYS_PER:
         options.canonical["visits"] = wanted
-        return Reading("number", _read_rate(options, _DAYS_PER[wanted], options.half_life(30 * DAY_MS)), always=True)
+        return Reading(
+            "number", _read_rate(options, _DAYS_PER[wanted], options.half_life(30 * DAY_MS)), always=True, of_item=False
+        )
     if isinstance(wanted, str) and not wanted[:1].isdigit():
         raise options.error(f"Expected total, per_day, per_week or a duration such as 7d, got {wanted!r}", "visits")
-    return Reading("number", _read_window(options, options.duration("visits", low_ms=60_000)), always=True)
+    return Reading(
+        "number", _read_window(options, options.duration("visits", low_ms=60_000)), always=True, of_item=False
+    )
 
 
 def _read_window(options: Options, window_ms: int) -> Read:

@@ -39,7 +39,7 @@ def user_agent(options: Options) -> Reading:
         text = event.user_agent
         return agents[text][place] if text else None
 
-    return Reading("category", read, max_chars=128)
+    return Reading("category", read, max_chars=128, of_item=False)
 
 
 @cache

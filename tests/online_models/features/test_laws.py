@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 import math
 import zlib
+from typing import Any
 
 import msgspec
-from builders import DAY, a_click, a_page_view, an_impression
+import pytest
+from builders import DAY, T0, a_click, a_page_view, an_impression
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -208,3 +210,41 @@ def test_scoring_values_is_scoring_their_vector_bit_for_bit(events: list[EventBa
 
         for k in (0, 3, 100):
             assert score(values, weights.get, -0.3, k) == score_linear(weights, -0.3, x, k)
+
+
+an_item = st.fixed_dictionaries(
+    {
+        "item_id": st.sampled_from(["i1", "i2", "i9"]),
+        "category": st.sampled_from([None, "shoes", "hats"]),
+        "price": st.sampled_from([None, 5.0, 80.0]),
+        "properties": st.sampled_from([None, {"plan": "gold", "score": 3.5}, {"plan": 7}]),
+    }
+)
+
+
+@SLOW
+@given(event_sequences(), st.lists(an_item, min_size=1, max_size=4))
+def test_many_items_are_scored_as_each_of_them_is(events: list[EventBase], items: list[dict[str, Any]]) -> None:
+    visitor = Visitor(FEATURES)
+    for event in events:
+        visitor.does(event)
+    now = max((event.ts for event in events), default=T0)
+    candidates = [an_impression(**item) for item in items]
+    for one in candidates:
+        one.ts = now
+    values = [FEATURES.extract(visitor.slots, one, visitor.crowd.weights) for one in candidates]
+
+    def weight_of(name: str) -> float | None:
+        return None if name.startswith("items") else zlib.crc32(name.encode()) % 200 / 100 - 1
+
+    def put(impression: Any, candidate: Any) -> None:
+        for field in ("item_id", "category", "price", "properties"):
+            setattr(impression, field, getattr(candidate, field))
+
+    names = FEATURES.names
+    scores = FEATURES.shortlist(names)(
+        visitor.slots, copy.copy(candidates[0]), put, candidates, visitor.crowd.weights, values[0], weight_of, -0.5
+    )
+
+    score = FEATURES.linear_scorer(names)
+    assert scores == pytest.approx([score(one, weight_of, -0.5, 0)[0] for one in values], rel=1e-9, abs=1e-15)
