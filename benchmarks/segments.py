@@ -1,10 +1,10 @@
 """Which of River's clusterings make segments that last; see docs/segments.md.
 
 ``python -m benchmarks.segments [--data PATH]`` learns, one description at a time, drawn visits (five times 4,000 of six
-groups, four of them small) and real ones (12,330 of an online shop, see /work/shared/data/README.md; skipped where there are none). It
-prints of each clustering: clusters with at least 1 % of the visits; the silhouette of the second half (1 is apart, 0 is
-not); the share of the first half that is in the same cluster after the second was learned; how well drawn groups were
-found (adjusted Rand index; chance is 0); microseconds to learn one.
+groups, four of them small) and real ones (12,330 of an online shop, see /work/shared/data/README.md; skipped if they
+are not there). It prints of each clustering: clusters with at least 1 % of the visits; the silhouette of the second
+half (1 is apart, 0 is not); the share of the first half that is in the same cluster after the second was learned; how
+well drawn groups were found (adjusted Rand index; chance is 0); microseconds to learn one.
 """
 
 from __future__ import annotations

@@ -188,7 +188,8 @@ class _Reader:
 
     def settings(self) -> Settings | None:
         top = self.document.value
-        allowed = {"app", "delivery", "features", "objectives", "candidates", "policies", "rankings", *_SECTIONS}
+        allowed = {"app", "delivery", "features", "segments", "objectives", "candidates", "policies", "rankings"}
+        allowed |= _SECTIONS.keys()
         for key in top:
             if key not in allowed:
                 self.errors.append(
@@ -314,9 +315,9 @@ class _Reader:
             )
             return None
         try:
-            return compile_features(declared)
+            return compile_features(declared, self.document.value.get("segments"))
         except ConfigError as error:
-            path = error.path if error.path[:1] == ("features",) else ("features", *error.path)
+            path = error.path if error.path[:1] in (("features",), ("segments",)) else ("features", *error.path)
             self.errors.append(ConfigError(path, error.message))
             return None
 

@@ -36,6 +36,7 @@ MAX_REACH = 5
 # What an item further back in the session counts, compared with the one behind it.
 _PER_STEP = 0.5
 _TAB = "\t"
+_SEGMENT = "segment"
 
 # Places in the state of a trail: number of the session, its last items, and whether the last event went on to another.
 _SESSION, _ITEMS, _MOVED = range(3)
@@ -66,17 +67,17 @@ class _Counts:
 
     def everybody(self) -> str:
         """Declare the table of all events alike; return its prefix."""
-        return self.table("", lambda prefix: self._tell(prefix, lambda event: ""))
+        return self.table("", lambda prefix: self._tell(prefix, lambda *_: ""))
 
-    def grouped(self, name: str, group_of: _Key) -> str:
-        """Declare the table within the groups that a field of the event makes; return its prefix."""
+    def grouped(self, name: str, group_of: ReadCrowd) -> str:
+        """Declare the table within groups of visitors; return its prefix."""
         return self.table(f"{name}/", lambda prefix: self._tell(prefix, group_of))
 
-    def _tell(self, prefix: str, group_of: _Key) -> Tell:
+    def _tell(self, prefix: str, group_of: ReadCrowd) -> Tell:
         key_of = self.key_of
 
-        def tell(slots: Slots, event: Any, ts: int, told: dict[str, float]) -> None:
-            key, group = key_of(event), group_of(event)
+        def tell(slots: Slots, event: Any, ts: int, told: dict[str, float], crowd: Crowd) -> None:
+            key, group = key_of(event), group_of(slots, event, ts, crowd)
             if key is not None and group is not None:
                 at = self.height(ts)
                 told[f"{prefix}{group}{_TAB}{key}"] = at
@@ -118,17 +119,13 @@ def popularity(options: Options) -> Reading:
 
 
 def _read_lift(options: Options, counts: _Counts, everybody: str) -> ReadCrowd:
-    group = options.raw("by")
-    if not isinstance(group, str) or not _groups(group):
-        allowed = ", ".join(sorted(_GROUPING))
-        raise options.error(f"Unknown field {group!r}; expected one of: {allowed}, properties.NAME", "by")
-    options.canonical["by"] = group
+    name, group_of = _group(options)
     strength = _strength(options)
-    group_of, key_of = _reader(group), counts.key_of
-    prefix = counts.grouped(group, group_of)
+    key_of = counts.key_of
+    prefix = counts.grouped(name, group_of)
 
     def read(slots: Slots, event: Any, now: int, crowd: Crowd) -> float | None:
-        key, its = key_of(event), group_of(event)
+        key, its = key_of(event), group_of(slots, event, now, crowd)
         if key is None or its is None:
             return None
         at = counts.height(now)
@@ -155,7 +152,7 @@ def follows(options: Options) -> Reading:
     trail = _use_trail(options, counts, reach)
 
     def make_tell(prefix: str) -> Tell:
-        def tell(slots: Slots, event: Any, ts: int, told: dict[str, float]) -> None:
+        def tell(slots: Slots, event: Any, ts: int, told: dict[str, float], crowd: Crowd) -> None:
             state = slots[trail]
             if state is None or not state[_MOVED]:
                 return
@@ -243,7 +240,7 @@ def first_seen(options: Options) -> Reading:
     key_of = _reader(field)
 
     def make_tell(prefix: str) -> Tell:
-        def tell(slots: Slots, event: Any, ts: int, told: dict[str, float]) -> None:
+        def tell(slots: Slots, event: Any, ts: int, told: dict[str, float], crowd: Crowd) -> None:
             key = key_of(event)
             if key is not None:
                 told[prefix + key] = (ts - LANDMARK_MS) / _HOUR_MS
@@ -263,6 +260,19 @@ def first_seen(options: Options) -> Reading:
 
 # Texts that many visitors share, and that are short enough for a counter's name.
 _GROUPING = frozenset(name for name, longest in TEXT_FIELDS.items() if longest <= 128) - {"user_id", "item_id"}
+
+
+def _group(options: Options) -> tuple[str, ReadCrowd]:
+    """Return what visitors are grouped by: its identity, and what reads it."""
+    field = options.raw("by")
+    if not isinstance(field, str) or not (_groups(field) or field == _SEGMENT):
+        allowed = ", ".join(sorted(_GROUPING | {_SEGMENT}))
+        raise options.error(f"Unknown field {field!r}; expected one of: {allowed}, properties.NAME", "by")
+    options.canonical["by"] = field
+    if field == _SEGMENT:
+        return f"{field}:{options.slots.segment_key}", options.slots.segment_reading(options.name)
+    group_of = _reader(field)
+    return field, lambda slots, event, now, crowd: group_of(event)
 
 
 def _groups(field: str) -> bool:
