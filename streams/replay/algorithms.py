@@ -74,6 +74,11 @@ class Timed:
         self._predicted = self._learned = 0
         self._predicting_ns = self._learning_ns = 0
 
+    @property
+    def weights(self) -> Any:
+        """Of a model that has them by name."""
+        return self.model.weights  # type: ignore[attr-defined]
+
     def predict_proba_one(self, x: Mapping[str, float]) -> dict[bool, float]:
         """Ask the model."""
         started = time.perf_counter_ns()

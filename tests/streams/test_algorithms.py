@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from online_models.crowd import CrowdCounts
 from online_models.estimators import build
 from online_models.estimators.registry import OWN, SHORT_NAMES
 from schemas.codec import encode_json
@@ -87,6 +88,12 @@ def test_a_watch_changes_no_answer_and_counts_time() -> None:
     assert cost.learn_us is not None
     assert min(cost.predict_us, cost.learn_us) > 0
     assert cost.memory_bytes == size_of(model)
+
+
+def test_a_watch_shows_the_counts_of_the_crowd() -> None:
+    counts = CrowdCounts({})
+
+    assert Timed(counts).weights is counts.weights
 
 
 def test_size_counts_what_belongs_to_a_thing_once() -> None:
