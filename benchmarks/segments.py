@@ -71,9 +71,19 @@ def clusterings(dimensions: int) -> dict[str, Callable[[], Any]]:
 
 
 def visits(path: Path) -> list[Vector]:
-    """Return real visits in an order drawn once; file order is not time."""
+    """Return real visits, described by logarithms."""
+    return [{one: math.log1p(float(row[name])) for one, name in enumerate(COLUMNS)} for row in _rows(path)]
+
+
+def bought(path: Path) -> list[bool]:
+    """Tell which of the visits ended in a purchase."""
+    return [row["Revenue"] in ("1", "True", "TRUE") for row in _rows(path)]
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    """Return the file's rows in an order that is drawn once: its own is not time."""
     with gzip.open(path, "rt") as file:
-        rows = [{one: math.log1p(float(row[name])) for one, name in enumerate(COLUMNS)} for row in csv.DictReader(file)]
+        rows = list(csv.DictReader(file))
     random.Random(1).shuffle(rows)
     return rows
 

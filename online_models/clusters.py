@@ -36,6 +36,7 @@ Vector = dict[int, float]
 class Saved(Struct, array_like=True):
     """All of the state, as plain numbers."""
 
+    learned: int
     counts: list[int]
     means: list[float]
     variances: list[float]
@@ -57,6 +58,8 @@ class Clusters:
 
     Attributes
     ----------
+    learned
+        Descriptions so far.
     means, variances, deviations
         Of each dimension, over everything that was learned.
     centres
@@ -70,6 +73,7 @@ class Clusters:
     def __init__(self, dimensions: int, count: int) -> None:
         self.dimensions = dimensions
         self.count = count
+        self.learned = 0
         self.sizes: list[int] = []
         self.shares: list[float] = []
         self._scaler: Any = StandardScaler()
@@ -100,6 +104,7 @@ class Clusters:
 
     def learn_one(self, x: Vector) -> int | None:
         """Learn a description, its missing numbers left out; return its cluster, None while there are none."""
+        self.learned += 1
         k_means = self._k_means
         if k_means is None:
             self._scaler.learn_one(x)
@@ -152,10 +157,11 @@ class Clusters:
         """Return all of the state."""
         counts = [self._scaler.counts[one] for one in range(self.dimensions)]
         first = [[x.get(one) for one in range(self.dimensions)] for x in self._first]
-        return Saved(counts, self.means, self.variances, self.centres, self.sizes, self.shares, first)
+        return Saved(self.learned, counts, self.means, self.variances, self.centres, self.sizes, self.shares, first)
 
     def restore(self, saved: Saved) -> None:
         """Go on from a state, bit for bit."""
+        self.learned = saved.learned
         self._scaler = StandardScaler()
         for one in range(self.dimensions):
             if saved.counts[one]:

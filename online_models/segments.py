@@ -42,7 +42,8 @@ class SegmentTable:
 
     def _numbers(self) -> dict[str, float]:
         clusters, names = self.clusters, self._names
-        found: dict[str, float] = dict(zip(names.means, clusters.means, strict=True))
+        found: dict[str, float] = {names.count: clusters.learned}
+        found.update(zip(names.means, clusters.means, strict=True))
         found.update(zip(names.deviations, clusters.deviations, strict=True))
         # The rest is not there before the centres are.
         found.update(zip(names.shares, clusters.shares, strict=False))

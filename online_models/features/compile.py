@@ -13,7 +13,7 @@ from online_models.features.categories import category_feature
 from online_models.features.crosses import cross
 from online_models.features.feature_set import FeatureSet
 from online_models.features.fields import PERSONAL_FIELDS
-from online_models.features.generate import extract_source
+from online_models.features.generate import describe_source
 from online_models.features.options import Defaults, Options
 from online_models.features.plan import Cross, Feature, Reading, SlotTable
 from online_models.features.registry import FAMILIES
@@ -90,7 +90,7 @@ class _Compiler:
         segments.bind(
             [describing[name] for name in segments.of],
             Options(SEGMENT, {}, self._slots, self._defaults),
-            lambda chosen: extract_source(chosen, self._slots).compiled("extract"),
+            lambda chosen: describe_source(chosen, self._slots).compiled("extract"),
             json.dumps(self._canonical, sort_keys=True),
         )
 

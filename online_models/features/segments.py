@@ -12,8 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import dist, expm1
-from operator import itemgetter
+from math import dist, expm1, inf
 from typing import Any
 
 from online_models.errors import ConfigError
@@ -31,7 +30,6 @@ from online_models.features.plan import (
     Tell,
 )
 from online_models.features.sessions import NUMBER, SESSION_EVENTS, use_session
-from online_models.features.transforms import TRANSFORMS
 from online_models.guard import MAX_MAGNITUDE
 
 SECTION = "segments"
@@ -62,6 +60,8 @@ class Names:
         By segment; in standard deviations from the mean.
     sizes, shares
         By segment: descriptions that belonged to it, and its share of the latest.
+    count
+        Of all descriptions so far. Whatever else changes, this does.
     """
 
     means: tuple[str, ...]
@@ -69,6 +69,7 @@ class Names:
     centres: tuple[tuple[str, ...], ...]
     sizes: tuple[str, ...]
     shares: tuple[str, ...]
+    count: str
 
 
 def names_of(prefix: str, clustering: Clustering) -> Names:
@@ -80,7 +81,42 @@ def names_of(prefix: str, clustering: Clustering) -> Names:
         tuple(tuple(f"{prefix}{number}:{name}" for name in of) for number in numbers),
         tuple(f"{prefix}size:{number}" for number in numbers),
         tuple(f"{prefix}share:{number}" for number in numbers),
+        f"{prefix}count",
     )
+
+
+class _Numbers:
+    """The numbers that a segment is read by, taken from a crowd once for each version of it.
+
+    A crowd that goes on changes in place, and `count` with it; another course of learning comes in another mapping.
+    """
+
+    def __init__(self, names: Names) -> None:
+        self._names = names
+        self._crowd: Crowd | None = None
+        self._count: float | None = None
+        self._complete = False
+        self.means: tuple[float, ...] = ()
+        self.deviations: tuple[float, ...] = ()
+        self.centres: list[tuple[str, tuple[float, ...]]] = []
+
+    def are_of(self, crowd: Crowd) -> bool:
+        """Have the numbers of a crowd at hand; tell whether it has segments."""
+        count = crowd.get(self._names.count)
+        if crowd is not self._crowd or count != self._count:
+            self._crowd, self._count = crowd, count
+            self._complete = self._names.sizes[0] in crowd
+            if self._complete:
+                self._take(crowd)
+        return self._complete
+
+    def _take(self, crowd: Crowd) -> None:
+        names = self._names
+        self.means = tuple(crowd[name] for name in names.means)
+        self.deviations = tuple(crowd[name] for name in names.deviations)
+        self.centres = [
+            (str(number), tuple(crowd[name] for name in of_one)) for number, of_one in enumerate(names.centres, 1)
+        ]
 
 
 class Segments:
@@ -109,30 +145,21 @@ class Segments:
         self,
         features: Sequence[Feature],
         session_options: Options,
-        extract: Callable[[Sequence[Feature]], Callable[[Slots, Any], list[Any]]],
+        compiled: Callable[[Sequence[Feature]], Callable[[Slots, Any], Description]],
         identity: str,
     ) -> None:
         """Complete it with the features that were compiled meanwhile.
 
         Parameters
         ----------
-        extract
-            Compiles the function that returns the values of some features.
+        compiled
+            Compiles the function that returns the values of some numbers as a model sees them.
         identity
             Of everything that the descriptions are made by.
         """
         chosen = [_unbinned(one) for one in features]
-        read = extract(chosen)
         self._transforms = [one.transform for one in chosen]
-        adapt = [TRANSFORMS[name] if name else float for name in self._transforms]
-
-        def describe(slots: Slots, event: Any) -> Description:
-            return [
-                None if value is None else min(max(f(value), -MAX_MAGNITUDE), MAX_MAGNITUDE)
-                for f, value in zip(adapt, read(slots, event), strict=True)
-            ]
-
-        self.describe = describe
+        self.describe = compiled(chosen)
         visit = _use_visit(session_options, self._slots)
         self.prefix = self._slots.crowd.use(
             CrowdTable(
@@ -141,8 +168,7 @@ class Segments:
         )
         self._slots.segment_key = self.prefix
         self.names = names_of(self.prefix, self.clustering)
-        numbers = (*self.names.means, *self.names.deviations, *(one for some in self.names.centres for one in some))
-        self._numbers = itemgetter(*numbers)
+        self._at_hand = _Numbers(self.names)
 
     @property
     def clustering(self) -> Clustering:
@@ -155,7 +181,7 @@ class Segments:
         def tell(slots: Slots, event: Any, ts: int, told: dict[str, float], crowd: Crowd) -> None:
             if slots[visit][1] == self.at_event:
                 told.update(
-                    (name, value)
+                    (name, min(max(value, -MAX_MAGNITUDE), MAX_MAGNITUDE))
                     for name, value in zip(names, self.describe(slots, event), strict=True)
                     if value is not None
                 )
@@ -164,21 +190,19 @@ class Segments:
 
     def read(self, slots: Slots, event: Any, now: int, crowd: Crowd) -> str | None:
         """Return the visitor's segment, None while there are none."""
-        try:
-            numbers = self._numbers(crowd)
-        except KeyError:
+        at_hand = self._at_hand
+        if not at_hand.are_of(crowd):
             return None
-        width = len(self.of)
         place = [
             0.0 if x is None else (x - mean) / deviation
-            for x, mean, deviation in zip(self.describe(slots, event), numbers, numbers[width:], strict=False)
+            for x, mean, deviation in zip(self.describe(slots, event), at_hand.means, at_hand.deviations, strict=True)
         ]
-        nearest, least = 0, float("inf")
-        for one in range(1, self.count + 1):
-            away = dist(place, numbers[(one + 1) * width : (one + 2) * width])
+        nearest, least = "", inf
+        for number, centre in at_hand.centres:
+            away = dist(place, centre)
             if away < least:
-                nearest, least = one, away
-        return str(nearest)
+                nearest, least = number, away
+        return nearest
 
     def in_own_units(self, values: Sequence[float]) -> list[float]:
         """Return numbers as a model sees them in the units of their features."""
