@@ -253,7 +253,7 @@ class ScoringCore:
         if told:
             example = Example(
                 objective=CROWD,
-                score_id="",
+                score_id=f"{self._id_prefix}{out.offset}:{CROWD}",
                 ts=ts,
                 label=True,
                 features=told,

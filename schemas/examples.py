@@ -24,7 +24,7 @@ class Example(Struct, kw_only=True, omit_defaults=True):
     Attributes
     ----------
     score_id
-        The score that was published for the trigger.
+        The score that was published for the trigger; of what is told to the crowd there is none, the id is its own.
     ts
         Event time of the trigger, epoch ms.
     features

@@ -178,6 +178,13 @@ def test_the_replica_is_what_the_learner_has_learned(live: Live) -> None:
     assert sum(one.share for one in found) == pytest.approx(1.0)
 
 
+def test_what_is_told_has_an_id_of_its_own(live: Live) -> None:
+    told = [one for one in live.examples if one.objective == CROWD]
+
+    assert len({one.score_id for one in told}) == len(told)
+    assert all(one.score_id == f"events-{one.partition}-{one.offset}:crowd" for one in told)
+
+
 def test_a_replay_repeats_what_was_live(live: Live) -> None:
     replayed = closed_loop(LOG)
 

@@ -21,7 +21,7 @@ FEATURES: dict[str, Any] = {
     "shoes": {"affinity": "category", "to": "shoes"},
     "item": {"field": "item_id"},
 }
-SEGMENTS: dict[str, Any] = {"of": ["visits", "clicks", "carts", "shoes"], "count": 2}
+SEGMENTS: dict[str, Any] = {"of": ["visits", "clicks", "carts", "shoes"], "count": 2, "at_event": 3}
 
 
 def a_set(segments: dict[str, Any] | None = None, **more: Any) -> FeatureSet:
