@@ -1,8 +1,8 @@
 """What segments cost, and how many visits are described; see docs/segments.md.
 
-``python -m benchmarks.segments_cost [--data PATH]`` runs the core of the shipped shop over 20,000 simulated events, with
-and without its segments, in turn, and prints microseconds of CPU: an event in the scorer (median of five), reading a
-segment, learning a description. Then, of simulated visits and of real ones (300,000 clicks of a news site, see
+``python -m benchmarks.segments_cost [--data PATH]`` runs the core of the shipped shop over 20,000 simulated events,
+with and without its segments, in turn, and prints microseconds of CPU: an event in the scorer (median of five), reading
+a segment, learning a description. Then, of simulated visits and of real ones (300,000 clicks of a news site, see
 /work/shared/data/README.md; skipped if they are not there), the share that comes as far as an `at_event`.
 """
 

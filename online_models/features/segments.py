@@ -2,8 +2,9 @@
 
 A visitor is described by declared numbers, as a model sees them. The description is told to the learner once a visit,
 so that visitors who do a lot do not outvote the others, at its `at_event`-th event: at the first one, what counts the
-visit is the same for everybody, and few visits come far (`python -m benchmarks.segments_cost`). What a site shows
-(impressions) is not counted, for the visitor did nothing.
+visit is the same for everybody, and few visits come far (`python -m benchmarks.segments_cost`; the third leaves the
+shop's new visitors in three segments, the second in one). What a site shows (impressions) is not counted, for the
+visitor did nothing.
 
 A visitor's segment is the nearest cluster as of now; nothing of it is kept in the visitor's state, so that segments
 may move without anybody being left in one of before.
@@ -39,7 +40,7 @@ DEFAULT_COUNT = 6
 # More cannot be told apart by a name, and to choose the first centres takes the cube of it: half a second for twelve.
 MAX_COUNT = 12
 MAX_DESCRIBING = 20
-DEFAULT_AT_EVENT = 2
+DEFAULT_AT_EVENT = 3
 # Values of these are the event's, not the visitor's.
 _OF_THE_EVENT = frozenset({"field", "affinity", "seen", "popularity", "follows", "first_seen"})
 _TOLD_OF = SESSION_EVENTS - {"impression"}
