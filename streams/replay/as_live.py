@@ -63,7 +63,7 @@ class ScoredVersions:
                 model = variant_name(score.objective, score.variant)
                 rows.append((score.partition, score.offset, model, score.model_version, True))
                 self.count += 1
-                if score.crowd_version:
+                if score.crowd or any(one.crowd for one in score.ranked):  # of version 0 as well: others were further
                     rows.append((score.partition, score.offset, CROWD, score.crowd_version, True))
                 for variant, (_, version) in score.shadows.items():
                     model = variant_name(score.objective, variant)
