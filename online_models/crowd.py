@@ -18,11 +18,13 @@ from typing import Any, Protocol
 import msgspec
 from msgspec import Struct
 
+from online_models.clusters import Saved
 from online_models.features import FeatureSet
 from online_models.features.decay import raised
 from online_models.features.leaders import Leaders
 from online_models.features.plan import CrowdTable
 from online_models.objectives import Objective
+from online_models.segments import SegmentTable
 from schemas.codec import BadRecord
 from schemas.dead_letters import INVALID
 
@@ -79,6 +81,7 @@ _COMBINED: dict[str, Callable[[float, float], float]] = {"sum": raised, "lowest"
 class _Saved(Struct, array_like=True):
     format: int
     heights: dict[str, float]
+    segments: dict[str, Saved] = {}
 
 
 _pack = msgspec.msgpack.Encoder().encode
@@ -118,11 +121,19 @@ class CrowdCounts:
         self.leaders = Leaders(tables)
         self._tables = dict(tables)
         self._sizes = dict.fromkeys(tables, 0)
+        self._segments = {
+            prefix: SegmentTable(prefix, table.clusters) for prefix, table in tables.items() if table.clusters
+        }
         self._changed: dict[str, None] | None = None  # until somebody asks
 
     def learn_one(self, x: Mapping[str, float], y: bool) -> None:
         """Add what an event tells; `y` is always true."""
         heights, changed = self.weights, self._changed
+        for segments in self._segments.values():
+            x, numbers = segments.learned(x)
+            heights.update(numbers)
+            if changed is not None:
+                changed.update(dict.fromkeys(numbers))
         for name, at in x.items():
             before = heights.get(name)
             if before is None:
@@ -181,7 +192,8 @@ class CrowdCounts:
 
     def to_bytes(self) -> bytes:
         """Return all counters, in their order."""
-        return _pack(_Saved(FORMAT, self.weights))
+        segments = {prefix: one.clusters.state() for prefix, one in self._segments.items()}
+        return _pack(_Saved(FORMAT, self.weights, segments))
 
     def restore(self, blob: bytes) -> None:
         """Take up what `to_bytes` gave, as far as it belongs to these tables; raises BadRecord."""
@@ -195,5 +207,8 @@ class CrowdCounts:
         self._sizes = dict.fromkeys(self._tables, 0)
         for name in self.weights:
             self._sizes[name[:7]] += 1
+        for prefix, clusters in saved.segments.items():
+            if prefix in self._segments:
+                self._segments[prefix].clusters.restore(clusters)
         self._changed = None
         self.leaders.look_through(self.weights)

@@ -263,8 +263,8 @@ class ScoringCore:
         self._open.outcome_came(event.type, ts, user)
 
     def _tell(self, event: EventBase, ts: int, user: UserState, out: Collected) -> None:
-        """Send what the event tells of items to the learner of the crowd counts."""
-        told = self._features.told(user.slots, event)
+        """Send what the event tells of items and of its visitor to the learner of the crowd counts."""
+        told = self._features.told(user.slots, event, self._crowd.weights)
         if told:
             example = Example(
                 objective=CROWD,
@@ -370,6 +370,7 @@ class ScoringCore:
             ranking=ranker.name,
             ranked=said.ranked,
             crowd_version=said.crowd_version,
+            segment=self._features.segment_in(first.crowd),
         )
 
     def _flags(self, model_version: int, ts: int, bound: BoundObjective) -> list[str]:
@@ -437,6 +438,7 @@ class ScoringCore:
         if self._features.crowd_positions:
             score.crowd = self._features.crowd_values(values)
             score.crowd_version = self._crowd.version
+            score.segment = self._features.segment_in(score.crowd)
         if not bound.alone:
             score.variant = shown.name
             if self._shadowing:

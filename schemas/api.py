@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from msgspec import Raw, Struct
+from typing import Annotated
 
+from msgspec import Meta, Raw, Struct
+
+from schemas.events import Id
 from schemas.scores import Ranked, Score
 
 Value = float | int | str | list[float] | None
@@ -62,10 +65,79 @@ class ScoreFound(Struct, kw_only=True):
 
 
 class FeaturesAnswer(Struct, kw_only=True):
-    """A visitor's features at this moment, as a condition sees them, and the last event's time, epoch ms."""
+    """A visitor's features at this moment, as a condition sees them, last event's time (epoch ms), and segment."""
 
     last_ts: int
     features: dict[str, Value]
+    segment: str | None = None
+
+
+class SegmentState(Struct, kw_only=True):
+    """A segment of visitors.
+
+    Attributes
+    ----------
+    id
+        As on scores; it keeps it.
+    name
+        The features that set it apart from everybody.
+    share
+        Of the latest visits.
+    size
+        Visits that belonged to it so far.
+    centroid
+        Its mean in the features' own units; of those that a model sees as logarithms, the mean of these, taken back.
+    apart
+        How far that is from everybody, in standard deviations.
+    """
+
+    id: str
+    name: str
+    share: float
+    size: int
+    centroid: dict[str, float]
+    apart: dict[str, float]
+
+
+class SegmentsAnswer(Struct, kw_only=True):
+    """The segments, as of a version of the crowd counts; none while too few visits have come."""
+
+    crowd_version: int
+    segments: list[SegmentState]
+
+
+UserIds = Annotated[list[Id], Meta(min_length=1, max_length=1000)]
+
+
+class LookalikesBody(Struct, kw_only=True, forbid_unknown_fields=True):
+    """A seed group, and visitors who may be like it."""
+
+    seed: UserIds
+    users: UserIds
+
+
+class Lookalike(Struct, kw_only=True):
+    """How much a visitor is like the seed group.
+
+    Attributes
+    ----------
+    score
+        0 to 1; at 0.5 as much like the group as like everybody. None: nothing is known of this visitor.
+    reasons
+        Features that speak for it, largest first, with their share of the logit.
+    """
+
+    user_id: str
+    score: float | None
+    reasons: list[tuple[str, float]] = []
+    segment: str | None = None
+
+
+class LookalikesAnswer(Struct, kw_only=True):
+    """The visitors in the order that they were asked for, and how many of the seed group are known."""
+
+    seed_known: int
+    users: list[Lookalike]
 
 
 class ModelState(Struct, kw_only=True):

@@ -17,6 +17,9 @@ ANSWERS = [
     api.ScoreFound,
     api.FeaturesAnswer,
     api.ModelsAnswer,
+    api.SegmentsAnswer,
+    api.LookalikesBody,
+    api.LookalikesAnswer,
     api.Problem,
 ]
 # Filled in where they are missing.
@@ -40,6 +43,8 @@ ROUTES = [
     Route("post", "/v1/score", "What an event would be scored with; leaves no trace.", api.ScoreAnswer, "Event"),
     Route("get", "/v1/scores/{score_id}", "A published score, its reasons, and its event.", api.ScoreFound),
     Route("get", "/v1/users/{user_id}/features", "What is known of a visitor.", api.FeaturesAnswer),
+    Route("get", "/v1/segments", "What sets visitors apart.", api.SegmentsAnswer),
+    Route("post", "/v1/lookalikes", "How much visitors are like a group.", api.LookalikesAnswer, "LookalikesBody"),
     Route("get", "/v1/models", "Which models this worker scores with.", api.ModelsAnswer),
 ]
 _PROBLEMS = {

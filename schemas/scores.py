@@ -69,6 +69,8 @@ class Score(Struct, kw_only=True, omit_defaults=True):
     crowd_version
         The `examples` offset up to which (exclusive) the counts of all visitors had come; 0: no feature needs them,
         or nothing came yet.
+    segment
+        Number of the visitor's segment, see ``segments:``; None: there are none yet, or none are declared.
     """
 
     score_id: str
@@ -94,4 +96,5 @@ class Score(Struct, kw_only=True, omit_defaults=True):
     ranked: list[Ranked] = []
     crowd: CrowdValues = []
     crowd_version: Version = 0
+    segment: str | None = None
     schema_version: Annotated[int, Meta(ge=1, le=SCORES_VERSION)] = 1

@@ -154,7 +154,6 @@ class Dashboard:
             "objectives": {name: self._objective(name, one, now_s) for name, one in self._watched.items()},
             "scores": [self._score(one) for one in reversed(self._telemetry.recent_scores)],
             "dead_letters": {"by_reason": dict(self._dead_by_reason.most_common()), "last": [*reversed(self._dead)]},
-            "segments": [],
         }
 
     def _objective(self, name: str, one: _Watched, now_s: float) -> dict[str, Any]:

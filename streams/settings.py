@@ -192,6 +192,7 @@ class _Reader:
             "app",
             "delivery",
             "features",
+            "segments",
             "objectives",
             "candidates",
             "policies",
@@ -324,9 +325,10 @@ class _Reader:
             )
             return None
         try:
-            return compile_features(declared, self.sources())
+            return compile_features(declared, segments=self.document.value.get("segments"), sources=self.sources())
         except ConfigError as error:
-            path = error.path if error.path[:1] in (("features",), ("sources",)) else ("features", *error.path)
+            known = (("features",), ("sources",), ("segments",))
+            path = error.path if error.path[:1] in known else ("features", *error.path)
             self.errors.append(ConfigError(path, error.message))
             return None
 

@@ -25,8 +25,13 @@ MAX_WEIGHT = 1e6
 
 
 def affinity(options: Options) -> Reading:
-    """``{affinity: FIELD, half_life: 7d, weights: {TYPE: w}, top: 8}``: the share of this event's own key."""
+    """``{affinity: FIELD, half_life: 7d, weights: {TYPE: w}, top: 8}``: the share of this event's own key.
+
+    With `to: KEY`, of that key, whatever the event is about: it describes the visitor.
+    """
     field, slot = _accumulated(options, "affinity")
+    if options.has("to"):
+        return Reading("number", _read_share(slot, _text(options, "to")), always=True)
 
     def read(slots: Slots, event: Any, now: int) -> float | None:
         key = getattr(event, field)
@@ -37,6 +42,23 @@ def affinity(options: Options) -> Reading:
         return 0.0 if height is None else min(exp2(height - state[0]), 1.0)
 
     return Reading("number", read)
+
+
+def _read_share(slot: int, key: str) -> Read:
+    def read(slots: Slots, event: Any, now: int) -> float:
+        state = slots[slot]
+        height = None if state is None else state[1].get(key)
+        return 0.0 if height is None else min(exp2(height - state[0]), 1.0)
+
+    return read
+
+
+def _text(options: Options, key: str) -> str:
+    value = options.raw(key)
+    if not isinstance(value, str) or not value:
+        raise options.error(f"Expected a text, got {value!r}", key)
+    options.canonical[key] = value
+    return value
 
 
 def favourite(options: Options) -> Reading:

@@ -13,9 +13,11 @@ from online_models.features.categories import category_feature
 from online_models.features.crosses import cross
 from online_models.features.feature_set import FeatureSet
 from online_models.features.fields import PERSONAL_FIELDS
+from online_models.features.generate import describe_source
 from online_models.features.options import Defaults, Options
 from online_models.features.plan import Cross, Feature, Reading, SlotTable
 from online_models.features.registry import FAMILIES
+from online_models.features.segments import SEGMENT, Segments, check_numbers, parse_segments
 from online_models.features.sources import SECTION, Sources
 from online_models.features.transforms import number_feature
 
@@ -25,7 +27,7 @@ DEFAULTS = "defaults"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
 
-def compile_features(declaration: dict[str, Any], sources: object = None) -> FeatureSet:
+def compile_features(declaration: dict[str, Any], segments: object = None, *, sources: object = None) -> FeatureSet:
     """Compile a mapping of feature name to declaration.
 
     Parameters
@@ -33,6 +35,8 @@ def compile_features(declaration: dict[str, Any], sources: object = None) -> Fea
     declaration
         What stands under `features:`; one family key and its options for each name, see docs/features.md. The
         reserved name `defaults` holds `inactivity` and `tz_offset_min`.
+    segments
+        What stands under `segments:`; None: nothing.
     sources
         Mapping under `sources:`; None: there are no candidate sources.
 
@@ -49,19 +53,23 @@ def compile_features(declaration: dict[str, Any], sources: object = None) -> Fea
     """
     if not isinstance(declaration, Mapping) or not declaration:
         raise ConfigError(("features",), "Expected a mapping of name to feature, such as `item: {field: item_id}`")
-    compiler = _Compiler(declaration)
+    compiler = _Compiler(declaration, segments)
     return compiler.feature_set(compiler.sources(sources))
 
 
 class _Compiler:
     """One pass over the base features, then one over the crosses, which may stand before their members."""
 
-    def __init__(self, declaration: Mapping[str, Any]) -> None:
+    def __init__(self, declaration: Mapping[str, Any], segments: object) -> None:
         self._defaults, written = _read_defaults(declaration)
         self._slots = SlotTable()
         self._canonical: list[Any] = [MEANING_VERSION, written]
         self._bodies = {name: body for name, body in declaration.items() if name != DEFAULTS}
         self._known: dict[str, str] = {}
+        self._segments: Segments | None = None
+        if segments is not None:
+            self._segments = parse_segments(segments, self._bodies, self._slots)
+            self._slots.segment_of = self._segments.read
 
     def sources(self, declaration: object) -> Sources | None:
         """Read the candidate sources; features do not depend on them."""
@@ -73,12 +81,47 @@ class _Compiler:
 
     def feature_set(self, sources: Sources | None) -> FeatureSet:
         families = {name: _family_of(name, body) for name, body in self._bodies.items()}
-        base = [self._base(name, family) for name, family in families.items() if family != "cross"]
+        made: dict[str, Feature] = {}
+        if self._segments is not None:
+            describing = [name for name in self._segments.of if families[name] != "cross"]
+            made = {name: self._base(name, families[name]) for name in describing}
+            self._bind_segments(self._segments, made)
+        base = [made.get(name) or self._base(name, family) for name, family in families.items() if family != "cross"]
+        if self._segments is not None and SEGMENT not in families.values():
+            base.append(self._undeclared_segment())
         crossing = [name for name, family in families.items() if family == "cross"]
         crosses = [self._cross(name, [one.name for one in base], crossing) for name in crossing]
         self._canonical.append(list(families))  # the order of features is the order of stored values
         personal = [name for name, family in families.items() if family == "field" and self._is_personal(name)]
-        return FeatureSet(_hash(self._canonical), list(families), base, crosses, self._slots, personal, sources)
+        return FeatureSet(
+            _hash(self._canonical),
+            list(families),
+            base,
+            crosses,
+            self._slots,
+            personal,
+            sources=sources,
+            segments=self._segments,
+        )
+
+    def _bind_segments(self, segments: Segments, describing: Mapping[str, Feature]) -> None:
+        check_numbers(describing, segments.of)
+        written = ["segments", segments.of, segments.count, segments.at_event]
+        self._canonical.append(written)
+        segments.bind(
+            [describing[name] for name in segments.of],
+            Options(SEGMENT, {}, self._slots, self._defaults),
+            lambda chosen: describe_source(chosen, self._slots).compiled("extract"),
+            json.dumps(self._canonical, sort_keys=True),
+        )
+
+    def _undeclared_segment(self) -> Feature:
+        """Return the feature that puts the segment on each score; models see it only where it is declared."""
+        if SEGMENT in self._bodies:
+            raise ConfigError(
+                ("features", SEGMENT), "Segments have this name; declare `segment: {segment: visitor}`, or rename this"
+            )
+        return Feature(SEGMENT, Reading("category", read_crowd=self._slots.segment_of, of_item=False), "category")
 
     def _is_personal(self, name: str) -> bool:
         return self._bodies[name]["field"] in PERSONAL_FIELDS
@@ -109,6 +152,8 @@ class _Compiler:
 
 
 def _with_rules(options: Options, reading: Reading) -> Feature:
+    if reading.read_crowd is not None and reading.read_crowd is options.slots.segment_of:
+        return Feature(options.name, reading, "category")  # as it is on the score
     if reading.kind == "number":
         return number_feature(options, reading)
     if reading.kind == "category":

@@ -31,6 +31,7 @@ DEFAULT_STRENGTH = 0.2
 MAX_REACH = 5
 # What a key further back in the session counts, compared with the one behind it.
 _PER_STEP = 0.5
+_SEGMENT = "segment"
 
 
 def popularity(options: Options) -> Reading:
@@ -53,17 +54,12 @@ def popularity(options: Options) -> Reading:
 
 
 def _read_lift(options: Options, counts: Counts, everybody: str) -> ReadCrowd:
-    group = options.raw("by")
-    if not isinstance(group, str) or not _groups(group):
-        allowed = ", ".join(sorted(_GROUPING))
-        raise options.error(f"Unknown field {group!r}; expected one of: {allowed}, properties.NAME", "by")
-    options.canonical["by"] = group
-    strength = _strength(options)
-    group_of, key_of = reader(group), counts.key_of
-    prefix = counts.grouped(group)
+    name, group_of = _group(options)
+    strength, key_of = _strength(options), counts.key_of
+    prefix = counts.grouped(name, group_of)
 
     def read(slots: Slots, event: Any, now: int, crowd: Crowd) -> float | None:
-        key, its = key_of(event), group_of(event)
+        key, its = key_of(event), group_of(slots, event, now, crowd)
         if key is None or its is None:
             return None
         at = counts.height(now)
@@ -128,6 +124,19 @@ def first_seen(options: Options) -> Reading:
 
 # Texts that many visitors share, and that are short enough for a counter's name.
 _GROUPING = frozenset(name for name, longest in TEXT_FIELDS.items() if longest <= 128) - {"user_id", "item_id"}
+
+
+def _group(options: Options) -> tuple[str, ReadCrowd]:
+    """Return what visitors are grouped by: its identity, and what reads it."""
+    field = options.raw("by")
+    if not isinstance(field, str) or not (_groups(field) or field == _SEGMENT):
+        allowed = ", ".join(sorted(_GROUPING | {_SEGMENT}))
+        raise options.error(f"Unknown field {field!r}; expected one of: {allowed}, properties.NAME", "by")
+    options.canonical["by"] = field
+    if field == _SEGMENT:
+        return f"{field}:{options.slots.segment_key}", options.slots.segment_reading(options.name)
+    group_of = reader(field)
+    return field, lambda slots, event, now, crowd: group_of(event)
 
 
 def _groups(field: str) -> bool:

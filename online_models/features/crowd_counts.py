@@ -15,7 +15,7 @@ from online_models.features.decay import LANDMARK_MS, raised
 from online_models.features.fields import COMMON_FIELDS, PROPERTIES
 from online_models.features.leaders import SEPARATOR
 from online_models.features.options import Options
-from online_models.features.plan import Accumulator, Crowd, CrowdTable, Fold, Slots, Tell
+from online_models.features.plan import Accumulator, Crowd, CrowdTable, Fold, ReadCrowd, Slots, Tell
 from online_models.features.sessions import NUMBER, use_session
 
 COUNTED = ("click", "page_view")
@@ -81,17 +81,17 @@ class Counts:
 
     def everybody(self, *, leaders: int = 0) -> str:
         """Declare the table of all events alike; return its prefix."""
-        return self.table("", lambda prefix: self._tell(prefix, lambda event: ""), leaders=leaders)
+        return self.table("", lambda prefix: self._tell(prefix, lambda *_: ""), leaders=leaders)
 
-    def grouped(self, field: str, *, leaders: int = 0) -> str:
-        """Declare the table within the groups that another field makes; return its prefix."""
-        return self.table(f"{field}/", lambda prefix: self._tell(prefix, reader(field)), leaders=leaders)
+    def grouped(self, name: str, group_of: ReadCrowd, *, leaders: int = 0) -> str:
+        """Declare the table within groups, which have an identity; return its prefix."""
+        return self.table(f"{name}/", lambda prefix: self._tell(prefix, group_of), leaders=leaders)
 
-    def _tell(self, prefix: str, group_of: Key) -> Tell:
+    def _tell(self, prefix: str, group_of: ReadCrowd) -> Tell:
         key_of = self.key_of
 
-        def tell(slots: Slots, event: Any, ts: int, told: dict[str, float]) -> None:
-            key, group = key_of(event), group_of(event)
+        def tell(slots: Slots, event: Any, ts: int, told: dict[str, float], crowd: Crowd) -> None:
+            key, group = key_of(event), group_of(slots, event, ts, crowd)
             if key is not None and group is not None:
                 total = f"{prefix}{group}{SEPARATOR}"
                 told[total + key] = told[total] = self.height(ts)
@@ -170,7 +170,7 @@ class Trail:
         return self._counts.table(grouped, lambda prefix: self._tell(prefix, both_ways), leaders=leaders)
 
     def _tell(self, prefix: str, both_ways: bool) -> Tell:
-        def tell(slots: Slots, event: Any, ts: int, told: dict[str, float]) -> None:
+        def tell(slots: Slots, event: Any, ts: int, told: dict[str, float], crowd: Crowd) -> None:
             state = slots[self._slot]
             if state is None or not state[_MOVED]:
                 return
@@ -212,7 +212,7 @@ def last_told(
     """
 
     def make_tell(prefix: str) -> Tell:
-        def tell(slots: Slots, event: Any, ts: int, told: dict[str, float]) -> None:
+        def tell(slots: Slots, event: Any, ts: int, told: dict[str, float], crowd: Crowd) -> None:
             for one in told_of(event):
                 told[prefix + one] = hours(ts)
 

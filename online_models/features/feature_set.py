@@ -15,7 +15,8 @@ from online_models.features.generate import (
     tells_by_type,
     vectorize_source,
 )
-from online_models.features.plan import Cross, Feature, Slots, SlotTable, Value
+from online_models.features.plan import Cross, Crowd, Feature, Slots, SlotTable, Value
+from online_models.features.segments import Segments
 from online_models.features.sources import Sources
 
 # (values, weight_of, intercept, k) -> (probability, reasons): `explain.score_linear` of the vector of these values,
@@ -56,6 +57,8 @@ class FeatureSet:
         By prefix, the tables that ``crowd`` is made of; empty if no feature needs it.
     crowd_positions
         Where the values of features that need the crowd stand in what extract returns.
+    segments
+        Of visitors; None: they are not declared.
     vectorize
         ``vectorize(values)`` returns what a model sees of all features: numbers as ``name``, categories
         as ``name=value`` with 1.0, crosses as ``a=x*b=y``. There is no bias in it.
@@ -70,6 +73,7 @@ class FeatureSet:
         slots: SlotTable,
         personal: Collection[str],
         sources: Sources | None = None,
+        segments: Segments | None = None,
     ) -> None:
         self.hash = hash_
         self.names = list(names)
@@ -78,6 +82,9 @@ class FeatureSet:
         self.sources = sources
         self.crowd_tables = slots.crowd.by_prefix
         self.crowd_positions = [index for index, one in enumerate(features) if one.reading.read_crowd]
+        self.segments = segments
+        crowded = [one.reading.read_crowd for one in features if one.reading.read_crowd]
+        self._segment = crowded.index(slots.segment_of) if slots.segment_of else None
         self._tells = tells_by_type(slots)
         self._features = list(features)
         self._crosses = list(crosses)
@@ -117,11 +124,11 @@ class FeatureSet:
         """Return the slots of a visitor of whom nothing is known."""
         return [None] * len(self.slot_keys)
 
-    def told(self, slots: Slots, event: Any) -> dict[str, float]:
+    def told(self, slots: Slots, event: Any, crowd: Crowd) -> dict[str, float]:
         """Return what an event that was folded tells the crowd tables: by which heights it raises which counters."""
         told: dict[str, float] = {}
         for tell in self._tells.get(event.type, ()):
-            tell(slots, event, event.ts, told)
+            tell(slots, event, event.ts, told, crowd)
         return told
 
     def crowd_values(self, values: Sequence[Value]) -> list[Value]:
@@ -134,6 +141,13 @@ class FeatureSet:
         for position, value in zip(self.crowd_positions, crowd_values, strict=False):
             found[position] = value
         return found
+
+    def segment_in(self, crowd_values: Sequence[Value]) -> str | None:
+        """Return the visitor's segment, given what `crowd_values` returned; None: there are none."""
+        if self._segment is None or self._segment >= len(crowd_values):  # of a configuration before this one
+            return None
+        found = crowd_values[self._segment]
+        return found if isinstance(found, str) else None
 
     def position(self, name: str) -> int:
         """Return where the value of a base feature stands in what extract returns.

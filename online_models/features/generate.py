@@ -94,6 +94,17 @@ def _add_times(source: Source, slots: SlotTable) -> None:
         source.add("if latest is not None and latest > ts:", "    now = latest")
 
 
+def describe_source(features: Sequence[Feature], slots: SlotTable) -> Source:
+    """Write ``extract(slots, event)`` of numbers, as a model sees them; None where one is missing."""
+    source = extract_source(features, slots)
+    values = [
+        _number(index, one) if one.always else f"None if v{index} is None else {_number(index, one)}"
+        for index, one in enumerate(features)
+    ]
+    source.lines[-1] = f"    return [{', '.join(values)}]"
+    return source
+
+
 def _add_value(source: Source, index: int, feature: Feature, *, indent: int = 1) -> None:
     value, reading = f"v{index}", feature.reading
     if reading.expression:

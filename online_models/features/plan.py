@@ -34,8 +34,8 @@ Crowd = Mapping[str, float]
 """What all visitors did: names of counters, which begin with the prefix of their table, to heights."""
 ReadCrowd = Callable[[Slots, Any, int, Crowd], Any]
 """``read(slots, event, now_ms, crowd)``, otherwise as `Read`."""
-Tell = Callable[[Slots, Any, int, dict[str, float]], None]
-"""``tell(slots, event, event.ts, told)`` puts into `told` by which heights the event raises which counters."""
+Tell = Callable[[Slots, Any, int, dict[str, float], Crowd], None]
+"""``tell(slots, event, event.ts, told, crowd)`` puts into `told` by which heights the event raises which counters."""
 
 CLOCK = "clock"
 
@@ -108,6 +108,14 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
+class Clustering:
+    """Which numbers describe a visitor, and how many clusters are made of such descriptions."""
+
+    of: tuple[str, ...]
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class CrowdTable:
     """Counters of what all visitors did.
 
@@ -125,6 +133,8 @@ class CrowdTable:
         So many members of each group are kept at hand, see `leaders`; 0: nobody asks.
     keeps
         "sum": heights add up as decayed sums; "lowest", "highest": of all heights that were told, that one stays.
+    clusters
+        What is told is no height but the description of a visitor, whose clusters are kept instead.
     """
 
     key: str
@@ -133,6 +143,7 @@ class CrowdTable:
     most: int
     keeps: Literal["sum", "lowest", "highest"] = "sum"
     leaders: int = 0
+    clusters: Clustering | None = None
 
     @property
     def prefix(self) -> str:
@@ -169,10 +180,14 @@ class SlotTable:
     ----------
     crowd
         The crowd tables of the same configuration.
+    segment_of, segment_key
+        Reads a visitor's segment, None if there are none; and the identity of the segments.
     """
 
     def __init__(self) -> None:
         self.crowd = CrowdTables()
+        self.segment_of: ReadCrowd | None = None
+        self.segment_key = ""
         self._accumulators: dict[str, tuple[int, Accumulator]] = {}
 
     def use(self, accumulator: Accumulator) -> int:
@@ -183,6 +198,15 @@ class SlotTable:
         if known is None:
             known = self._accumulators[accumulator.key] = (len(self._accumulators), accumulator)
         return known[0]
+
+    def segment_reading(self, feature: str) -> ReadCrowd:
+        """Return what reads a visitor's segment, for a feature; raise if there are none."""
+        if self.segment_of is None:
+            raise ConfigError(
+                ("features", feature),
+                "There are no segments; declare `segments: {of: [FEATURE, …]}` beside `features:`",
+            )
+        return self.segment_of
 
     @property
     def keys(self) -> list[str]:

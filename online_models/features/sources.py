@@ -48,7 +48,9 @@ class Sources:
         types, most = counts.types, counts.most
         self._trail = Trail(options, counts, _REACH)
         self._similar = self._trail.table(both_ways=True, leaders=_LEADERS_OF_ONE)
-        self._in_category = counts.grouped("category", leaders=_LEADERS_OF_ONE)
+        self._in_category = counts.grouped(
+            "category", lambda slots, event, now, crowd: event.category, leaders=_LEADERS_OF_ONE
+        )
         self._popular = counts.everybody(leaders=_LEADERS_OF_ALL)
         self._recent = first_seen_table(options, "item_id", types, most, leaders=_LEADERS_OF_ALL)
         last: dict[str, Any] = {"types": types, "most": most, "keeps": "highest", "leaders": 1}

@@ -20,9 +20,11 @@ from schemas.api import FeaturesAnswer, ObjectiveScore, RankAnswer, ScoreAnswer
 from schemas.codec import BadRecord, decode_user_state, encode_json
 from schemas.dead_letters import INVALID, TOO_LARGE
 from schemas.events import EventBase, RankRequest
+from schemas.user_state import UserState
 from streams.output import OutRecord, RecordOutput, partition_for_key
 from streams.settings import Settings
 from streams.stores import PartitionId, StateStore
+from streams.web.audience import Audience
 
 NOTHING_TO_RANK = (
     "Expected `candidates`, at least one, or a `source` of which something is known "
@@ -65,6 +67,7 @@ class Answers:
             one.name: Ranker(one, self._bound[one.objective], settings.features, self._crowd, n_reasons=self._n_reasons)
             for one in settings.rankings
         }
+        self.audience = Audience(settings.features, self._crowd, self._visitors)
 
     async def publish(self, events: Sequence[tuple[str, bytes]]) -> dict[tuple[str, int], int]:
         """Write events (user, value) to the log; return the offset behind the last one by place. Raises Unavailable."""
@@ -147,17 +150,32 @@ class Answers:
         if last_ts is None:
             return None
         values = self._features.extract(slots, event, self._crowd.weights)
-        return FeaturesAnswer(last_ts=last_ts, features=dict(zip(self._features.base_names, values, strict=True)))
+        return FeaturesAnswer(
+            last_ts=last_ts,
+            features=dict(zip(self._features.base_names, values, strict=True)),
+            segment=self._features.segment_in(self._features.crowd_values(values)),
+        )
 
     async def _slots(self, user_id: str) -> tuple[list[Any], int | None]:
         """Return a visitor's accumulators and last event time; None: unknown, or of other features than now."""
-        place = PartitionId(self._topic, partition_for_key(user_id.encode(), self._partitions))
-        [blob] = await self._store.load_users(place, [user_id])
-        if blob is not None:
-            try:
-                user = decode_user_state(blob)
-            except BadRecord:  # of another version of ours
-                return self._features.new_slots(), None
-            if user.layout == self._layout:
-                return user.slots, user.last_ts
-        return self._features.new_slots(), None
+        user = (await self._visitors([user_id])).get(user_id)
+        return (self._features.new_slots(), None) if user is None else (user.slots, user.last_ts)
+
+    async def _visitors(self, user_ids: Sequence[str]) -> dict[str, UserState]:
+        """Return the states of visitors who are known, and whose features are those of now; raises Unavailable."""
+        places: dict[PartitionId, list[str]] = {}
+        for user_id in user_ids:
+            place = PartitionId(self._topic, partition_for_key(user_id.encode(), self._partitions))
+            places.setdefault(place, []).append(user_id)
+        found = {}
+        for place, some in places.items():
+            for user_id, blob in zip(some, await self._store.load_users(place, some), strict=True):
+                if blob is None:
+                    continue
+                try:
+                    user = decode_user_state(blob)
+                except BadRecord:  # of another version of ours
+                    continue
+                if user.layout == self._layout:
+                    found[user_id] = user
+        return found

@@ -12,12 +12,13 @@ import uuid
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import orjson
 from aiohttp import hdrs, web
 from msgspec import Raw, Struct
 
 import schemas
-from schemas.api import EventsAnswer, ModelsAnswer, ModelState, RefusedEvent, ScoreFound
+from schemas.api import EventsAnswer, LookalikesBody, ModelsAnswer, ModelState, RefusedEvent, ScoreFound
 from schemas.codec import BadRecord, decode_event, encode_json
 from schemas.dead_letters import INVALID, NOT_JSON, UNKNOWN_TYPE
 from schemas.events import PageView, RankRequest, Tick
@@ -27,6 +28,7 @@ from streams.replay.spec import SpecError
 from streams.stores import Unavailable
 from streams.web.access import refused
 from streams.web.answers import Answers, NoSuchRanking
+from streams.web.audience import NoSegments
 
 if TYPE_CHECKING:
     from streams.app import Worker
@@ -55,6 +57,8 @@ class Api:
             web.post("/v1/score", self._guarded(self._score)),
             web.get("/v1/scores/{score_id}", self._guarded(self._published)),
             web.get("/v1/users/{user_id}/features", self._guarded(self._features)),
+            web.get("/v1/segments", self._guarded(self._segments)),
+            web.post("/v1/lookalikes", self._guarded(self._lookalikes)),
             web.get("/v1/models", self._guarded(self._models)),
             web.get("/openapi.json", self._document),
         ]
@@ -69,7 +73,7 @@ class Api:
                 return await handler(request)  # type: ignore[no-any-return]
             except BadRecord as bad:
                 return refused(400, f"{bad.reason}: {bad.detail}")
-            except NoSuchRanking as error:
+            except (NoSuchRanking, NoSegments) as error:
                 return refused(400, str(error))
             except Unavailable:
                 return refused(
@@ -149,6 +153,16 @@ class Api:
         event, _ = self._event({"type": PageView.type, "user_id": user_id})
         found = await (await self._ready()).features(user_id, event)
         return refused(404, "Nothing is known of this visitor") if found is None else _json(found)
+
+    async def _segments(self, _: web.Request) -> web.Response:
+        return _json((await self._ready()).audience.segments())
+
+    async def _lookalikes(self, request: web.Request) -> web.Response:
+        try:
+            body = msgspec.convert(await _body(request), LookalikesBody)
+        except msgspec.ValidationError as error:
+            raise BadRecord(INVALID, str(error)) from None
+        return _json(await (await self._ready()).audience.lookalikes(body.seed, body.users))
 
     async def _models(self, _: web.Request) -> web.Response:
         worker = self._worker

@@ -15,6 +15,8 @@ import orjson
 from aiohttp import hdrs, web
 
 import streams.web
+from online_models.crowd import CROWD
+from online_models.segments import described
 from streams.web.access import OPEN_ASSETS, refused
 
 if TYPE_CHECKING:
@@ -71,10 +73,20 @@ class DashboardPage:
             "open_attributions": sum(session.core.open_count for session in worker.sessions.values()),
             "partitions": sorted(str(session.partition) for session in worker.sessions.values()),
             "models": self._models(),
+            "segments": self._segments(),
         }
         return web.Response(
             body=orjson.dumps(told), content_type="application/json", headers={hdrs.CACHE_CONTROL: "no-store"}
         )
+
+    def _segments(self) -> list[dict[str, Any]]:
+        segments = self._worker.settings.features.segments
+        if segments is None:
+            return []
+        crowd = self._worker.replicas[CROWD].weights  # type: ignore[attr-defined]  # features with segments have one
+        return [
+            {"id": one.id, "name": one.name, "share": one.share, "size": one.size} for one in described(segments, crowd)
+        ]
 
     def _models(self) -> list[dict[str, Any]]:
         replicas = self._worker.replicas

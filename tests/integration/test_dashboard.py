@@ -89,7 +89,6 @@ async def test_the_charts_fill_and_say_in_words_what_they_show(site: Site, tmp_p
         assert "not_json" in await page.value("document.getElementById('dead-reasons').textContent")
         assert "events[" in await page.value("document.getElementById('dead-last').textContent")
         assert await page.value("document.getElementById('state').textContent") == "Ready"
-        assert await page.value("document.getElementById('segments').hidden")
         await page.picture(tmp_path / "dashboard.png")
         assert page.complaints == []
 
@@ -151,7 +150,7 @@ async def test_a_keyboard_reaches_every_chart_and_reads_it(site: Site) -> None:
 
 async def test_drift_a_worker_that_is_not_ready_and_segments_are_shown_when_there_are_any(site: Site) -> None:
     told_otherwise = """fetch('/dashboard.json').then(answer => answer.json()).then(told => {
-      const segments = [{ name: 'new', share: .25 }], changes = [{ t: told.now, before: .2, worse: true }];
+      const segments = [{ id: '2', name: 'new', share: .25 }], changes = [{ t: told.now, before: .2, worse: true }];
       Object.assign(told, { points: {}, not_ready: 'no partitions are assigned', segments });
       Object.assign(told.objectives.click, { drifting: true, level: .3, changes });
       show(told);
@@ -166,7 +165,7 @@ async def test_drift_a_worker_that_is_not_ready_and_segments_are_shown_when_ther
         assert alarm.startswith("Drift in click: the log loss of its scores rose at ")
         assert alarm.endswith("; it was 0.200 and is 0.300 since.")
         assert state == "Not ready: no partitions are assigned"
-        assert "new 25 %" in segments
+        assert "2: new, 25 % of the visits" in segments
         assert page.complaints == []
 
 

@@ -260,3 +260,55 @@ def test_without_a_token_nothing_is_told(site: Site, tmp_path: Path) -> None:
         assert asked(site, path, token="guessed")[0] == 401
     assert site.get("/healthz")[0] == 200
     assert TOKEN not in site.logs()
+
+
+def known_visitors() -> list[str]:
+    """Return visitors of the site's shop, those who came first at the front."""
+    return list(dict.fromkeys(one.user_id for one in shop_events(500)))
+
+
+def test_segments_have_names_and_visitors_are_in_one(site: Site) -> None:
+    def all_of_them() -> Any:
+        status, found = asked(site, "/v1/segments")
+        assert status == 200
+        return found if found["segments"] else None
+
+    found = eventually(all_of_them)
+    _, visitor = asked(site, f"/v1/users/{known_visitors()[0]}/features")
+
+    assert [one["id"] for one in found["segments"]] == ["1", "2", "3", "4"]
+    assert sum(one["share"] for one in found["segments"]) == pytest.approx(1.0)
+    assert all(one["name"] and one["centroid"].keys() == one["apart"].keys() for one in found["segments"])
+    assert visitor["segment"] == visitor["features"]["segment"]
+    assert visitor["segment"] in {"1", "2", "3", "4"}
+
+
+def test_look_alikes_of_a_seed_are_asked_for_by_their_ids(site: Site) -> None:
+    one, two, three, *_ = known_visitors()
+    body = {"seed": [one, two, "nobody"], "users": [one, three, "nobody"]}
+
+    status, found = asked(site, "/v1/lookalikes", body)
+
+    assert status == 200
+    assert found["seed_known"] == 2
+    assert [one["user_id"] for one in found["users"]] == body["users"]
+    first, second, nobody = (one["score"] for one in found["users"])
+    assert 0.0 < first < 1.0
+    assert 0.0 < second < 1.0
+    assert nobody is None
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({"seed": [], "users": ["a"]}, "Expected `array` of length >= 1 - at `$.seed`"),
+        ({"seed": ["a"], "users": ["a"] * 1001}, "Expected `array` of length <= 1000 - at `$.users`"),
+        ({"seed": ["a"], "user": ["a"]}, "unknown field `user`"),
+        ([], "Expected `object`, got `array`"),
+    ],
+)
+def test_a_wrong_request_for_look_alikes_says_what_was_expected(site: Site, body: Any, expected: str) -> None:
+    status, answer = asked(site, "/v1/lookalikes", body)
+
+    assert status == 400
+    assert expected in answer["error"]

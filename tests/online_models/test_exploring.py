@@ -270,6 +270,9 @@ def test_an_opaque_model_tells_nothing_and_is_ranked_greedily() -> None:
         def uncertainty(self) -> None:
             return None
 
+        def linear(self) -> None:
+            return None
+
     [answer] = Bench(replicas={"click": Opaque()}, rankings=[home(kind="thompson")]).run(asking()).scores
 
     assert answer.ranked[0].propensity == 0.25, "all are alike to it"

@@ -34,7 +34,7 @@ class Shop:
     """A scoring core and the learner of its crowd counts, which reach it when `learn` is called."""
 
     def __init__(self, section: object = None, **ranking: Any) -> None:
-        self.features = compile_features(FEATURES, section or {})
+        self.features = compile_features(FEATURES, sources=section or {})
         objectives = parse_objectives({"click": CLICK}, features=self.features)
         declared = {"objective": "click", "shown": 100, "sources": ["popular"], **ranking}
         counts = CrowdCounts(self.features.crowd_tables)
@@ -207,12 +207,12 @@ def test_a_wrong_declaration_is_refused(ranking: dict[str, Any], path: tuple[str
 )
 def test_a_wrong_section_is_refused(sources: object, path: tuple[str, ...]) -> None:
     with pytest.raises(ConfigError) as caught:
-        compile_features(FEATURES, sources)
+        compile_features(FEATURES, sources=sources)
     assert caught.value.path == path
 
 
 def test_sources_change_the_layout_and_not_the_features() -> None:
-    alone, with_sources = compile_features(FEATURES), compile_features(FEATURES, {})
+    alone, with_sources = compile_features(FEATURES), compile_features(FEATURES, sources={})
 
     assert alone.hash == with_sources.hash
     assert alone.layout != with_sources.layout

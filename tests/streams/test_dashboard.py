@@ -73,7 +73,6 @@ def test_before_anything_has_come_it_is_empty_and_complete() -> None:
 
     assert told["points"] == {}
     assert told["scores"] == []
-    assert told["segments"] == []
     assert told["dead_letters"] == {"by_reason": {}, "last": []}
     assert list(told["objectives"]) == ["click", "purchase", "continue"]
     assert told["objectives"]["click"] == {

@@ -188,7 +188,7 @@ function showRows(told) {
   at("models").replaceChildren(...told.models.map(one => row(
     ["", one.objective], ["", one.variant || "declared"], ["faint", `${one.model}, version ${whole(one.version)}`], ["", one.served ? "served" : "in the shadow"])));
   at("segments").hidden = !told.segments.length;
-  at("segment-list").replaceChildren(...told.segments.map(one => element("li", { textContent: `${one.name} ${percent(one.share)}` })));
+  at("segment-list").replaceChildren(...told.segments.map(one => element("li", { textContent: `${one.id}: ${one.name}, ${percent(one.share)} of the visits` })));
 }
 
 // ---------------------------------------------------------------- asking

@@ -75,3 +75,16 @@ def test_one_key_can_be_enough() -> None:
     visitor = Visitor({"x": {"favourite": "item_id", "top": 1}})
 
     assert [visitor.does(a_click(item))["x"] for item in ("i1", "i2")] == ["i1", "i2"]
+
+
+def test_affinity_to_a_key_is_its_share_whatever_the_event_is_about() -> None:
+    visitor = Visitor({"x": {"affinity": "category", "to": "shoes"}})
+
+    found = [
+        visitor.does(an_impression("i1"))["x"],
+        visitor.does(a_click("i2", category="shoes"))["x"],
+        visitor.does(a_click("i3", category="hats"))["x"],
+        visitor.does(an_impression("i4", category="hats"))["x"],
+    ]
+
+    assert found == [0.0, 1.0, pytest.approx(0.5), pytest.approx(0.5)]

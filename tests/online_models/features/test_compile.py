@@ -273,7 +273,8 @@ def test_every_declaration_in_the_reference_compiles() -> None:
             (": NAME", ": item_id"),
         ):
             one = one.replace(word, stands_for)
-        compile_features({"A": {"field": "country"}, "B": {"field": "region"}, "x": yaml.safe_load(one)})
+        members = {"A": {"field": "country"}, "B": {"field": "region"}, "pings": {"count": "custom"}}
+        compile_features({**members, "x": yaml.safe_load(one)}, {"of": ["pings"]})
 
     keys = {next(iter(yaml.safe_load(one))) for one in declarations}
     assert keys == set(FAMILIES)

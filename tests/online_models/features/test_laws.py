@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from online_models.explain import score_linear
 from online_models.features import compile_features
 from schemas.events import EventBase
-from tests.online_models.features.timelines import EVERYTHING, Visitor, event_sequences
+from tests.online_models.features.timelines import EVERYTHING, SEGMENTED, SEGMENTS, Visitor, event_sequences
 
-FEATURES = compile_features(EVERYTHING)
+FEATURES = compile_features({**EVERYTHING, **SEGMENTED}, SEGMENTS)
 SLOW = settings(max_examples=60, deadline=None)
 
 
@@ -32,7 +32,7 @@ def test_whatever_comes_models_see_finite_floats_and_no_count_or_age_is_negative
         seen = FEATURES.vectorize(list(values.values()))
 
         assert all(type(x) is float and math.isfinite(x) for x in seen.values()), seen
-        signed = {"score", "hot", "hot_here", "next", "near"}
+        signed = {"score", "hot", "hot_here", "hot_alike", "next", "near"}
         assert all(x >= 0 for name, x in values.items() if isinstance(x, int | float) and name not in signed), values
 
 

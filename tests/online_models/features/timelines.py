@@ -54,6 +54,7 @@ EVERYTHING: dict[str, Any] = {
     "spent": {"sum": "value", "of": "purchase", "transform": "log1p"},
     "spent_7d": {"sum": "price", "of": ["add_to_cart", "purchase"], "half_life": "7d"},
     "taste": {"affinity": "category", "half_life": "1h", "top": 2},
+    "shoes": {"affinity": "category", "to": "shoes"},
     "favourite": {"favourite": "category", "half_life": "1h", "top": 2},
     "item_taste": {"affinity": "item_id", "weights": {"click": 1, "purchase": 10}},
     "before": {"previous": "item_id", "of": "page_view"},
@@ -81,6 +82,13 @@ EVERYTHING: dict[str, Any] = {
     "price_x_day_x_hour": {"cross": ["price", "day", "hour"]},
     "price_x_views": {"cross": ["price", "views"]},
 }
+# The one family that needs more than features.
+SEGMENTS: dict[str, Any] = {"of": ["views", "clicks_7d", "basket_value", "since_view", "shoes"], "count": 2}
+SEGMENTED: dict[str, Any] = {
+    "segment": {"segment": "visitor"},
+    "hot_alike": {"popularity": "item_id", "by": "segment"},
+    "item_x_segment": {"cross": ["item", "segment"]},
+}
 
 
 class Visitor:
@@ -96,13 +104,13 @@ class Visitor:
         self.features = declaration if isinstance(declaration, FeatureSet) else compile_features(declaration)
         self.slots = self.features.new_slots()
         self.crowd = CrowdCounts(self.features.crowd_tables)
-        self._base = [name for name in self.features.names if self._has_position(name)]
+        self._base = self.features.base_names
 
     def does(self, event: EventBase) -> dict[str, Any]:
         """Fold the event; return the values of the base features by name."""
         self.features.fold(self.slots, event)
         values = self.values_at(event)
-        self.crowd.learn_one(self.features.told(self.slots, event), True)
+        self.crowd.learn_one(self.features.told(self.slots, event, self.crowd.weights), True)
         return values
 
     def values_at(self, event: EventBase) -> dict[str, Any]:
@@ -113,13 +121,6 @@ class Visitor:
         """Fold the event; return what a model sees."""
         self.features.fold(self.slots, event)
         return self.features.vectorize(self.features.extract(self.slots, event))
-
-    def _has_position(self, name: str) -> bool:
-        try:
-            self.features.position(name)
-        except ValueError:
-            return False
-        return True
 
 
 def values_of(declaration: dict[str, Any], *events: EventBase) -> list[Any]:
