@@ -14,6 +14,8 @@ from aiokafka import TopicPartition
 from aiokafka.structs import ConsumerRecord
 from msgspec import Struct
 
+from online_models.crowd import CrowdCounts
+from online_models.crowd_distribution import CrowdReplica
 from online_models.learning import LearningCore
 from online_models.records import DecodedBatch, decode_batch
 from online_models.scoring import ScoringCore
@@ -233,7 +235,7 @@ async def _judge_models(settings: Settings, examples: Records, store: StateStore
                 replicas.apply(record.value)
     for number in range(partitions):
         read = [(one.offset, decode_example(one.value)) for one in examples.get(number, ())]
-        objectives = objectives_of(number, partitions, settings.objectives)
+        objectives = objectives_of(number, partitions, settings.learned)
         for core, saved in zip(new_cores(objectives, settings), new_cores(objectives, settings), strict=True):
             own = [(offset, one) for offset, one in read if one.objective == core.objective]
             core.step(own)
@@ -245,6 +247,10 @@ async def _judge_models(settings: Settings, examples: Records, store: StateStore
             if _learned(core) != _learned(saved):
                 verdict.model_differs(f"{core.objective}: the learner has come to another model or place")
             replica = replicas[core.objective]
+            if isinstance(replica, CrowdReplica):
+                if replica.weights != _counts(core):
+                    verdict.model_differs(f"{core.objective}: a new scorer would read other counts")
+                continue
             for _, one in own[-_TRIED_EXAMPLES:]:
                 if one.features and replica.score_one(one.features, 0)[0] != _says(core, one):
                     verdict.model_differs(f"{core.objective}: a new scorer would read another model")
@@ -266,6 +272,11 @@ def _learned(core: LearningCore) -> tuple[Any, ...]:
         core._sources,
         core._metrics.state(),
     )
+
+
+def _counts(core: LearningCore) -> dict[str, float]:
+    assert isinstance(core._estimator, CrowdCounts)
+    return core._estimator.weights
 
 
 def _says(core: LearningCore, example: Example) -> float:

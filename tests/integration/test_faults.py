@@ -17,6 +17,7 @@ from faults.trial import Trial
 from msgspec import structs
 from site_under_test import Site, shop_events
 
+from online_models.crowd import CROWD
 from schemas.codec import decode_example, decode_score, decode_user_state, encode_json, encode_user_state
 from streams.admin import create_topics
 from streams.output import KafkaOutput, OutRecord
@@ -103,16 +104,17 @@ class TamperedTrial(Trial):
         score = next(iter((await read_topic(settings, topics.scores.name)).values()))[0]
         # The latest: its visitor still remembers the id, however long the stream was, so it asks for no score.
         event = next(iter((await read_topic(settings, topics.events.name)).values()))[-1]
-        [examples] = (await read_topic(settings, topics.examples.name)).values()
+        examples = [one for some in (await read_topic(settings, topics.examples.name)).values() for one in some]
+        learned = [one for one in examples if decode_example(one.value).objective != CROWD][-1]
         unknown = structs.replace(decode_score(score.value), score_id="nobody:click")
-        example = decode_example(examples[-1].value)
+        example = decode_example(learned.value)
         later = structs.replace(example, offset=example.offset + 10**6, label=not example.label)
         output = KafkaOutput(settings)
         await output.start()
         for name, topic, partition, value in (
             ("a score twice", topics.scores.name, score.partition, score.value),
             ("a score of nothing", topics.scores.name, score.partition, encode_json(unknown)),
-            ("an example of nothing", topics.examples.name, 0, encode_json(later)),
+            ("an example of nothing", topics.examples.name, learned.partition, encode_json(later)),
             ("an event that nobody has read", topics.events.name, event.partition, event.value),
             ("poison that nobody has refused", topics.events.name, event.partition, b"no json"),
         ):
