@@ -25,7 +25,7 @@ from typing import Any
 
 from online_models.attribution import MAX_OPEN_PER_PARTITION, MAX_OPEN_PER_USER, Timers
 from online_models.bound import BoundObjective, Replica, by_event_type
-from online_models.crowd import CROWD, crowd_of
+from online_models.crowd import crowd_of
 from online_models.duplicates import remember
 from online_models.features import FeatureSet
 from online_models.objectives import Objective
@@ -35,8 +35,8 @@ from online_models.rankings import Ranking
 from online_models.records import DecodedBatch, DecodedEvent
 from online_models.serving import Served
 from online_models.step import Collected, Observer, StepResult
+from online_models.telling import Telling
 from schemas.events import Answered, EventBase, RankRequest, Tick, VisitorEvent
-from schemas.examples import Example
 from schemas.metrics import Accounting
 from schemas.scores import Score
 from schemas.user_state import Layout, PartitionMeta, UserState
@@ -107,7 +107,11 @@ class ScoringCore:
         self._features = features
         self._observer = observer
         self._shadowing = shadowing
-        self._asking_rules = asking_rules
+        self._telling = (
+            Telling(features, topic=topic, partition=partition, asking_rules=asking_rules)
+            if features.crowd_tables
+            else None
+        )
         self._n_reasons = n_reasons
         served = served or {}
         self._crowd = crowd_of(features, replicas)
@@ -254,37 +258,13 @@ class ScoringCore:
         self._features.fold(user.slots, event)
         if ts > user.last_ts:
             user.last_ts = ts
-        if self._features.crowd_tables:
-            self._tell(event, ts, user, out)
+        if self._telling is not None:
+            self._telling.tell(event, user, self._crowd.weights, out)
         if self._rankers and isinstance(event, RankRequest):
             self._answer(event, source_ts, user, out)
         else:
             self._score(event, ts, source_ts, user, out)
         self._open.outcome_came(event.type, ts, user)
-
-    def _tell(self, event: EventBase, ts: int, user: UserState, out: Collected) -> None:
-        """Send what the event tells of items and of its visitor to the learner of the crowd counts."""
-        told = self._features.told(user.slots, event, self._crowd.weights)
-        if told:
-            example = Example(
-                objective=CROWD,
-                score_id=score_id_of(self._id_prefix, out.offset, CROWD),
-                ts=ts,
-                label=True,
-                features=told,
-                score=0.0,
-                model_version=0,
-                topic=self.topic,
-                partition=self.partition,
-                offset=out.offset,
-                seq=out.seq,
-                released_ts=out.stream_time_ms,
-                use="learn",
-            )
-            out.examples.append(example)
-            if self._asking_rules:
-                out.rule_said.append(None)
-            out.seq += 1
 
     def _new_user(self) -> UserState:
         return UserState(

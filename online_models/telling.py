@@ -1,0 +1,48 @@
+"""What events tell of items and visitors, on its way to the learner of the crowd counts."""
+
+from __future__ import annotations
+
+from online_models.crowd import CROWD
+from online_models.features import FeatureSet
+from online_models.features.plan import Crowd
+from online_models.open_triggers import score_id_of
+from online_models.step import Collected
+from schemas.events import EventBase
+from schemas.examples import Example
+from schemas.user_state import UserState
+
+
+class Telling:
+    """Releases what the events of one partition tell."""
+
+    def __init__(self, features: FeatureSet, *, topic: str, partition: int, asking_rules: bool) -> None:
+        self._features = features
+        self._topic = topic
+        self._partition = partition
+        self._asking_rules = asking_rules
+
+    def tell(self, event: EventBase, user: UserState, crowd: Crowd, out: Collected) -> None:
+        """Release what an event tells that was folded into the visitor's state, if it tells anything."""
+        told = self._features.told(user.slots, event, crowd)
+        if not told:
+            return
+        ts: int = event.ts  # type: ignore[assignment]  # decoded: int
+        example = Example(
+            objective=CROWD,
+            score_id=score_id_of(f"{self._topic}-{self._partition}-", out.offset, CROWD),
+            ts=ts,
+            label=True,
+            features=told,
+            score=0.0,
+            model_version=0,
+            topic=self._topic,
+            partition=self._partition,
+            offset=out.offset,
+            seq=out.seq,
+            released_ts=out.stream_time_ms,
+            use="learn",
+        )
+        out.examples.append(example)
+        if self._asking_rules:
+            out.rule_said.append(None)
+        out.seq += 1
