@@ -13,7 +13,7 @@ from online_models.crowd import CrowdCounts
 from online_models.crowd_distribution import CrowdDistributor, CrowdReplica
 from online_models.distribution import MAX_WEIGHTS_BYTES, WeightDistributor, make_distributor
 from online_models.estimators import SparseFTRL, build
-from online_models.features.plan import CrowdTable
+from online_models.features.plan import Clustering, CrowdTable
 from online_models.replica import LinearReplica, OpaqueReplica, ReplicaSet
 from schemas.models import BLOCKS, block_of
 
@@ -123,6 +123,26 @@ class CrowdLearner(Learner):
         return self.distributor.publish(self.next_offset)
 
 
+class SegmentLearner(CrowdLearner):
+    """Clusters visitors, all of whose numbers change with each."""
+
+    def __init__(self, seed: int, truth: Truth) -> None:
+        super().__init__(seed, truth)
+        tell = lambda prefix: lambda slots, event, ts, told, crowd: None  # noqa: E731
+        table = CrowdTable(self.prefix, tell, frozenset(), most=0, clusters=Clustering(("a", "b"), 1))
+        self.prefix = table.prefix
+        self.model = CrowdCounts({table.prefix: table})  # type: ignore[assignment]
+        self.distributor = CrowdDistributor(OBJECTIVE, lineage=LINEAGE, counts=self.model, blocks=FEW)  # type: ignore[arg-type]
+
+    def learn(self, count: int) -> None:
+        for _ in range(count):
+            rng = random.Random(self.seed * 1_000_003 + self.next_offset)
+            self.model.learn_one(
+                {f"{self.prefix}a": float(rng.random() < 0.1), f"{self.prefix}b": rng.gauss(0, 1)}, True
+            )
+            self.next_offset += 1
+
+
 def a_crowd_reader() -> Reader:
     return Reader(CrowdReplica(lineage=LINEAGE, blocks=FEW))
 
@@ -130,6 +150,7 @@ def a_crowd_reader() -> Reader:
 KINDS: dict[str, tuple[type[Learner], Callable[[], Reader]]] = {
     "weights": (Learner, Reader),
     "crowd counts": (CrowdLearner, a_crowd_reader),
+    "segments": (SegmentLearner, a_crowd_reader),
 }
 both_kinds = pytest.mark.parametrize("kind", KINDS)
 
