@@ -174,9 +174,9 @@ class Telemetry:
         name = progress.objective
         self.learned.labels(name).inc(learned)
         self.refused.labels(name).inc(refused)
-        self._totals["learned"] += learned
-        if name == CROWD:  # it predicts nothing
+        if name == CROWD:  # it predicts nothing, and what it learns are no labels
             return
+        self._totals["learned"] += learned
         self._progress[name] = progress
         for metric in ("log_loss", "base_log_loss", "auc"):
             value = getattr(progress, metric)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
 from online_models.crowd import CrowdCounts
@@ -10,7 +11,7 @@ from online_models.crowd_distribution import CrowdDistributor, CrowdReplica
 from online_models.distribution import MAX_WEIGHTS_BYTES, WeightDistributor
 from online_models.estimators import SparseFTRL
 from online_models.features.leaders import SEPARATOR, Leaders
-from online_models.features.plan import CrowdTable
+from online_models.features.plan import Clustering, CrowdTable
 from online_models.replica import LinearReplica, ReplicaSet
 
 OBJECTIVE, LINEAGE = "click", "1f0c"
@@ -98,7 +99,8 @@ class Learner:
         return fresh
 
 
-TABLE = CrowdTable("t", lambda prefix: lambda slots, event, ts, told: None, frozenset(), most=12, leaders=3)
+TABLE = CrowdTable("t", lambda prefix: lambda slots, event, ts, told, crowd: None, frozenset(), most=12, leaders=3)
+CLUSTERED = replace(TABLE, key="c", most=0, leaders=0, clusters=Clustering(("a", "b"), 1))
 
 
 class CrowdReader(Reader):
@@ -114,11 +116,13 @@ class CrowdReader(Reader):
 class CrowdLearner(Learner):
     """Counts in a table that is soon full, so that counters vanish and come back."""
 
+    table = TABLE
+
     def __init__(self, seed: int, truth: Truth, *, informed: bool = False) -> None:
         self.seed = seed
         self.truth = truth
         self.informed = False
-        self.counts = CrowdCounts({TABLE.prefix: TABLE})
+        self.counts = CrowdCounts({self.table.prefix: self.table})
         self.model: Any = self.counts
         self.distributor = CrowdDistributor(OBJECTIVE, lineage=LINEAGE, counts=self.counts, blocks=FEW)
         self.next_offset = 0
@@ -133,6 +137,19 @@ class CrowdLearner(Learner):
     def publish(self) -> Records:
         self.truth[self.next_offset] = (dict(self.counts.weights), 0.0, {})
         return self.distributor.publish(self.next_offset)
+
+
+class SegmentLearner(CrowdLearner):
+    """Clusters visitors, all of whose numbers change with each."""
+
+    table = CLUSTERED
+
+    def learn(self, count: int) -> None:
+        for _ in range(count):
+            rng = random.Random(self.seed * 1_000_003 + self.next_offset)
+            described = {"a": float(rng.random() < 0.1), "b": rng.gauss(0, 1)}
+            self.counts.learn_one({self.table.prefix + name: value for name, value in described.items()}, True)
+            self.next_offset += 1
 
 
 def assert_right(reader: Reader, truth: Truth) -> None:

@@ -39,7 +39,8 @@ def live(
     events = list(asked_shop(EVENTS))
     # In two parts, so that requests of the second meet a model.
     half = len(list(asked_shop(EVENTS // 2)))
-    sections = {"rankings": {"home": {"objective": "click", "shown": SHOWN, **request.param}}}
+    sources = ["similar", "category", "popular", "recent"]
+    sections = {"rankings": {"home": {"objective": "click", "shown": SHOWN, "sources": sources, **request.param}}}
     with working_site(folder, kafka_broker.bootstrap_servers, valkey_url, events[:half], sections) as site:
         for number in range(OVER_HTTP):
             body = {

@@ -7,7 +7,19 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from models_topic import FEW, LINEAGE, OBJECTIVE, CrowdLearner, CrowdReader, Learner, Log, Reader, Truth, assert_right
+from models_topic import (
+    FEW,
+    LINEAGE,
+    OBJECTIVE,
+    CrowdLearner,
+    CrowdReader,
+    Learner,
+    Log,
+    Reader,
+    SegmentLearner,
+    Truth,
+    assert_right,
+)
 
 from online_models.distribution import make_distributor
 from online_models.estimators import SparseFTRL, build
@@ -21,6 +33,7 @@ RIVERS = {"name": "logistic_regression", "scale": "standard"}
 KINDS: dict[str, tuple[type[Learner], type[Reader]]] = {
     "weights": (Learner, Reader),
     "crowd counts": (CrowdLearner, CrowdReader),
+    "segments": (SegmentLearner, CrowdReader),
 }
 both_kinds = pytest.mark.parametrize("kind", KINDS)
 
