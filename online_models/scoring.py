@@ -13,7 +13,7 @@ The order within one event, and why:
 4. The event is folded into the user's accumulators, then features are extracted, so that they
    include the event itself and nothing behind it in the log.
 5. Each objective that it triggers is scored by the replica, and the trigger waits for its label. A rank request is
-   answered instead: each item that it puts at a place is a trigger.
+   answered instead: each item that it puts at a place is a trigger, as an impression of it would be.
 
 How records are cut into batches changes no result: nothing above looks at the batch.
 """
@@ -36,7 +36,7 @@ from online_models.records import DecodedBatch, DecodedEvent
 from online_models.serving import Served
 from online_models.step import Collected, Observer, StepResult
 from online_models.telling import Telling
-from schemas.events import Answered, EventBase, RankRequest, Tick, VisitorEvent
+from schemas.events import Answered, EventBase, Impression, RankRequest, Tick, VisitorEvent
 from schemas.metrics import Accounting
 from schemas.scores import Score
 from schemas.user_state import Layout, PartitionMeta, UserState
@@ -320,6 +320,9 @@ class ScoringCore:
             self._open.add(bound, score, bound.key_of(impression), values, user, out, number)
             if self._observer is not None:
                 self._observer.scored(score, impression, values, lambda other: self._would_score(bound, other, user))
+            for one in self._by_trigger.get(Impression.type, ()):
+                if one is not bound and one.applies(values):
+                    self._score_objective(one, impression, answer.ts, source_ts, values, user, out, number)
         for _, impression, _ in places:  # they are all shown at once, so none counts in the features of another
             self._features.fold(user.slots, impression)
 
@@ -372,15 +375,16 @@ class ScoringCore:
         values: list[Any],
         user: UserState,
         out: Collected,
+        place: int = 0,
     ) -> None:
-        score_id = f"{self._id_prefix}{out.offset}:{bound.name}"
+        score_id = score_id_of(self._id_prefix, out.offset, bound.name, place)
         score = self._published(score_id, event)
         if score is None:
             score = self._new_score(bound, score_id, event, ts, source_ts, values, out.offset)
         elif score.crowd:
             values = self._features.with_crowd(values, score.crowd)
         out.scores.append(score)
-        self._open.add(bound, score, bound.key_of(event), values, user, out)
+        self._open.add(bound, score, bound.key_of(event), values, user, out, place)
         if self._observer is not None:
             self._observer.scored(score, event, values, lambda other: self._would_score(bound, other, user))
 

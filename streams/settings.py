@@ -348,6 +348,8 @@ class _Reader:
         for body in bodies or [None]:
             try:
                 [one] = parse_objectives(body, features=features)
+                if one.name == CROWD:
+                    raise ConfigError((CROWD,), "This is how the counts of all visitors are called; take another name")
             except ConfigError as error:
                 self.errors.append(error.under("objectives"))
                 continue

@@ -91,6 +91,11 @@ async def audit(score_id: str, settings: Settings) -> Audit:
         known = ", ".join(one.name for one in (*settings.objectives, *settings.rankings))
         raise AuditError(f"The configuration has no objective or ranking {place.name!r}; it has {known}")
     trigger = await record_at(place, settings)
+    if place.number and not answers:
+        raise AuditError(
+            f"{score_id} is of a place in an answer that went by another objective; such scores are not made again. "
+            "Its reasons are in the score"
+        )
     if place.name in answers or place.number:
         place = place._replace(name=name, number=place.number or 1)
         live = await published_score([place.score_id(ranking) for ranking in answers], trigger, settings)

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import orjson
 import pytest
-from builders import MINUTE, T0, EventLog, a_click, an_event, an_impression
+from builders import MINUTE, T0, EventLog, a_click, an_add_to_cart, an_event, an_impression
 from core_bench import ALL, CLICK, Bench
 from hypothesis import given
 from hypothesis import strategies as st
@@ -110,6 +110,26 @@ def test_each_place_waits_for_its_outcome_like_an_impression() -> None:
     ]
     assert [one.score for one in bench.examples] == [one.score for one in answer.ranked]
     assert [f"item={item}" in one.features for item, one in zip(shown, bench.examples, strict=True)] == [True] * 3
+
+
+def test_other_objectives_of_impressions_judge_each_place_too() -> None:
+    want = {"trigger": "impression", "outcome": "add_to_cart", "match": "item", "window": "30m", "grace": 0}
+    rare = {**want, "when": {"clicks": {"min": 5}}}
+    log = EventLog().add(a_request(["i1", "i2"])).add(an_add_to_cart("i2", 5)).tick(WINDOW + 1)
+
+    bench = ranking_bench({"click": CLICK, "want": want, "rare": rare}, shown=2).run(log)
+
+    answer, *others = bench.scores
+    shown = [one.item_id for one in answer.ranked]
+    assert [(one.score_id, one.item_id) for one in others] == [
+        (f"events-0-0:want#{place}", item) for place, item in enumerate(shown, 1)
+    ]
+    assert [one.propensity for one in others] == [one.propensity for one in answer.ranked]
+    assert {one.score_id: one.label for one in bench.examples} == {
+        f"events-0-0:{name}#{place}": name == "want" and item == "i2"
+        for name in ("click", "want")
+        for place, item in enumerate(shown, 1)
+    }
 
 
 def test_the_first_place_is_position_1() -> None:

@@ -208,3 +208,10 @@ def test_each_role_has_its_consumer_group(role: str, group: str) -> None:
 def test_an_unknown_role_is_refused() -> None:
     with pytest.raises(InvalidSettings, match="role"):
         parse_settings(shipped_config("shop").read_text(), {"STREAMSCORE_WORKER_ROLE": "training"})
+
+
+def test_no_objective_is_called_as_the_counts_of_all_visitors_are() -> None:
+    [problem] = problems(FINE.replace("  click:", "  crowd:"))
+
+    assert problem.startswith("scoring.yaml:7: objectives.crowd: ")
+    assert "take another name" in problem
