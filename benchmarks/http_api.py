@@ -22,6 +22,7 @@ from typing import Any
 
 import aiohttp
 import numpy as np
+import orjson
 import yaml
 from aiokafka import AIOKafkaProducer
 
@@ -60,12 +61,17 @@ def requests(rng: random.Random) -> dict[str, Callable[[], Request]]:
     }  # fmt: skip
 
 
+def _json(body: Any) -> str:
+    return orjson.dumps(body).decode()  # the client shares the cores, so it should cost little
+
+
 async def steady(url: str, ask: Callable[[], Request], rate: float, seconds: float) -> dict[str, float]:
     """Ask at a steady rate; return requests/s and percentiles of the time to the answer, in ms."""
     waited: list[float] = []
     wrong: list[str] = []
     headers = {"Authorization": f"Bearer {TOKEN}"}
-    async with aiohttp.ClientSession(url, headers=headers, connector=aiohttp.TCPConnector(limit=0)) as client:
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(url, headers=headers, connector=connector, json_serialize=_json) as client:
 
         async def one(due: float) -> None:
             method, path, body = ask()
@@ -139,6 +145,7 @@ async def measured(given: argparse.Namespace, servers: Servers, folder: Path) ->
             }
             config.write_text(yaml.safe_dump(declared))
             environment["STREAMSCORE_WORKER_HTTP_TOKENS"] = TOKEN
+            environment["STREAMSCORE_KAFKA_FETCH_MIN_BYTES"] = str(given.fetch_min_bytes)
             if role == given.roles[-1]:
                 environment["STREAMSCORE_WORKER_HTTP_PORT"] = str(port)
             processes.append(Process([sys.executable, "-m", "streams.cli.main", "worker"], environment, folder))
@@ -167,7 +174,8 @@ async def measured(given: argparse.Namespace, servers: Servers, folder: Path) ->
 async def _run(given: argparse.Namespace) -> dict[str, Any]:
     with running_servers() as servers, tempfile.TemporaryDirectory() as folder:
         routes = await measured(given, servers, Path(folder))
-        return {"broker": servers.broker, "roles": given.roles, "events_per_s": given.events_per_s, "routes": routes}
+        asked = {"roles": given.roles, "events_per_s": given.events_per_s, "fetch_min_bytes": given.fetch_min_bytes}
+        return {"broker": servers.broker, **asked, "routes": routes}
 
 
 def main() -> None:
@@ -176,6 +184,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=200.0, help="requests a second")
     parser.add_argument("--seconds", type=float, default=15.0, help="for each route")
     parser.add_argument("--events-per-s", type=float, default=500.0, help="events that flow meanwhile")
+    parser.add_argument("--fetch-min-bytes", type=int, default=65_536, help="of the workers; 1: every event at once")
     parser.add_argument("--roles", nargs="+", default=["all", "serving"], help="of the workers; the last one is asked")
     parser.add_argument("--json", type=Path, default=ROOT / "build" / "http.json")
     given = parser.parse_args()

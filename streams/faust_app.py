@@ -41,6 +41,7 @@ def make_faust_app(
         options=TransportOptions(
             chunk_records=settings.worker.chunk_records,
             fetch_max_wait_ms=parse_duration_ms(kafka.fetch_max_wait),
+            fetch_min_bytes=kafka.fetch_min_bytes,
             # In a transaction with the outputs; a commit from here could come late and move the offset back.
             committed_elsewhere=frozenset({settings.topics.events.name} if settings.exactly_once else ()),
         ),

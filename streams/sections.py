@@ -39,6 +39,7 @@ class KafkaSettings(Section, frozen=True):
     session_timeout: str = "10s"
     heartbeat: str = "2s"
     fetch_max_wait: str = "20ms"
+    fetch_min_bytes: Positive = 1
     request_timeout: str = "30s"
     compression: Literal["none", "gzip"] = "none"
 

@@ -19,8 +19,8 @@ class TransportOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         Chunks of one partition that may be handed out and not acknowledged. Bounds memory; a partition at its
         bound is not read on, the others are.
     fetch_max_wait_ms
-        How long the broker may hold a fetch that finds nothing. aiokafka keeps one fetch per broker on its way,
-        so this also bounds how long a partition waits to be fetched again while others are idle.
+        How long the broker may hold a fetch that finds less than ``fetch_min_bytes``. aiokafka keeps one fetch per
+        broker on its way, so this also bounds how long a partition waits to be fetched again while others are idle.
     isolation_level
         ``read_committed`` hides the records of aborted and open transactions.
     revoke_timeout_s
