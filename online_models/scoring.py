@@ -81,6 +81,9 @@ class ScoringCore:
     published
         By score_id, scores of the events to come that were published before a crash: they stand, whatever the
         model would say by now, so that state and examples are what they would have been.
+    published_to
+        Of an event before this offset nothing was published beside that: a request that no candidates were known for
+        remains without an answer, although some are known by now.
     """
 
     def __init__(
@@ -138,6 +141,7 @@ class ScoringCore:
         self._known_layouts = [self._layout, *(one for one in known if one.id != self._layout.id)]
         self.stream_time_ms = meta.stream_time_ms if meta else 0
         self.published: Mapping[str, Score] = {}
+        self.published_to = -1
 
     @property
     def open_count(self) -> int:
@@ -305,7 +309,8 @@ class ScoringCore:
         if answer is None:
             said = request.answered
             if said is None:
-                candidates = ranker.candidates(request, user.slots)
+                sourced = not request.candidates and out.offset < self.published_to
+                candidates = [] if sourced else ranker.candidates(request, user.slots)
                 if not candidates:
                     out.ignored[NO_CANDIDATES] += 1
                     return

@@ -142,6 +142,8 @@ class Session:
         )
         await self._load(self.core.users_of(batch.events), attempt)
         published = self.core.published = await self._published_before(batch.next_offset, attempt)
+        last = max((one.offset for one in published.values()), default=-1)
+        self.core.published_to = last if self._earlier is None else batch.next_offset
         result = self.core.step(batch, self._users)
         if batch.next_offset > self.publish_from:
             due = result._replace(scores=[one for one in result.scores if published.get(one.score_id) is not one])

@@ -183,6 +183,17 @@ def test_a_published_answer_stands_with_what_was_known_then() -> None:
     assert [bytes(one.values) for one in after.users["me"].open] == [bytes(one.values) for one in shop.users["me"].open]
 
 
+def test_what_got_no_answer_gets_none_when_it_is_done_again() -> None:
+    shop = Shop()
+    shop.visit("u1", "a")
+    shop.learn()
+    requests = [an_event(RankRequest, HOUR, user_id="me", event_id=f"ask-{number}") for number in range(2)]
+
+    shop.core.published_to = 2  # something was published of an event behind the first request
+    assert [one.offset for one in shop.take(*requests)] == [2]
+    assert shop.results[-1].accounting.ignored == {"no_candidates": 1}
+
+
 @pytest.mark.parametrize(
     ("ranking", "path", "message"),
     [
