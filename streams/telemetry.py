@@ -11,6 +11,7 @@ from math import inf
 from operator import attrgetter
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -217,4 +218,4 @@ class Telemetry:
 
 
 def _plain(message: Any) -> dict[str, Any]:
-    return {name: getattr(message, name) for name in message.__struct_fields__}
+    return {name: msgspec.to_builtins(getattr(message, name)) for name in message.__struct_fields__}
