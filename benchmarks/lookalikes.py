@@ -1,8 +1,8 @@
 """Whether look-alikes are found: members of a hidden group, given some of them; see docs/segments.md.
 
 ``python -m benchmarks.lookalikes [--data PATH] [--events N]`` hides groups in the simulated shop (who likes watches,
-who comes most often, who is least thrifty: traits that no event tells) and in real visits (who bought; 12,330 of an
-online shop, see /work/shared/data/README.md, skipped if they are not there). From a seed of its members it ranks
+who comes most often, who is least thrifty: traits that no event tells) and, given the file of `benchmarks.segments`,
+in real visits (who bought). From a seed of its members it ranks
 everybody else, and prints the AUC of held-out members against all others: of the look-alike score, of the nearness to
 the seed's mean, and of how much more the seed is in the visitor's segment than others. Median, lowest and highest of
 ten draws of the seed.
@@ -22,7 +22,7 @@ from typing import Any
 
 from sklearn.metrics import roc_auc_score
 
-from benchmarks.segments import COLUMNS, DATA, bought, visits
+from benchmarks.segments import COLUMNS, bought, visits
 from online_models.clusters import Clusters, nearest_of
 from online_models.crowd import CrowdCounts
 from online_models.features import compile_features
@@ -138,7 +138,7 @@ def top(values: Sequence[float], share: float) -> list[bool]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=DATA)
+    parser.add_argument("--data", type=Path, help="visits of an online shop, csv.gz; else the simulated shop only")
     parser.add_argument("--events", type=int, default=150_000)
     options = parser.parse_args()
     audience, people = simulated(options.events)
@@ -148,7 +148,7 @@ def main() -> None:
         "comes most often": (audience, top([one.visits_per_day for one in people], 0.15)),
         "least thrifty": (audience, top([-one.thrift for one in people], 0.15)),
     }
-    if options.data.exists():
+    if options.data is not None:
         groups["bought (real)"] = real(options.data), bought(options.data)
     print(f"| group | members | seed | {' | '.join(RULES)} |\n|---|---|---|{'---|' * len(RULES)}")
     for name, (some, members) in groups.items():

@@ -1,10 +1,10 @@
 """Which of River's clusterings make segments that last; see docs/segments.md.
 
 ``python -m benchmarks.segments [--data PATH]`` learns, one description at a time, drawn visits (five times 4,000 of six
-groups, four of them small) and real ones (12,330 of an online shop, see /work/shared/data/README.md; skipped if they
-are not there). It prints of each clustering: clusters with at least 1 % of the visits; the silhouette of the second
-half (1 is apart, 0 is not); the share of the first half that is in the same cluster after the second was learned; how
-well drawn groups were found (adjusted Rand index; chance is 0); microseconds to learn one.
+groups, four of them small) and, given the UCI's `online_shoppers` as a csv.gz, real ones (12,330 of an online shop). It
+prints of each clustering: clusters with at least 1 % of the visits; the silhouette of the second half (1 is apart, 0 is
+not); the share of the first half that is in the same cluster after the second was learned; how well drawn groups were
+found (adjusted Rand index; chance is 0); microseconds to learn one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from river.preprocessing import StandardScaler
 
 from online_models.clusters import Clusters
 
-DATA = Path("/work/shared/data/online_shoppers_12k.csv.gz")
 COLUMNS = (
     *("Administrative", "Administrative_Duration", "Informational", "ProductRelated", "ProductRelated_Duration"),
     *("BounceRates", "ExitRates", "SpecialDay"),
@@ -145,13 +144,11 @@ def adjusted_rand(one: Sequence[int], other: Sequence[int]) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=DATA)
+    parser.add_argument("--data", type=Path, help="visits of an online shop, csv.gz; without it drawn visits only")
     path = parser.parse_args().data
     sets: dict[str, list[tuple[list[Vector], list[int] | None]]] = {"drawn": [drawn(4_000, seed) for seed in range(5)]}
-    if path.exists():
+    if path is not None:
         sets["real"] = [(visits(path), None)]
-    else:
-        print(f"{path} is not there: drawn visits only")
     print("| visits | clustering | clusters | silhouette | stayed | groups found | µs |\n|---|---|---|---|---|---|---|")
     for name, some in sets.items():
         for clustering, new in clusterings(len(some[0][0][0])).items():
