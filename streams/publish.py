@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from aiokafka.errors import MessageSizeTooLargeError
 
 from online_models.contest import Decision
+from online_models.crowd import CROWD
 from online_models.learning import Publication
 from online_models.records import DecodedBatch
 from online_models.step import StepResult
@@ -47,7 +48,9 @@ def _has_examples_of_its_own(result: StepResult) -> bool:
     """
     # By their events: an answer to a rank request is one message, and its places have examples of their own.
     scored = {_event_of(score.score_id) for score in result.scores}
-    return any(_event_of(example.score_id) in scored for example in result.examples)
+    # What is told of the crowd does not depend on what the event was scored, and counts once.
+    labelled = (example.score_id for example in result.examples if example.objective != CROWD)
+    return any(_event_of(score_id) in scored for score_id in labelled)
 
 
 def _event_of(score_id: str) -> str:

@@ -50,16 +50,21 @@ class Bench:
 
     Parameters
     ----------
-    objectives
-        As declared under `objectives:`.
+    objectives, features
+        As declared under `objectives:` and `features:`.
     replicas
         By the names of variants; by default some with weights.
     """
 
     def __init__(
-        self, objectives: dict[str, Any] | None = None, *, replicas: Mapping[str, Any] | None = None, **limits: Any
+        self,
+        objectives: dict[str, Any] | None = None,
+        *,
+        features: dict[str, Any] = FEATURES,
+        replicas: Mapping[str, Any] | None = None,
+        **limits: Any,
     ) -> None:
-        self.features: FeatureSet = compile_features(FEATURES)
+        self.features: FeatureSet = compile_features(features)
         self.objectives: list[Objective] = parse_objectives(objectives or {"click": CLICK}, features=self.features)
         variants = [variant.name for one in self.objectives for variant in one.variants.values()]
         self.replicas: dict[str, Any] = dict(replicas or {name: a_replica(name) for name in variants})

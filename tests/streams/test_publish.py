@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 from aiokafka.errors import MessageSizeTooLargeError
-from builders import EventLog, an_event, an_impression
-from core_bench import Bench, cut
+from builders import EventLog, a_click, an_event, an_impression
+from core_bench import FEATURES, PURCHASE, Bench, a_replica, cut
 
+from online_models.crowd import CROWD, Nobody
 from online_models.rankings import Ranking, parse_rankings
 from online_models.records import decode_batch
 from schemas.dead_letters import OMITTED_HEADER, REASON_HEADER
@@ -44,9 +45,14 @@ class FakeOutput:
 
 
 async def published(
-    output: FakeOutput, log: EventLog, *, chunk: int = 500, rankings: Sequence[Ranking] = ()
+    output: FakeOutput,
+    log: EventLog,
+    *,
+    chunk: int = 500,
+    rankings: Sequence[Ranking] = (),
+    bench: Bench | None = None,
 ) -> dict[tuple[str, int], Sequence[OutRecord]]:
-    bench = Bench(rankings=rankings)
+    bench = bench or Bench(rankings=rankings)
     freshness = Freshness(bench.replicas, most_behind=10, patience_s=1)
     publisher: Any = Publisher(output, Topics(), PARTITIONS, freshness)  # type: ignore[arg-type]
     for records in cut(log.records, chunk):
@@ -77,6 +83,19 @@ async def test_scores_come_before_examples_of_the_same_triggers_and_do_not_hold_
     assert together.first == [("scores", 2)]
     assert apart.first == [None, None]
     assert ("examples", 0) in apart.published[1]
+
+
+async def test_what_is_told_of_the_crowd_waits_for_no_score() -> None:
+    features = {**FEATURES, "hot": {"popularity": "item_id"}}
+    replicas = {"purchase": a_replica("purchase"), CROWD: Nobody()}
+    output = FakeOutput()
+
+    log = EventLog().add(a_click("i1"))
+    found = await published(output, log, bench=Bench({"purchase": PURCHASE}, features=features, replicas=replicas))
+
+    assert [one.key for one in found["examples", 0]] == [b"crowd"]
+    assert len(found["scores", 2]) == 1
+    assert output.first == [None]
 
 
 async def test_so_do_answers_before_examples_of_their_places() -> None:
