@@ -4,7 +4,7 @@ Counters are as of about a second ago, so the event itself is not in them.
 
 Lifts compare what was counted with what would be expected if the group were like everybody. Both are raised by
 `strength` (the mean of a gamma-Poisson shrinker: DuMouchel, The American Statistician 53, 1999), so that an item of
-which nothing is known gets neither bonus nor malus.
+which nothing is known gets neither bonus nor malus: its lift is 0.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ from online_models.features.plan import Crowd, ReadCrowd, Reading, Slots
 
 DEFAULT_STRENGTH = 0.2
 MAX_REACH = 5
+# Events that a share is raised by before its logarithm is taken, so that an item that was never seen has one.
+_UNSEEN = 0.1
 # What a key further back in the session counts, compared with the one behind it.
 _PER_STEP = 0.5
 _SEGMENT = "segment"
@@ -48,7 +50,10 @@ def popularity(options: Options) -> Reading:
 
     def read(slots: Slots, event: Any, now: int, crowd: Crowd) -> float | None:
         key = key_of(event)
-        return None if key is None else log(counts.share(crowd, everybody, key, counts.height(now)))
+        if key is None:
+            return None
+        n, total = counts.sums(crowd, everybody + SEPARATOR, key, counts.height(now))
+        return log((n + _UNSEEN) / (total + _UNSEEN))
 
     return Reading("number", read_crowd=read, signed=True)
 
@@ -64,10 +69,16 @@ def _read_lift(options: Options, counts: Counts, everybody: str) -> ReadCrowd:
             return None
         at = counts.height(now)
         n, total = counts.sums(crowd, f"{prefix}{its}{SEPARATOR}", key, at)
-        expected = total * counts.share(crowd, everybody, key, at)
-        return log((n + strength) / (expected + strength))
+        return _lift(n, total, counts.sums(crowd, everybody + SEPARATOR, key, at), strength)
 
     return read
+
+
+def _lift(n: float, total: float, everybody: tuple[float, float], strength: float) -> float:
+    """Return the lift of n events among a group's total; `everybody` are those of the key and all of them."""
+    of_key, of_all = everybody
+    expected = total * of_key / of_all if of_all else 0.0
+    return log((n + strength) / (expected + strength))
 
 
 def follows(options: Options) -> Reading:
@@ -97,8 +108,7 @@ def follows(options: Options) -> Reading:
             n += weight * times
             total += weight * in_all
             weight *= _PER_STEP
-        expected = total * counts.share(crowd, everybody, key, at)
-        return log((n + strength) / (expected + strength))
+        return _lift(n, total, counts.sums(crowd, everybody + SEPARATOR, key, at), strength)
 
     return Reading("number", read_crowd=read, signed=True)
 

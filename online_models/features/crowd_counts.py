@@ -6,7 +6,7 @@ the total of the group. Sums are kept as heights, see `decay`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from math import exp2
 from operator import attrgetter
 from typing import Any
@@ -24,8 +24,6 @@ HOUR_MS = 3_600_000
 _MIN_HALF_LIFE_MS = 600_000
 _MAX_HALF_LIFE_MS = 366 * 86_400_000
 DEFAULT_KEEP = 100_000
-# Events that every share is raised by, so that an item that was never seen has one.
-_UNSEEN = 0.1
 _MAX_TEXT = 128
 
 # Places in the state of a trail: number of the session, its last keys, and whether the last event went on to another.
@@ -112,11 +110,6 @@ class Counts:
         height = crowd.get(total + key)
         return 0.0 if height is None else exp2(height - now), exp2(whole - now)
 
-    def share(self, crowd: Crowd, everybody: str, key: str, now: float) -> float:
-        """Return the share of a key in the events of everybody; above 0."""
-        n, total = self.sums(crowd, everybody + SEPARATOR, key, now)
-        return (n + _UNSEEN) / (total + _UNSEEN)
-
 
 class Trail:
     """The last keys in the visitor's session, one after another, and the table of what comes behind what.
@@ -153,16 +146,16 @@ class Trail:
 
         return fold
 
-    def keys(self, slots: Slots) -> list[str]:
-        """Return the last keys of the current session, the latest first."""
+    def keys(self, slots: Slots) -> Sequence[str]:
+        """Return the last keys of the current session, the latest last."""
         state, visit = slots[self._slot], slots[self._session]
         if state is None or (visit is not None and state[_SESSION] != visit[NUMBER]):
-            return []
-        return state[_KEYS][::-1]  # type: ignore[no-any-return]
+            return ()
+        return state[_KEYS]  # type: ignore[no-any-return]
 
     def before(self, slots: Slots, key: str) -> list[str]:
         """Return what a key would follow: the last ones, the latest first, without itself."""
-        return [one for one in self.keys(slots) if one != key][: self._reach]
+        return [one for one in reversed(self.keys(slots)) if one != key][: self._reach]
 
     def table(self, *, both_ways: bool, leaders: int = 0) -> str:
         """Declare the table in which keys are counted within those that they follow; return its prefix."""

@@ -74,7 +74,7 @@ class Sources:
         """
         met = self._trail.keys(slots)
         read: dict[str, Callable[[], Sequence[str]]] = {
-            "similar": lambda: list(_taking_turns([leaders.of(self._similar, item) for item in met])),
+            "similar": lambda: list(_taking_turns([leaders.of(self._similar, item) for item in reversed(met)])),
             "category": lambda: leaders.of(self._in_category, self._category(request, slots) or ""),
             "popular": lambda: leaders.of(self._popular, ""),
             "recent": lambda: leaders.of(self._recent, ""),

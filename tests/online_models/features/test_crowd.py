@@ -70,7 +70,7 @@ def test_popularity_within_a_group_is_what_is_more_than_expected() -> None:
     crowd.clicks("u1", "aaa", country="de")
     crowd.clicks("u2", "abbb", country="fr")
 
-    share_of_a = 4.1 / 7.1
+    share_of_a = 4 / 7
     assert crowd.value("a", HOUR, country="de") == pytest.approx(log((3 + 1) / (3 * share_of_a + 1)), abs=1e-3)
     assert crowd.value("a", HOUR, country="fr") == pytest.approx(log((1 + 1) / (4 * share_of_a + 1)), abs=1e-3)
     assert crowd.value("a", HOUR) is None
@@ -80,9 +80,9 @@ def test_an_item_or_a_group_of_which_nothing_is_known_has_no_lift() -> None:
     crowd = Crowd({"popularity": "item_id", "by": "properties.shelf"})
     crowd.clicks("u1", "ab" * 50, properties={"shelf": 3})
 
-    assert crowd.value("new", 2 * HOUR, properties={"shelf": 3}) == pytest.approx(0.0, abs=0.5)
+    assert crowd.value("new", 2 * HOUR, properties={"shelf": 3}) == 0.0
     assert crowd.value("a", 2 * HOUR, properties={"shelf": 4}) == 0.0
-    assert crowd.value("a", 2 * HOUR, properties={"shelf": 3}) == pytest.approx(0.0, abs=0.01)
+    assert crowd.value("a", 2 * HOUR, properties={"shelf": 3}) == pytest.approx(0.0, abs=1e-9)
 
 
 def test_what_others_went_on_to_is_lifted() -> None:
@@ -93,8 +93,8 @@ def test_what_others_went_on_to_is_lifted() -> None:
     crowd.clicks("me", "a", at_ms=HOUR)
 
     # a was left three times, each time for b, which has 3 of the 9 clicks
-    assert crowd.value("b", HOUR, "me") == pytest.approx(log((3 + 1) / (3 * 3.1 / 9.1 + 1)), abs=1e-3)
-    assert crowd.value("d", HOUR, "me") == pytest.approx(log((0 + 1) / (3 * 1.1 / 9.1 + 1)), abs=1e-3)
+    assert crowd.value("b", HOUR, "me") == pytest.approx(log((3 + 1) / (3 * 3 / 9 + 1)), abs=1e-3)
+    assert crowd.value("d", HOUR, "me") == pytest.approx(log((0 + 1) / (3 * 1 / 9 + 1)), abs=1e-3)
     assert crowd.value("b", HOUR, "somebody without a session") is None
 
 
@@ -105,7 +105,6 @@ def test_an_item_is_not_its_own_predecessor() -> None:
     told = {name.partition(":")[2] for name in crowd.counts.weights}
 
     assert "a\ta" not in told
-    assert crowd.value("b", HOUR // 2, "u1") == crowd.value("b", HOUR // 2, "u1")
     assert crowd.value("a", 3 * MINUTE, "u1") is not None  # behind b
     crowd.clicks("u2", "a")
     assert crowd.value("a", MINUTE, "u2") is None
@@ -129,7 +128,7 @@ def test_reach_looks_further_back_and_counts_half_for_each_step() -> None:
     crowd.clicks("me", "ab", at_ms=HOUR)
 
     # behind b: c once of one; behind a: c and b of three (me went to b as well)
-    expected = (1 + 0.5 * 3) * 1.1 / 5.1
+    expected = (1 + 0.5 * 3) * 1 / 5
     assert crowd.value("c", HOUR, "me") == pytest.approx(log((1 + 0.5 + 1) / (expected + 1)), abs=1e-3)
 
 
@@ -167,13 +166,13 @@ def test_first_seen_is_when_anybody_met_it() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from("uvw"), st.sampled_from("abcd"), st.integers(0, 600)), max_size=30))
-def test_lifts_of_a_group_that_is_like_everybody_are_near_zero(events: list[tuple[str, str, int]]) -> None:
+def test_lifts_of_a_group_that_is_everybody_are_zero(events: list[tuple[str, str, int]]) -> None:
     crowd = Crowd({"popularity": "item_id", "by": "country", "half_life": "1h"})
     for name, item, minute in events:
         crowd.clicks(name, item, at_ms=minute * MINUTE, country="de")
 
     for item in "abcd":
-        assert abs(crowd.value(item, 600 * MINUTE, country="de")) < log((0.2 + 0.1) / 0.2)
+        assert crowd.value(item, 600 * MINUTE, country="de") == pytest.approx(0.0, abs=1e-6)
 
 
 def test_declarations_that_count_the_same_share_a_table() -> None:
@@ -196,3 +195,4 @@ def test_values_that_were_published_stand() -> None:
     assert features.crowd_values(["i1", -2.5]) == [-2.5]
     assert features.with_crowd(["i1", -2.0], [-2.5]) == ["i1", -2.5]
     assert features.with_crowd(["i1", -2.0], []) == ["i1", -2.0]
+    assert features.with_crowd(["i1", -2.0], [-2.5, 1.0]) == ["i1", -2.0], "of another declaration"
