@@ -176,8 +176,10 @@ class LearningCore:
         self._since_publication = 0
         return Publication(self.next_offset, self._distributor.publish(self.next_offset))
 
-    def progress(self) -> Progress:
-        """Return the progressive validation of the scores as they were published."""
+    def progress(self) -> Progress | None:
+        """Return the progressive validation of the scores as they were published; None if nothing is judged."""
+        if not self._judging:
+            return None
         metrics = self._metrics
         return Progress(
             objective=self.objective,

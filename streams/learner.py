@@ -97,7 +97,7 @@ class LearnerSession:
                 publications = core.step(examples)
                 self._unsaved.add(name)
                 self._telemetry.learned_done(
-                    core.progress(), learned=core.learned - learned, refused=core.refused - refused
+                    name, core.progress(), learned=core.learned - learned, refused=core.refused - refused
                 )
                 await self._publish(core, publications)
                 await self._decide(core)
@@ -126,7 +126,8 @@ class LearnerSession:
 
     async def _publish(self, core: LearningCore, publications: list[Publication]) -> None:
         if publications:
-            told: list[Progress | ContestMetric] = [core.progress()] if core.objective != CROWD else []
+            progress = core.progress()
+            told: list[Progress | ContestMetric] = [progress] if progress is not None else []
             if core.contest is not None:
                 told.append(core.contest.metric(core.next_offset))
             await self._attempt(lambda: self._publisher.publish_models(publications, told), "publish model")
@@ -248,6 +249,7 @@ def new_cores(objectives: Sequence[Objective], settings: Settings) -> Iterator[L
                     informed=by_uncertainty(settings.rankings, objective.name),
                 ),
                 publish_examples=settings.learning.publish_examples,
+                judging=objective.name != CROWD,
                 variant=name,
                 own_features=settings.has_own_features(variant),
                 contest=None if name else new_contest(objective, settings),

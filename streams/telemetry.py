@@ -18,7 +18,6 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 
-from online_models.crowd import CROWD
 from online_models.step import StepResult
 from schemas.metrics import Progress
 from schemas.scores import Score
@@ -170,12 +169,11 @@ class Telemetry:
             self.scores.labels(objective).inc(count)
         self._recent.extend(scores[-_RECENT_SCORES:])
 
-    def learned_done(self, progress: Progress, *, learned: int, refused: int) -> None:
-        """Count what a learner has learned, and show how well its scores were."""
-        name = progress.objective
+    def learned_done(self, name: str, progress: Progress | None, *, learned: int, refused: int) -> None:
+        """Count what a learner has learned, and show how well its scores were, if it gives any."""
         self.learned.labels(name).inc(learned)
         self.refused.labels(name).inc(refused)
-        if name == CROWD:  # it predicts nothing, and what it learns are no labels
+        if progress is None:  # what it learns are no labels
             return
         self._totals["learned"] += learned
         self._progress[name] = progress

@@ -19,6 +19,7 @@ import orjson
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from online_models.crowd import CROWD
 from streams.web import site
 from streams.web.access import Access
 from streams.web.api import MOST_BODY_BYTES, Api
@@ -112,7 +113,9 @@ class WebServer:
                 "models": {
                     name: {"name": replica.name, "version": replica.version}
                     for name, replica in worker.replicas.items()
+                    if name != CROWD
                 },
+                "crowd_version": worker.replicas[CROWD].version if CROWD in worker.replicas else None,
                 "served": {name: served.variant for name, served in worker.replicas.served.items() if served.number},
             }
         )

@@ -53,7 +53,7 @@ def live(
         end = time.monotonic() + WITHIN_S
         while sum("answered" in one.flags for one in answers_on(site)) < OVER_HTTP:
             assert time.monotonic() < end
-        while not json.loads(site.get("/status")[1])["models"]["crowd"]["version"]:  # what all visitors did so far
+        while not json.loads(site.get("/status")[1])["crowd_version"]:  # what all visitors did so far
             assert time.monotonic() < end
             time.sleep(0.05)
         report = asyncio.run(fed_and_accounted(site, events[half:]))
