@@ -15,6 +15,7 @@ from typing import NamedTuple
 from online_models.clusters import Clusters
 from online_models.features.plan import Clustering
 from online_models.features.segments import TINY, Segments, names_of
+from schemas.api import SegmentState
 
 # Below that a difference is not worth a word; from _VERY on it gets two.
 _APART = 0.4
@@ -53,33 +54,6 @@ class SegmentTable:
         return {name: float(value) or TINY for name, value in found.items()}
 
 
-class Segment(NamedTuple):
-    """A segment as it is now.
-
-    Attributes
-    ----------
-    id
-        Its number, as on scores; it keeps it.
-    name
-        What sets it apart, such as "basket_value very high, visits_30d low".
-    share
-        Of the visits of late.
-    size
-        Visits that belonged to it so far.
-    centre
-        By feature, in its own unit.
-    apart
-        By feature, in standard deviations from everybody.
-    """
-
-    id: str
-    name: str
-    share: float
-    size: int
-    centre: dict[str, float]
-    apart: dict[str, float]
-
-
 class Population(NamedTuple):
     """Mean and standard deviation of each number of a description, as a model sees it."""
 
@@ -95,7 +69,7 @@ def population(segments: Segments, crowd: Mapping[str, float]) -> Population | N
     return Population([crowd[name] for name in names.means], [crowd[name] for name in names.deviations])
 
 
-def described(segments: Segments | None, crowd: Mapping[str, float]) -> list[Segment]:
+def described(segments: Segments | None, crowd: Mapping[str, float]) -> list[SegmentState]:
     """Return the segments, in the order of their numbers; none while too few visits have come.
 
     Parameters
@@ -112,13 +86,13 @@ def described(segments: Segments | None, crowd: Mapping[str, float]) -> list[Seg
         apart = [crowd[name] for name in names.centres[number]]
         values = [mean + z * sd for mean, sd, z in zip(*everybody, apart, strict=True)]
         found.append(
-            Segment(
-                str(number + 1),
-                name_of(segments.of, apart),
-                crowd[names.shares[number]],
-                int(crowd[names.sizes[number]]),
-                dict(zip(segments.of, segments.in_own_units(values), strict=True)),
-                dict(zip(segments.of, apart, strict=True)),
+            SegmentState(
+                id=str(number + 1),
+                name=name_of(segments.of, apart),
+                share=crowd[names.shares[number]],
+                size=int(crowd[names.sizes[number]]),
+                centroid=dict(zip(segments.of, segments.in_own_units(values), strict=True)),
+                apart=dict(zip(segments.of, apart, strict=True)),
             )
         )
     return found

@@ -10,7 +10,7 @@ from online_models.features import FeatureSet
 from online_models.features.segments import Description, Segments
 from online_models.lookalikes import SeedGroup
 from online_models.segments import described, population
-from schemas.api import Lookalike, LookalikesAnswer, SegmentsAnswer, SegmentState
+from schemas.api import Lookalike, LookalikesAnswer, SegmentsAnswer
 from schemas.events import PageView
 from schemas.user_state import UserState
 from streams.stores import Unavailable
@@ -40,10 +40,7 @@ class Audience:
 
     def segments(self) -> SegmentsAnswer:
         """Return the segments as this worker has them."""
-        found = [
-            SegmentState(id=one.id, name=one.name, share=one.share, size=one.size, centroid=one.centre, apart=one.apart)
-            for one in described(self._segments, self._crowd.weights)
-        ]
+        found = described(self._segments, self._crowd.weights)
         return SegmentsAnswer(crowd_version=self._crowd.version, segments=found)
 
     async def lookalikes(self, seed: Sequence[str], users: Sequence[str]) -> LookalikesAnswer:

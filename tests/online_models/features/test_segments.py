@@ -125,11 +125,11 @@ def test_the_centre_of_a_segment_is_in_the_features_own_units() -> None:
     found = described(features.segments, crowd.weights)
 
     assert [(one.id, one.size) for one in found] == [("1", 40 + 20), ("2", 20 + 10)]
-    assert found[0].centre == {
+    assert found[0].centroid == {
         "visits": pytest.approx(1.0), "clicks": pytest.approx(20.0), "carts": pytest.approx(0.0, abs=1e-6),
         "shoes": pytest.approx(1.0),
     }  # fmt: skip
-    assert found[1].centre["carts"] == pytest.approx(20.0)
+    assert found[1].centroid["carts"] == pytest.approx(20.0)
     assert found[0].name == "clicks high, carts low"
     assert found[1].name == "clicks low, carts high"
     assert [one.share for one in found] == [pytest.approx(2 / 3, abs=0.02), pytest.approx(1 / 3, abs=0.02)]
