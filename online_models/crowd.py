@@ -22,7 +22,7 @@ from online_models.clusters import Saved
 from online_models.features import FeatureSet
 from online_models.features.decay import raised
 from online_models.features.leaders import Leaders
-from online_models.features.plan import CrowdTable
+from online_models.features.plan import PREFIX, CrowdTable
 from online_models.objectives import Objective
 from online_models.segments import SegmentTable
 from schemas.codec import BadRecord
@@ -141,7 +141,7 @@ class CrowdCounts:
                     continue
                 heights[name] = at
             else:
-                after = _COMBINED[self._tables[name[:7]].keeps](before, at)
+                after = _COMBINED[self._tables[name[:PREFIX]].keeps](before, at)
                 if after == before:
                     continue
                 heights[name] = after
@@ -152,7 +152,7 @@ class CrowdCounts:
 
     def _take_on(self, name: str) -> bool:
         """Make room for a new counter; tell whether its table is known."""
-        prefix = name[:7]
+        prefix = name[:PREFIX]
         table = self._tables.get(prefix)
         if table is None:
             return False
@@ -203,10 +203,10 @@ class CrowdCounts:
             raise BadRecord(INVALID, f"crowd counts: {error}") from None
         if saved.format != FORMAT:
             raise BadRecord(INVALID, f"crowd counts: expected format {FORMAT}, got {saved.format}")
-        self.weights = {name: height for name, height in saved.heights.items() if name[:7] in self._tables}
+        self.weights = {name: height for name, height in saved.heights.items() if name[:PREFIX] in self._tables}
         self._sizes = dict.fromkeys(self._tables, 0)
         for name in self.weights:
-            self._sizes[name[:7]] += 1
+            self._sizes[name[:PREFIX]] += 1
         for prefix, clusters in saved.segments.items():
             if prefix in self._segments:
                 self._segments[prefix].clusters.restore(clusters)

@@ -30,7 +30,7 @@ class CrowdDistributor(WeightDistributor):
         max_bytes: int = MAX_WEIGHTS_BYTES,
     ) -> None:
         self._counts = counts
-        model: Any = counts  # read by the two methods below alone
+        model: Any = counts  # in the place of one; what it cannot tell, its names in order, the methods below do
         super().__init__(objective, lineage=lineage, model=model, blocks=blocks, max_bytes=max_bytes)
 
     def _start(self, *, origin: int) -> None:

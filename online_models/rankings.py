@@ -19,7 +19,7 @@ from schemas.events import RankRequest
 
 MOST_SHOWN = 100
 DEFAULT_SHOWN = 10
-# Scoring one costs some 10 us.
+# As many as a request may bring.
 MOST_TAKEN = 1_000
 DEFAULT_MOST = 100
 _KINDS: tuple[Kind, ...] = ("greedy", "epsilon_greedy", "softmax", "uniform", "thompson", "lin_ucb")

@@ -19,6 +19,7 @@ class Telling:
         self._features = features
         self._topic = topic
         self._partition = partition
+        self._id_prefix = f"{topic}-{partition}-"
         self._asking_rules = asking_rules
 
     def tell(self, event: EventBase, user: UserState, crowd: Crowd, out: Collected) -> None:
@@ -29,7 +30,7 @@ class Telling:
         ts: int = event.ts  # type: ignore[assignment]  # decoded: int
         example = Example(
             objective=CROWD,
-            score_id=score_id_of(f"{self._topic}-{self._partition}-", out.offset, CROWD),
+            score_id=score_id_of(self._id_prefix, out.offset, CROWD),
             ts=ts,
             label=True,
             features=told,

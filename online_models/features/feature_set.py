@@ -136,9 +136,14 @@ class FeatureSet:
         return [values[position] for position in self.crowd_positions]
 
     def with_crowd(self, values: Sequence[Value], crowd_values: Sequence[Value]) -> list[Value]:
-        """Return values in which those of the features that need the crowd are what `crowd_values` gave before."""
+        """Return values in which those of the features that need the crowd are what `crowd_values` gave before.
+
+        They stay as they are if that was of another declaration, or none needed the crowd then.
+        """
         found = list(values)
-        for position, value in zip(self.crowd_positions, crowd_values, strict=False):
+        if len(crowd_values) != len(self.crowd_positions):
+            return found
+        for position, value in zip(self.crowd_positions, crowd_values, strict=True):
             found[position] = value
         return found
 

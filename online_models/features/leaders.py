@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from online_models.features.plan import CrowdTable
+from online_models.features.plan import PREFIX, CrowdTable
 
 SEPARATOR = "\t"
 
@@ -50,7 +50,7 @@ class Leaders:
 
     def moved(self, name: str, before: float | None, after: float | None, heights: Mapping[str, float]) -> None:
         """Take in that a counter has moved; None: it is not there. `heights` are all counters, as they are now."""
-        prefix = name[:7]
+        prefix = name[:PREFIX]
         if prefix not in self._led:
             return
         if before is not None and after is not None and after < before:
@@ -59,7 +59,7 @@ class Leaders:
             self._put(prefix, name, after)
 
     def _put(self, prefix: str, name: str, height: float | None) -> None:
-        group, _, member = name[7:].partition(SEPARATOR)
+        group, _, member = name[PREFIX:].partition(SEPARATOR)
         if not member:  # the group's total
             return
         groups = self._groups[prefix]
@@ -81,6 +81,6 @@ class Leaders:
             if prefix.startswith(only):
                 self._groups[prefix] = {}
         for name, height in heights.items():
-            prefix = name[:7]
+            prefix = name[:PREFIX]
             if prefix in self._led and prefix.startswith(only):
                 self._put(prefix, name, height)

@@ -115,6 +115,10 @@ class Clustering:
     count: int
 
 
+# Characters of a table's prefix.
+PREFIX = 7
+
+
 @dataclass(frozen=True, slots=True)
 class CrowdTable:
     """Counters of what all visitors did.

@@ -131,6 +131,8 @@ class Plan:
             self.point,
             [settings.lineage(one) for one in settings.objectives],
             [repr(one) for one in settings.objectives],
+            [repr(one) for one in settings.rankings],
+            settings.features.layout,
             settings.learning.publish_interval,
             settings.learning.publish_examples,
             settings.worker.n_reasons,
