@@ -32,7 +32,7 @@ from online_models.serving import Served
 from online_models.step import Collected, Observer, Probe
 from online_models.uncertainty import Uncertainty
 from schemas.codec import decode_example, decode_partition_meta, encode_json, encode_partition_meta
-from schemas.events import EventBase, Tick, VisitorEvent
+from schemas.events import EventBase, SystemEvent, VisitorEvent
 from schemas.examples import Example
 from schemas.metrics import Promotion, Standing
 from schemas.models import Serving
@@ -40,7 +40,7 @@ from schemas.scores import Score
 from schemas.user_state import PartitionMeta, UserState
 
 # Partition, offset, Kafka timestamp (epoch ms) and the decoded event: a plain tuple, as in `online_models.records`.
-Arrival = tuple[int, int, int, VisitorEvent | Tick]
+Arrival = tuple[int, int, int, VisitorEvent | SystemEvent]
 Users = dict[str, UserState]
 
 

@@ -213,6 +213,17 @@ def parse_objectives(declaration: object, *, features: FeatureSet) -> list[Objec
     return [_Reader(str(name), body, _KEYS).objective(features) for name, body in declaration.items()]
 
 
+def parse_conditions(declared: object, features: FeatureSet) -> tuple[Condition, ...]:
+    """Read a mapping of feature to test, as under ``when:``.
+
+    Raises
+    ------
+    ConfigError
+        With the path of the wrong value, below `targeting`.
+    """
+    return _Reader("targeting", {}, _KEYS).conditions(declared, features)
+
+
 class _Reader:
     """Reads one objective's keys and says which of them is wrong."""
 

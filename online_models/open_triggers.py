@@ -7,7 +7,7 @@ its window, or at once where the objective labels immediately. The rules stand i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from online_models.attribution import Timers, mark_outcome
 from online_models.bound import BoundObjective, by_event_type
@@ -28,6 +28,13 @@ def score_id_of(prefix: str, offset: int, name: str, place: int = 0) -> str:
     return f"{prefix}{offset}:{name}#{place}" if place else f"{prefix}{offset}:{name}"
 
 
+class Waiting(Protocol):
+    """What else waits for a time to come, user by user; see `online_models.bidding.desk`."""
+
+    def expire_due(self, user: UserState, due_ms: int, out: Collected) -> None: ...
+    def next_due_ms(self, user: UserState) -> int | None: ...
+
+
 class OpenTriggers:
     """Opens, joins, closes and releases the triggers of a partition.
 
@@ -39,6 +46,11 @@ class OpenTriggers:
         Bounds of what is open; the oldest of a user are cut, and beyond `most` nothing is opened.
     asking_rules
         Note with each example what the objective's rule says of its trigger.
+
+    Attributes
+    ----------
+    desk
+        Whose bids wait for notices of the same users, by the same timers; None: there is no bidding.
     """
 
     def __init__(
@@ -53,6 +65,7 @@ class OpenTriggers:
         most: int,
         asking_rules: bool = False,
     ) -> None:
+        self.desk: Waiting | None = None
         self.timers = timers
         self.count = count
         self._topic = topic
@@ -86,7 +99,9 @@ class OpenTriggers:
                 if next_ms is None or one_ms < next_ms:
                     next_ms = one_ms
             self.count -= len(open_) - len(user.open)
-            self.timers.set(user_id, next_ms)
+            if self.desk is not None:
+                self.desk.expire_due(user, due_ms, out)
+            self.timers.set(user_id, self._earliest(next_ms, user))
             out.changed[user_id] = user
 
     def _due_ms(self, one: OpenAttribution) -> int:
@@ -97,7 +112,11 @@ class OpenTriggers:
     def _keep_open(self, user_id: str, user: UserState, still_open: list[OpenAttribution]) -> None:
         self.count -= len(user.open) - len(still_open)
         user.open = still_open
-        self.timers.set(user_id, min(map(self._due_ms, still_open)) if still_open else None)
+        self.timers.set(user_id, self._earliest(min(map(self._due_ms, still_open), default=None), user))
+
+    def _earliest(self, due_ms: int | None, user: UserState) -> int | None:
+        bid_ms = self.desk.next_due_ms(user) if self.desk is not None else None
+        return bid_ms if due_ms is None else due_ms if bid_ms is None else min(due_ms, bid_ms)
 
     def _close(self, user_id: str, one: OpenAttribution, out: Collected) -> None:
         bound = self._objectives.get(one.objective)

@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 
 from schemas.codec import MAX_EVENT_BYTES, BadRecord, decode_event
 from schemas.dead_letters import DeadLetter, dead_letter, locator
-from schemas.events import Tick, VisitorEvent
+from schemas.events import SystemEvent, VisitorEvent
 
 
 class Record(Protocol):
@@ -28,7 +28,7 @@ class Record(Protocol):
 
 # A valid event behind the offset and the Kafka timestamp (epoch ms) of its record. A plain tuple: making a
 # named one costs as much as decoding half of the event.
-DecodedEvent = tuple[int, int, VisitorEvent | Tick]
+DecodedEvent = tuple[int, int, VisitorEvent | SystemEvent]
 
 
 class DecodedBatch(NamedTuple):

@@ -13,7 +13,8 @@ The order within one event, and why:
 4. The event is folded into the user's accumulators, then features are extracted, so that they
    include the event itself and nothing behind it in the log.
 5. Each objective that it triggers is scored by the replica, and the trigger waits for its label. A rank request is
-   answered instead: each item that it puts at a place is a trigger, as an impression of it would be.
+   answered instead: each item that it puts at a place is a trigger, as an impression of it would be. So is a bid
+   request; a win is a trigger with the features that its bid had (`online_models.bidding.desk`).
 
 How records are cut into batches changes no result: nothing above looks at the batch.
 """
@@ -24,6 +25,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from online_models.attribution import MAX_OPEN_PER_PARTITION, MAX_OPEN_PER_USER, Timers
+from online_models.bidding.desks import Desks
 from online_models.bound import BoundObjective, Replica, by_event_type
 from online_models.crowd import crowd_of
 from online_models.duplicates import remember
@@ -33,10 +35,23 @@ from online_models.open_triggers import OpenTriggers, score_id_of
 from online_models.ranker import Place, Ranker, score_of_place
 from online_models.rankings import Ranking
 from online_models.records import DecodedBatch, DecodedEvent
+from online_models.score_maker import ANSWERED, COLD, LATE_SCORE, ScoreMaker
 from online_models.serving import Served
 from online_models.step import Collected, Observer, StepResult
 from online_models.telling import Telling
-from schemas.events import Answered, EventBase, Impression, RankRequest, Tick, VisitorEvent
+from schemas.events import (
+    SYSTEM_EVENTS,
+    Answered,
+    BidLoss,
+    BidRequest,
+    BidWin,
+    EventBase,
+    Impression,
+    RankRequest,
+    SystemEvent,
+    Tick,
+    VisitorEvent,
+)
 from schemas.metrics import Accounting
 from schemas.scores import Score
 from schemas.user_state import Layout, PartitionMeta, UserState
@@ -46,11 +61,10 @@ MAX_LATE_MS = 24 * 3_600_000
 # Users whose state is packed by a layout older than this many changes of the features start anew.
 REMEMBERED_LAYOUTS = 8
 
-TICK, TOMBSTONE, DUPLICATE, LATE = "tick", "tombstone", "duplicate", "late"
+TICK, TOMBSTONE, DUPLICATE, LATE = Tick.type, "tombstone", "duplicate", "late"
 NO_TRIGGER, CONDITION = "no_trigger", "condition_not_met"
 NO_RANKING, NO_CANDIDATES = "no_ranking", "no_candidates"
-# Flags of a score.
-COLD, LATE_SCORE, ANSWERED = "cold", "late", "answered"
+NOTICE = "notice"
 
 
 class ScoringCore:
@@ -64,6 +78,8 @@ class ScoringCore:
         What to compute; ``replicas`` has one model for each variant of each objective, by name.
     rankings
         How rank requests are answered; with none they are events like any other.
+    bidding
+        How bid requests are; None: they are events like any other.
     served
         What is served of objectives that have challengers, by name; the others serve their declared model.
     meta, timers
@@ -95,6 +111,7 @@ class ScoringCore:
         objectives: Sequence[Objective],
         replicas: Mapping[str, Replica],
         rankings: Sequence[Ranking] = (),
+        bidding: Desks | None = None,
         served: Mapping[str, Served] | None = None,
         meta: PartitionMeta | None = None,
         timers: Mapping[str, int] | None = None,
@@ -112,12 +129,14 @@ class ScoringCore:
         self._shadowing = shadowing
         self._telling = (
             Telling(features, topic=topic, partition=partition, asking_rules=asking_rules)
-            if features.crowd_tables
+            if features.crowd_tables or bidding
             else None
         )
-        self._n_reasons = n_reasons
         served = served or {}
         self._crowd = crowd_of(features, replicas)
+        self._maker = ScoreMaker(
+            features, self._crowd, topic=topic, partition=partition, n_reasons=n_reasons, shadowing=shadowing
+        )
         bound = [BoundObjective(one, features, replicas, served.get(one.name) or Served()) for one in objectives]
         self._id_prefix = f"{topic}-{partition}-"
         self._by_trigger = by_event_type(bound, lambda objective: objective.trigger)
@@ -135,6 +154,21 @@ class ScoringCore:
             most=max_open_per_partition,
             asking_rules=asking_rules,
         )
+        self.desk = (
+            bidding.open(
+                by_name,
+                self._crowd,
+                replicas,
+                telling=self._telling,
+                timers=self._open.timers,
+                topic=topic,
+                partition=partition,
+                meta=meta,
+            )
+            if bidding and self._telling
+            else None
+        )
+        self._open.desk = self.desk
         self._layout = Layout(features.layout, tuple(features.slot_keys), self._open.outcome_types)
         known = list(meta.layouts) if meta else []
         self._layouts = {one.id: one for one in known} | {self._layout.id: self._layout}
@@ -150,7 +184,10 @@ class ScoringCore:
 
     def meta(self) -> PartitionMeta:
         """Return what the store must hold beside users and offset to continue from here."""
-        return PartitionMeta(self._known_layouts[:REMEMBERED_LAYOUTS], self.stream_time_ms, self._open.count)
+        meta = PartitionMeta(self._known_layouts[:REMEMBERED_LAYOUTS], self.stream_time_ms, self._open.count)
+        if self.desk is not None:
+            meta.bidding = self.desk.meta(self.stream_time_ms)
+        return meta
 
     def users_of(self, events: Iterable[DecodedEvent]) -> list[str]:
         """Return the users whose state `step` will need: those of the events, and those whose window ends with them."""
@@ -159,7 +196,7 @@ class ScoringCore:
         for _, _, event in events:
             if event.ts > latest:  # type: ignore[operator]  # decoded: int
                 latest = event.ts  # type: ignore[assignment]
-            if not isinstance(event, Tick):
+            if not isinstance(event, SYSTEM_EVENTS):
                 users[event.user_id] = None
         users.update(dict.fromkeys(self._open.timers.due_until(latest)))
         return list(users)
@@ -175,6 +212,8 @@ class ScoringCore:
         user.outcome_ts = [seen.get(kind, 0) for kind in self._layout.outcome_types]
         # Their values stand in the order of the old layout; a wrong example would be worse than none.
         self._open.drop_all(user)
+        if self.desk is not None:
+            self.desk.forget_values(user)
         user.layout = self._layout.id
         return user
 
@@ -219,9 +258,12 @@ class ScoringCore:
             out.notes,
             out.rule_said,
             batch.dead_letters,
+            out.bids,
+            self.desk.allowances.take_wants() if self.desk else {},
+            self.desk.allowances.take_changed() if self.desk else (),
         )
 
-    def process(self, offset: int, source_ts: int, event: VisitorEvent | Tick, out: Collected) -> None:
+    def process(self, offset: int, source_ts: int, event: VisitorEvent | SystemEvent, out: Collected) -> None:
         """Process one event; a replay, in which several partitions take turns, calls this instead of `step`."""
         out.offset, out.seq = offset, 0
         ts: int = event.ts  # type: ignore[assignment]  # decoded: int
@@ -232,8 +274,10 @@ class ScoringCore:
                 self._open.close_due(ts, out)
         else:
             out.stream_time_ms = self.stream_time_ms
-        if isinstance(event, Tick):
-            out.ignored[TICK] += 1
+        if isinstance(event, SYSTEM_EVENTS):
+            out.ignored[event.type] += 1
+            if self.desk is not None and not isinstance(event, Tick):
+                self.desk.take(event, out)
         else:
             self._visit(event, source_ts, out)
 
@@ -259,6 +303,9 @@ class ScoringCore:
         out.changed[user_id] = user
         if user.open:
             self._open.join(event, ts, user, out)
+        values = None
+        if self.desk is not None and isinstance(event, BidWin | BidLoss):
+            event, values = self.desk.notice(event, user, out)
         self._features.fold(user.slots, event)
         if ts > user.last_ts:
             user.last_ts = ts
@@ -266,8 +313,13 @@ class ScoringCore:
             self._telling.tell(event, user, self._crowd.weights, out)
         if self._rankers and isinstance(event, RankRequest):
             self._answer(event, source_ts, user, out)
+        elif self.desk is not None and isinstance(event, BidRequest):
+            self.desk.answer(event, source_ts, user, out)
+            out.scored += 1
+        elif self.desk is not None and isinstance(event, BidWin | BidLoss) and values is None:
+            out.ignored[NOTICE] += 1
         else:
-            self._score(event, ts, source_ts, user, out)
+            self._score(event, ts, source_ts, user, out, values)
         self._open.outcome_came(event.type, ts, user)
 
     def _new_user(self) -> UserState:
@@ -280,13 +332,22 @@ class ScoringCore:
             open=[],
         )
 
-    def _score(self, event: EventBase, ts: int, source_ts: int, user: UserState, out: Collected) -> None:
-        """Score the event for each objective that it triggers."""
+    def _score(
+        self,
+        event: EventBase,
+        ts: int,
+        source_ts: int,
+        user: UserState,
+        out: Collected,
+        values: list[Any] | None = None,
+    ) -> None:
+        """Score the event for each objective that it triggers; of a bid that was won, with the `values` it had."""
         triggered = self._by_trigger.get(event.type)
         if not triggered:
             out.ignored[NO_TRIGGER] += 1
             return
-        values = self._features.extract(user.slots, event, self._crowd.weights)
+        if values is None:
+            values = self._features.extract(user.slots, event, self._crowd.weights)
         scored = False
         for bound in triggered:
             if bound.applies(values):
@@ -305,7 +366,8 @@ class ScoringCore:
             return
         bound = ranker.bound
         places: list[Place] | None = None
-        answer = self._published(f"{self._id_prefix}{out.offset}:{ranker.name}", request)
+        score_id = score_id_of(self._id_prefix, out.offset, ranker.name)
+        answer = self._published(score_id, request)
         if answer is None:
             said = request.answered
             if said is None:
@@ -315,7 +377,15 @@ class ScoringCore:
                     out.ignored[NO_CANDIDATES] += 1
                     return
                 said, places = ranker.answer(request, candidates, user.slots, shadowing=self._shadowing)
-            answer = self._new_answer(ranker, request, said, source_ts, out.offset)
+            answer = self._maker.answer(
+                ranker,
+                score_id,
+                request,
+                said,
+                source_ts=source_ts,
+                offset=out.offset,
+                stream_time_ms=self.stream_time_ms,
+            )
         if places is None:
             places = ranker.places(request, answer.ranked, user.slots)
         out.scores.append(answer)
@@ -330,40 +400,6 @@ class ScoringCore:
                     self._score_objective(one, impression, answer.ts, source_ts, values, user, out, number)
         for _, impression, _ in places:  # they are all shown at once, so none counts in the features of another
             self._features.fold(user.slots, impression)
-
-    def _new_answer(self, ranker: Ranker, request: RankRequest, said: Answered, source_ts: int, offset: int) -> Score:
-        first = said.ranked[0]
-        ts: int = request.ts  # type: ignore[assignment]  # decoded: int
-        flags = [ANSWERED] if request.answered else []
-        return Score(
-            score_id=f"{self._id_prefix}{offset}:{ranker.name}",
-            event_id=request.event_id,
-            user_id=request.user_id,
-            ts=ts,
-            objective=ranker.bound.name,
-            score=first.score,
-            model=said.model,
-            model_version=said.model_version,
-            reasons=first.reasons,
-            topic=self.topic,
-            partition=self.partition,
-            offset=offset,
-            source_ts=source_ts,
-            session_id=request.session_id,
-            item_id=first.item_id,
-            propensity=first.propensity,
-            variant=said.variant,
-            shadows=first.shadows,
-            flags=flags + self._flags(said.model_version, ts, ranker.bound),
-            ranking=ranker.name,
-            ranked=said.ranked,
-            crowd_version=said.crowd_version,
-            segment=self._features.segment_in(first.crowd),
-        )
-
-    def _flags(self, model_version: int, ts: int, bound: BoundObjective) -> list[str]:
-        late = ts + bound.closes_after_ms < self.stream_time_ms
-        return ([] if model_version else [COLD]) + ([LATE_SCORE] if late else [])
 
     def _published(self, score_id: str, event: EventBase) -> Score | None:
         """Return what an earlier life of the partition has published of an event."""
@@ -385,56 +421,21 @@ class ScoringCore:
         score_id = score_id_of(self._id_prefix, out.offset, bound.name, place)
         score = self._published(score_id, event)
         if score is None:
-            score = self._new_score(bound, score_id, event, ts, source_ts, values, out.offset)
+            score = self._maker.score(
+                bound,
+                score_id,
+                event,
+                values,
+                source_ts=source_ts,
+                offset=out.offset,
+                stream_time_ms=self.stream_time_ms,
+            )
         elif score.crowd:
             values = self._features.with_crowd(values, score.crowd)
         out.scores.append(score)
         self._open.add(bound, score, bound.key_of(event), values, user, out, place)
         if self._observer is not None:
             self._observer.scored(score, event, values, lambda other: self._would_score(bound, other, user))
-
-    def _new_score(
-        self,
-        bound: BoundObjective,
-        score_id: str,
-        event: EventBase,
-        ts: int,
-        source_ts: int,
-        values: list[Any],
-        offset: int,
-    ) -> Score:
-        shown = bound.shown
-        replica = shown.replica
-        p, reasons = shown.score(values, self._n_reasons)
-        score = Score(
-            score_id=score_id,
-            event_id=event.event_id,
-            user_id=event.user_id,
-            ts=ts,
-            objective=bound.name,
-            score=bound.corrected(p) if bound.immediate else p,
-            model=replica.name,
-            model_version=replica.version,
-            reasons=reasons,
-            topic=self.topic,
-            partition=self.partition,
-            offset=offset,
-            source_ts=source_ts,
-            session_id=event.session_id,
-            item_id=event.item_id,
-            propensity=getattr(event, "propensity", None),
-        )
-        if self._features.crowd_positions:
-            score.crowd = self._features.crowd_values(values)
-            score.crowd_version = self._crowd.version
-            score.segment = self._features.segment_in(score.crowd)
-        if not bound.alone:
-            score.variant = shown.name
-            if self._shadowing:
-                score.shadows = bound.shadows(shown, values)
-        if replica.version == 0 or ts + bound.closes_after_ms < self.stream_time_ms:
-            score.flags = self._flags(replica.version, ts, bound)
-        return score
 
     def _would_score(self, bound: BoundObjective, other: EventBase, user: UserState) -> float:
         return bound.corrected(bound.shown.score(self._features.extract(user.slots, other, self._crowd.weights), 0)[0])

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from online_models.bidding.allowances import Place, Want
+from schemas.bids import Bid
 from schemas.dead_letters import DeadLetter
 from schemas.events import EventBase
 from schemas.examples import Example
 from schemas.metrics import Accounting
 from schemas.scores import Score
-from schemas.user_state import UserState
+from schemas.user_state import Allowance, UserState
 
 
 class StepResult(NamedTuple):
@@ -26,6 +28,10 @@ class StepResult(NamedTuple):
     # What the hand-written rule of its objective says of each example; see `Collected.rule_said`.
     rule_said: Sequence[float | None] = ()
     dead_letters: Sequence[DeadLetter] = ()
+    bids: Sequence[Bid] = ()
+    # What campaigns ask the ledger for, and the books that changed; see `online_models.bidding.allowances`.
+    wants: Mapping[Place, Want] = {}
+    books: Sequence[Allowance] = ()
 
 
 class Collected:
@@ -55,6 +61,7 @@ class Collected:
         self.users = users
         self.scores = [] if scores is None else scores
         self.examples = [] if examples is None else examples
+        self.bids: list[Bid] = []
         self.changed: dict[str, UserState] = {}
         self.ignored: Counter[str] = Counter()
         self.notes: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""What events tell of items and visitors, on its way to the learner of the crowd counts."""
+"""What events tell of items, visitors and the market, on its way to the learners that count for everybody."""
 
 from __future__ import annotations
 
@@ -27,12 +27,17 @@ class Telling:
         told = self._features.told(user.slots, event, crowd)
         if not told:
             return
-        ts: int = event.ts  # type: ignore[assignment]  # decoded: int
+        self.release(CROWD, told, event.ts, out)  # type: ignore[arg-type]  # decoded: int
+
+    def release(
+        self, objective: str, told: dict[str, float], ts: int, out: Collected, *, label: bool = True
+    ) -> None:
+        """Release something of an event to the learner of an objective that nothing is scored for."""
         example = Example(
-            objective=CROWD,
-            score_id=score_id_of(self._id_prefix, out.offset, CROWD),
+            objective=objective,
+            score_id=score_id_of(self._id_prefix, out.offset, objective),
             ts=ts,
-            label=True,
+            label=label,
             features=told,
             score=0.0,
             model_version=0,

@@ -14,7 +14,9 @@ from typing import Any
 import msgspec
 
 from schemas import dead_letters as why
-from schemas.events import Event, Tick, VisitorEvent
+from schemas.bids import Bid
+from schemas.campaigns import Campaign
+from schemas.events import Event, SystemEvent, VisitorEvent
 from schemas.examples import Example
 from schemas.metrics import Metric
 from schemas.models import ModelRecord
@@ -45,8 +47,10 @@ class BadRecord(ValueError):
         self.detail = detail
 
 
-_event: msgspec.json.Decoder[VisitorEvent | Tick] = msgspec.json.Decoder(Event)
+_event: msgspec.json.Decoder[VisitorEvent | SystemEvent] = msgspec.json.Decoder(Event)
 _score = msgspec.json.Decoder(Score)
+_bid = msgspec.json.Decoder(Bid)
+_campaign = msgspec.json.Decoder(Campaign)
 _example = msgspec.json.Decoder(Example)
 _metric: msgspec.json.Decoder[Metric] = msgspec.json.Decoder(Metric)
 _model: msgspec.json.Decoder[ModelRecord] = msgspec.json.Decoder(ModelRecord)
@@ -57,7 +61,7 @@ _json = msgspec.json.Encoder()
 _msgpack = msgspec.msgpack.Encoder()
 
 
-def decode_event(value: bytes, *, record_ts_ms: int, max_bytes: int = MAX_EVENT_BYTES) -> VisitorEvent | Tick:
+def decode_event(value: bytes, *, record_ts_ms: int, max_bytes: int = MAX_EVENT_BYTES) -> VisitorEvent | SystemEvent:
     """Decode and validate one record of the `events` topic.
 
     Parameters
@@ -71,7 +75,7 @@ def decode_event(value: bytes, *, record_ts_ms: int, max_bytes: int = MAX_EVENT_
 
     Returns
     -------
-    VisitorEvent or Tick
+    VisitorEvent or SystemEvent
         With ``ts`` as int epoch ms.
 
     Raises
@@ -122,6 +126,22 @@ def decode_score(value: bytes) -> Score:
     """Decode a record of `scores`; raises BadRecord."""
     try:
         return _score.decode(value)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise BadRecord(why.INVALID, str(error)) from None
+
+
+def decode_bid(value: bytes) -> Bid:
+    """Decode a record of `bids`; raises BadRecord."""
+    try:
+        return _bid.decode(value)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise BadRecord(why.INVALID, str(error)) from None
+
+
+def decode_campaign(value: bytes) -> Campaign:
+    """Decode a record of `campaigns`; raises BadRecord."""
+    try:
+        return _campaign.decode(value)
     except (msgspec.DecodeError, RecursionError) as error:
         raise BadRecord(why.INVALID, str(error)) from None
 

@@ -18,6 +18,8 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta, Struct
 
+from schemas.bids import BidDecision
+from schemas.campaigns import Campaign
 from schemas.examples import Version
 from schemas.scores import Ranked
 
@@ -187,12 +189,19 @@ class RankRequest(EventBase, kw_only=True, tag="rank_request"):
 
 
 class BidRequest(EventBase, kw_only=True, tag="bid_request"):
-    """An exchange asks what an impression is worth; prices are CPM."""
+    """An exchange asks what an impression is worth; prices are CPM.
+
+    Attributes
+    ----------
+    answered
+        Written by the HTTP API: the bid, which then stands.
+    """
 
     type: ClassVar[str] = "bid_request"
     floor: Money | None = None
     slot_width: Count | None = None
     slot_height: Count | None = None
+    answered: BidDecision | None = None
 
 
 class BidWin(EventBase, kw_only=True, tag="bid_win"):
@@ -237,6 +246,50 @@ class Tick(Struct, kw_only=True, tag_field="type", tag="tick", omit_defaults=Tru
     schema_version: Annotated[int, Meta(ge=1, le=SCHEMA_VERSION)] = SCHEMA_VERSION
 
 
+class CampaignSet(Struct, kw_only=True, tag_field="type", tag="campaign_set", omit_defaults=True):
+    """From here on a campaign runs as declared; written by the worker itself, from the topic `campaigns`.
+
+    Attributes
+    ----------
+    ts
+        Stream time when it was written.
+    version
+        Offset of the declaration on `campaigns`, plus one; a lower one than is known changes nothing.
+    declaration
+        None: it was taken away, or cannot be read; it does not bid.
+    """
+
+    type: ClassVar[str] = "campaign_set"
+
+    ts: Timestamp
+    campaign: Name
+    version: Annotated[int, Meta(ge=1)]
+    declaration: Campaign | None = None
+    schema_version: Annotated[int, Meta(ge=1, le=SCHEMA_VERSION)] = SCHEMA_VERSION
+
+
+class BudgetGranted(Struct, kw_only=True, tag_field="type", tag="budget_granted", omit_defaults=True):
+    """The partition may spend more of a campaign's day; written by the worker itself, from the ledger.
+
+    Attributes
+    ----------
+    ts
+        Stream time when it was written.
+    day
+        Day of the campaign, such as ``2026-11-26``.
+    drawn
+        All that the partition ever drew for that day, in millionths of the currency: repeats change nothing.
+    """
+
+    type: ClassVar[str] = "budget_granted"
+
+    ts: Timestamp
+    campaign: Name
+    day: Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\d$")]
+    drawn: Annotated[int, Meta(ge=0)]
+    schema_version: Annotated[int, Meta(ge=1, le=SCHEMA_VERSION)] = SCHEMA_VERSION
+
+
 VisitorEvent = (
     PageView
     | Scroll
@@ -253,6 +306,9 @@ VisitorEvent = (
     | Consent
     | Custom
 )
-Event = VisitorEvent | Tick
+# What workers write among the events, so that a replay meets it at the same place.
+SystemEvent = Tick | CampaignSet | BudgetGranted
+SYSTEM_EVENTS = (Tick, CampaignSet, BudgetGranted)
+Event = VisitorEvent | Tick | CampaignSet | BudgetGranted
 
 EVENT_TYPES: tuple[str, ...] = tuple(cls.type for cls in EventBase.__subclasses__())

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple, get_args
 import msgspec
 
 from schemas import api
-from schemas.events import SCHEMA_VERSION, Event, RankRequest, Tick
+from schemas.events import SCHEMA_VERSION, SYSTEM_EVENTS, Event, RankRequest
 
-VISITOR_EVENTS = [kind for kind in get_args(Event) if kind is not Tick]
+VISITOR_EVENTS = [kind for kind in get_args(Event) if kind not in SYSTEM_EVENTS]
 ANSWERS = [
     api.EventsAnswer,
     api.RankAnswer,

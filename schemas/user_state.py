@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Raw, Struct
 
+from schemas.campaigns import Campaign
 from schemas.examples import Shadows
 
 
@@ -53,6 +54,56 @@ class OpenAttribution(Struct, array_like=True):
     place: int = 0
 
 
+class OpenBid(Struct, array_like=True):
+    """A bid of ours that waits for its notice, or had it; it is kept a while so that a repeated notice is known.
+
+    Attributes
+    ----------
+    offset
+        Offset of the request on its partition; the bid_id follows from it.
+    campaign, item_id, day
+        Who bid for which ad, and on which of the campaign's days it counts.
+    ts
+        Event time of the request, epoch ms.
+    reserved
+        The most it can cost, in millionths of the currency.
+    key
+        Slice of the win-price model.
+    first_price
+        The winner pays the bid.
+    values
+        Compact feature values at the request, as of an `OpenAttribution`.
+    state
+        0 open, 1 won, 2 lost, 3 no notice came in time.
+    """
+
+    offset: int
+    campaign: str
+    item_id: str
+    day: str
+    ts: int
+    reserved: int
+    key: str
+    first_price: bool
+    values: Raw
+    state: int = 0
+
+
+class UserBids(Struct, array_like=True):
+    """Bids for impressions of one user.
+
+    Attributes
+    ----------
+    bids
+        In the order of their requests.
+    wins
+        By campaign with a frequency cap, when its last impressions were won, epoch ms.
+    """
+
+    bids: list[OpenBid] = []
+    wins: dict[str, list[int]] = {}
+
+
 class UserState(Struct, array_like=True):
     """All that is known of one user on one partition.
 
@@ -71,6 +122,8 @@ class UserState(Struct, array_like=True):
         Highest event time of each event type that is an outcome, in the order of the layout.
     open
         Open attributions, in the order of their triggers' offsets.
+    bidding
+        Bids for the user's impressions; None: there were none.
     """
 
     layout: int
@@ -79,6 +132,7 @@ class UserState(Struct, array_like=True):
     slots: list[Any]
     outcome_ts: list[int]
     open: list[OpenAttribution]
+    bidding: UserBids | None = None
 
 
 class Layout(Struct, array_like=True, frozen=True):
@@ -99,6 +153,47 @@ class Layout(Struct, array_like=True, frozen=True):
     outcome_types: tuple[str, ...]
 
 
+class Allowance(Struct, array_like=True):
+    """What a partition may spend of a campaign's day, in millionths of the currency.
+
+    Attributes
+    ----------
+    received
+        Drawn from the ledger.
+    moved
+        Came with bids that were made over HTTP: it had been drawn there.
+    returned
+        Given back.
+    spent
+        Cost of impressions that were won.
+    reserved
+        The most that open bids can cost.
+    """
+
+    campaign: str
+    day: str
+    received: int = 0
+    moved: int = 0
+    returned: int = 0
+    spent: int = 0
+    reserved: int = 0
+
+
+class KnownCampaign(Struct, array_like=True):
+    """A campaign as the partition's log told it last; see `schemas.events.CampaignSet`."""
+
+    name: str
+    version: int
+    declaration: Campaign | None
+
+
+class BiddingMeta(Struct, array_like=True):
+    """What a partition knows of campaigns."""
+
+    campaigns: list[KnownCampaign]
+    allowances: list[Allowance]
+
+
 class PartitionMeta(Struct, array_like=True):
     """What the store holds for a partition beside its users and its next offset.
 
@@ -113,9 +208,15 @@ class PartitionMeta(Struct, array_like=True):
     scores_end
         Offset on `scores` behind the last score that the state reflects; scores behind it were published by
         whoever was cut off before the state was stored. -1: not known.
+    bids_end
+        The same on `bids`.
+    bidding
+        Campaigns and what may be spent; None: there is no bidding.
     """
 
     layouts: list[Layout]
     stream_time_ms: int
     open_count: int
     scores_end: int = -1
+    bids_end: int = -1
+    bidding: BiddingMeta | None = None

@@ -21,7 +21,7 @@ import msgspec
 
 from online_models.errors import ConfigError
 from schemas.codec import epoch_ms
-from schemas.events import Event, EventBase, Tick, VisitorEvent
+from schemas.events import SYSTEM_EVENTS, Event, EventBase, SystemEvent, VisitorEvent
 from streams.mapping_fields import Columns, text_of
 from streams.mapping_rules import RowError, check_top, collect_rules, compile_rule
 from streams.mapping_times import check_range
@@ -216,10 +216,10 @@ def _ts(event: EventBase) -> int:
 
 
 def _identity(row: Row, line: int) -> list[EventBase]:
-    """Take a row that is an event already; ticks belong to the topic they were written to and are left out."""
+    """Take a row that is an event already; what workers wrote belongs to its own topic and is left out."""
     try:
-        event: VisitorEvent | Tick = msgspec.convert(row, Event)
-        if isinstance(event, Tick):
+        event: VisitorEvent | SystemEvent = msgspec.convert(row, Event)
+        if isinstance(event, SYSTEM_EVENTS):
             return []
         event.ts = check_range(event.ts if isinstance(event.ts, int) else epoch_ms(event.ts))
     except msgspec.ValidationError as error:

@@ -22,7 +22,7 @@ from online_models.scoring import ANSWERED, ScoringCore
 from online_models.serving import Served
 from online_models.step import Collected, Probe
 from schemas.codec import BadRecord, decode_event
-from schemas.events import EventBase, Tick
+from schemas.events import SYSTEM_EVENTS, EventBase, Tick
 from schemas.scores import Score
 from schemas.user_state import UserState
 from streams.replay.as_live import open_histories
@@ -184,7 +184,7 @@ def _take(record: ConsumerRecord, user_id: str, core: ScoringCore, collected: Co
         event = decode_event(record.value, record_ts_ms=record.timestamp, max_bytes=settings.worker.max_event_bytes)
     except BadRecord:
         return
-    if isinstance(event, Tick) or event.user_id == user_id:
+    if isinstance(event, SYSTEM_EVENTS) or event.user_id == user_id:
         core.process(record.offset, record.timestamp, event, collected)
     elif event.ts > core.stream_time_ms:  # type: ignore[operator]  # decoded: int
         core.process(record.offset, record.timestamp, Tick(ts=event.ts), collected)

@@ -14,7 +14,7 @@ from typing import Any
 from aiokafka.structs import ConsumerRecord
 
 from schemas.codec import BadRecord, decode_event
-from schemas.events import Tick, VisitorEvent
+from schemas.events import SystemEvent, VisitorEvent
 from streams.replay.chunks import Chunk
 from streams.replay.merge import Merge
 from streams.replay.range_reader import RangeReader, open_range
@@ -127,7 +127,7 @@ class TopicSource:
         self._stream_time[number] = stream_time
         merge.put(number, items)
 
-    def _decoded(self, record: ConsumerRecord) -> VisitorEvent | Tick | str:
+    def _decoded(self, record: ConsumerRecord) -> VisitorEvent | SystemEvent | str:
         """Return the event, or why there is none."""
         if record.value is None:
             return _TOMBSTONE

@@ -21,7 +21,7 @@ import schemas
 from schemas.api import EventsAnswer, LookalikesBody, ModelsAnswer, ModelState, RefusedEvent, ScoreFound
 from schemas.codec import BadRecord, decode_event, encode_json
 from schemas.dead_letters import INVALID, NOT_JSON, UNKNOWN_TYPE
-from schemas.events import PageView, RankRequest, Tick
+from schemas.events import SYSTEM_EVENTS, BidRequest, PageView, RankRequest
 from streams.output import KafkaOutput
 from streams.replay.published import NoSuchScore, parse_score_id, published_score, record_at
 from streams.replay.spec import SpecError
@@ -100,10 +100,10 @@ class Api:
         ts = self._stream_time_ms() if self._worker.settings.worker.site else now_ms
         value = orjson.dumps({"event_id": uuid.uuid4().hex, "ts": ts or now_ms, **declared, **filled})
         event = decode_event(value, record_ts_ms=now_ms, max_bytes=self._max_event_bytes)
-        if isinstance(event, Tick):
-            raise BadRecord(UNKNOWN_TYPE, "Ticks are written by workers only")
-        if isinstance(event, RankRequest) and event.answered is not None:
-            raise BadRecord(INVALID, "Expected no `answered`: it is written by `/v1/rank` itself")
+        if isinstance(event, SYSTEM_EVENTS):
+            raise BadRecord(UNKNOWN_TYPE, f"{event.type!r} is written by workers only")
+        if isinstance(event, RankRequest | BidRequest) and event.answered is not None:
+            raise BadRecord(INVALID, "Expected no `answered`: the API itself writes it")
         return event, value
 
     def _stream_time_ms(self) -> int:

@@ -1,0 +1,153 @@
+"""What a partition may spend: its part of each campaign-day's budget, reserved by bids and settled by notices.
+
+The ledger (`streams.budgets`) hands out parts of the budget; what has been handed out is never handed out again. A bid
+reserves the most that it can cost before it is published, and is not made if that is more than what is left. So the
+sum of what all partitions spend and may still have to pay stays within the budget, whoever crashes when: this state
+is stored with the offset of the event that changed it, in one atomic write.
+
+Who asks for more and who gives back is decided here as well, by nothing but the log, so that a replay decides the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from online_models.bidding.campaigns import DAY_MS, day_of
+from schemas.user_state import Allowance
+
+Place = tuple[str, str]
+
+# A partition asks for this part of a day's budget at a time: the less, the less lies idle elsewhere, and the more
+# often it asks; a thousand questions a day are no burden.
+_SLICE_OF = 1_024
+# Bids to come that a slice should at least be good for.
+_BIDS_A_SLICE = 16
+# While bids wait for notices, a slice is also this part of what they have reserved.
+_RESERVED_PART = 4
+# Above this many slices, what is free is given back.
+_MOST_SLICES = 4
+# A notice may be a day late; then the day's books are closed.
+_KEPT_DAYS = 2
+
+
+class Want(NamedTuple):
+    """A partition asks for more, in micros.
+
+    Attributes
+    ----------
+    least
+        What the bid that could not be made, or the next one, needs.
+    """
+
+    amount: int
+    least: int
+    budget: int
+
+
+class Allowances:
+    """Books of one partition, by campaign and day.
+
+    Parameters
+    ----------
+    granted
+        Only what was received may be spent. False: there is no ledger, as in a replay of a file, and the whole budget
+        may be, until a record of the log grants something.
+    """
+
+    def __init__(self, known: Iterable[Allowance] = (), *, granted: bool = True) -> None:
+        self._books = {(one.campaign, one.day): one for one in known}
+        self._granted = granted
+        self._wants: dict[Place, Want] = {}
+        self._changed: dict[Place, Allowance] = {}
+
+    def _book(self, place: Place) -> Allowance:
+        book = self._books.get(place)
+        if book is None:
+            book = self._books[place] = Allowance(*place)
+        self._changed[place] = book
+        return book
+
+    def free(self, place: Place, budget: int) -> int:
+        """Return what may still be reserved; never negative."""
+        book = self._books.get(place)
+        if book is None:
+            return 0 if self._granted else budget
+        had = min(budget, _had(book)) if self._granted else budget + book.moved
+        return max(0, had - book.spent - book.reserved)
+
+    def receive(self, place: Place, drawn: int) -> None:
+        """Take in that all that was ever drawn is this much."""
+        self._granted = True
+        book = self._book(place)
+        book.received = max(book.received, drawn)
+        self._wants.pop(place, None)
+
+    def reserve(self, place: Place, amount: int, budget: int) -> None:
+        """Set aside what a bid can cost; the caller has seen that it is free."""
+        book = self._book(place)
+        book.reserved += amount
+        self._balance(place, book, amount, budget)
+
+    def move_in(self, place: Place, amount: int) -> None:
+        """Set aside what a bid can cost that was made elsewhere, out of what was drawn there."""
+        book = self._book(place)
+        book.moved += amount
+        book.reserved += amount
+
+    def fall_short(self, place: Place, amount: int, budget: int) -> None:
+        """Note that a bid was not made because this much was not free."""
+        self._balance(place, self._book(place), amount, budget)
+
+    def release(self, place: Place, amount: int, budget: int) -> None:
+        """Free what a bid had set aside."""
+        book = self._book(place)
+        book.reserved -= amount
+        self._give_back(place, book, amount, budget)
+
+    def spend(self, place: Place, amount: int) -> None:
+        """Book the cost of an impression."""
+        self._book(place).spent += amount
+
+    def _slice(self, book: Allowance, amount: int, budget: int) -> int:
+        return max(budget // _SLICE_OF, _BIDS_A_SLICE * amount, book.reserved // _RESERVED_PART)
+
+    def _balance(self, place: Place, book: Allowance, amount: int, budget: int) -> None:
+        """Ask for more when less than half a slice is free."""
+        if not self._granted:
+            return
+        wanted = self._slice(book, amount, budget)
+        free = _had(book) - book.spent - book.reserved
+        if free < wanted // 2:
+            self._wants[place] = Want(wanted - min(free, 0), amount, budget)
+
+    def _give_back(self, place: Place, book: Allowance, amount: int, budget: int) -> None:
+        if not self._granted:
+            return
+        free = _had(book) - book.spent - book.reserved
+        kept = _MOST_SLICES * self._slice(book, amount, budget)
+        if free > kept:
+            book.returned += free - kept // 2
+            self._wants.pop(place, None)
+
+    def take_wants(self) -> dict[Place, Want]:
+        """Return what was asked for since the last call."""
+        wants, self._wants = self._wants, {}
+        return wants
+
+    def take_changed(self) -> list[Allowance]:
+        """Return the books that changed since the last call."""
+        changed, self._changed = self._changed, {}
+        return list(changed.values())
+
+    def state(self, stream_time_ms: int) -> list[Allowance]:
+        """Return all books that are open; those of days long past are closed."""
+        oldest = day_of(max(stream_time_ms - _KEPT_DAYS * DAY_MS, 0), 0)
+        past = [place for place, book in self._books.items() if book.day < oldest and book.reserved <= 0]
+        for place in past:
+            del self._books[place]
+        return list(self._books.values())
+
+
+def _had(book: Allowance) -> int:
+    return book.received + book.moved - book.returned

@@ -1,0 +1,335 @@
+"""Desk: the bidding of one partition. It answers bid requests, books notices, and tells the market's learner of both.
+
+Part of the scoring core, and like it a function of the log: campaigns come as records (`CampaignSet`), so does the
+right to spend (`BudgetGranted`), and what a bid has reserved is stored with the offset of its request.
+
+A bid waits for its notice until its window has passed in stream time, and counts as lost then. It is remembered for a
+day: a repeated notice changes nothing, a late win is booked. Only such a win, and one that costs more than was bid, can
+be more than what had been set aside.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from msgspec.structs import replace
+
+from online_models.attribution import Timers
+from online_models.bidding import told
+from online_models.bidding.allowances import Allowances
+from online_models.bidding.bidder import Bidder, Offer
+from online_models.bidding.campaigns import Checked
+from online_models.bidding.declaration import REMEMBER_MS
+from online_models.bidding.money import MICROS, micros_of_cpm, per_impression
+from online_models.errors import ConfigError
+from online_models.features import FeatureSet
+from online_models.step import Collected
+from online_models.telling import Telling
+from schemas.bids import BID, Bid, BidDecision
+from schemas.campaigns import Campaign
+from schemas.codec import pack_values, unpack_values
+from schemas.events import BidLoss, BidRequest, BidWin, BudgetGranted, CampaignSet
+from schemas.user_state import BiddingMeta, KnownCampaign, OpenBid, UserBids, UserState
+
+MARKET = "market"
+ANSWERED = "answered"
+OPEN, WON, LOST, EXPIRED = range(4)
+# Bids that are remembered with a user; the oldest that wait for nothing go first.
+MOST_BIDS = 64
+
+Check = Callable[[Campaign], Checked]
+
+
+class Desk:
+    """Bids for the impressions of one partition's users.
+
+    Parameters
+    ----------
+    check
+        Checks a declaration against the configuration; raises ConfigError.
+    declared
+        Campaigns of the configuration's file.
+    meta
+        What the store held; None: nothing.
+    granted
+        See `Allowances`.
+
+    Attributes
+    ----------
+    published
+        By bid_id, bids of the events to come that were published before a crash: they stand.
+    """
+
+    def __init__(
+        self,
+        bidder: Bidder,
+        *,
+        check: Check,
+        declared: Mapping[str, Campaign],
+        features: FeatureSet,
+        telling: Telling,
+        timers: Timers,
+        topic: str,
+        partition: int,
+        notice_window_ms: int,
+        meta: BiddingMeta | None = None,
+        granted: bool = True,
+    ) -> None:
+        self._bidder = bidder
+        self._check = check
+        self._features = features
+        self._telling = telling
+        self._timers = timers
+        self._topic = topic
+        self._partition = partition
+        self._id_prefix = f"{topic}-{partition}-"
+        self._notice_window_ms = notice_window_ms
+        self._known: dict[str, KnownCampaign] = {}
+        self.allowances = Allowances(meta.allowances if meta else (), granted=granted)
+        self.published: Mapping[str, Bid] = {}
+        self.wrong: dict[str, str] = {}
+        for campaign in declared.values():
+            self._run(campaign.campaign, campaign)
+        for known in meta.campaigns if meta else ():
+            self._known[known.name] = known
+            self._run(known.name, known.declaration)
+
+    def meta(self, stream_time_ms: int) -> BiddingMeta:
+        """Return what the store must hold to continue from here."""
+        return BiddingMeta(list(self._known.values()), self.allowances.state(stream_time_ms))
+
+    def version_of(self, campaign: str) -> int:
+        """Return the version of a campaign that the log has told of; 0: none."""
+        known = self._known.get(campaign)
+        return known.version if known else 0
+
+    # ---------------------------------------------------------------- campaigns and budgets
+
+    def take(self, event: CampaignSet | BudgetGranted, out: Collected) -> None:
+        """Take in what the worker has written into the log."""
+        if isinstance(event, BudgetGranted):
+            self.allowances.receive((event.campaign, event.day), event.drawn)
+        elif event.version > self.version_of(event.campaign):
+            self._known[event.campaign] = KnownCampaign(event.campaign, event.version, event.declaration)
+            self._run(event.campaign, event.declaration)
+            campaign = self._bidder.campaigns.get(event.campaign)
+            self._tell(told.campaign_is(out.stream_time_ms, event.campaign, event.version, campaign), out)
+
+    def _run(self, name: str, declared: Campaign | None) -> None:
+        self._bidder.campaigns.pop(name, None)
+        self.wrong.pop(name, None)
+        if declared is None:
+            return
+        try:
+            self._bidder.campaigns[name] = self._check(declared)
+        except ConfigError as error:  # a campaign whose data is wrong never bids
+            self.wrong[name] = str(error)
+
+    def _budget_of(self, campaign: str) -> int:
+        found = self._bidder.campaigns.get(campaign)
+        return found.budget if found else 0
+
+    # ---------------------------------------------------------------- requests
+
+    def answer(self, request: BidRequest, source_ts: int, user: UserState, out: Collected) -> None:
+        """Decide about a request, and set aside what the bid can cost."""
+        bids = user.bidding or UserBids()
+        self._prune(bids, out.stream_time_ms, out)
+        bid_id = f"{self._id_prefix}{out.offset}"
+        offer: Offer | None = None
+        decision: BidDecision | None = self.published.get(bid_id)
+        flags: list[str] = []
+        if decision is None or decision.event_id != request.event_id:  # type: ignore[attr-defined]  # a Bid
+            decision = request.answered
+            flags = [ANSWERED] if decision else []
+            if decision is None:
+                decision, offer = self._bidder.decide(request, user.slots, bids, self._affordable)
+                self._note_shortage(decision, request)
+        bid = self._bid(decision, bid_id, request, source_ts, flags, out.offset)
+        out.bids.append(bid)
+        self._tell(told.opportunities(bid.ts, bid), out)
+        if bid.campaign is not None and bid.reason == BID:
+            self._open(bid, request, offer, user, bids, out)
+
+    def _affordable(self, campaign: Checked, day: str, amount: int) -> bool:
+        return amount <= self.allowances.free((campaign.name, day), campaign.budget)
+
+    def _note_shortage(self, decision: BidDecision, request: BidRequest) -> None:
+        ts: int = request.ts  # type: ignore[assignment]  # decoded: int
+        for name, one in decision.considered.items():
+            campaign = self._bidder.campaigns[name]
+            if one.reason == "budget":
+                place = name, campaign.day(ts)
+                self.allowances.fall_short(place, micros_of_cpm(one.price), campaign.budget)
+
+    def _bid(
+        self,
+        decision: BidDecision,
+        bid_id: str,
+        request: BidRequest,
+        source_ts: int,
+        flags: list[str],
+        offset: int,
+    ) -> Bid:
+        if isinstance(decision, Bid):
+            return decision
+        fields = {name: getattr(decision, name) for name in BidDecision.__struct_fields__}
+        return Bid(
+            **fields,
+            bid_id=bid_id,
+            event_id=request.event_id,
+            user_id=request.user_id,
+            ts=request.ts,  # type: ignore[arg-type]  # decoded: int
+            topic=self._topic,
+            partition=self._partition,
+            offset=offset,
+            source_ts=source_ts,
+            flags=flags,
+        )
+
+    def _open(
+        self,
+        bid: Bid,
+        request: BidRequest,
+        offer: Offer | None,
+        user: UserState,
+        bids: UserBids,
+        out: Collected,
+    ) -> None:
+        campaign = self._bidder.campaigns.get(str(bid.campaign))
+        if campaign is None:  # it was taken away since the bid was made; a win would still have to be paid
+            out.notes["bid_of_unknown_campaign"] += 1
+            return
+        values = offer.values if offer else self._bidder.values_of(campaign, request, user.slots)
+        if offer is None and bid.crowd:
+            values = self._features.with_crowd(values, bid.crowd)
+        day, reserved = campaign.day(bid.ts), micros_of_cpm(bid.price)
+        place = campaign.name, day
+        if ANSWERED in bid.flags:
+            self.allowances.move_in(place, reserved)
+        else:
+            self.allowances.reserve(place, reserved, campaign.budget)
+        one = OpenBid(
+            offset=bid.offset,
+            campaign=campaign.name,
+            item_id=bid.item_id or campaign.declared.ad,
+            day=day,
+            ts=bid.ts,
+            reserved=reserved,
+            key=self._bidder.key_of(values),
+            first_price=campaign.declared.auction == "first",
+            values=pack_values(values),
+        )
+        bids.bids.append(one)
+        user.bidding = bids
+        if self._due_ms(one) <= out.stream_time_ms:  # it came so late that its window is over
+            self._expire(one, out)
+        else:
+            self._timers.earlier(request.user_id, self._due_ms(one))
+
+    # ---------------------------------------------------------------- notices
+
+    def notice(
+        self, event: BidWin | BidLoss, user: UserState, out: Collected
+    ) -> tuple[BidWin | BidLoss, list[Any] | None]:
+        """Book what an exchange tells of a bid.
+
+        Returns
+        -------
+        event
+            With what the exchange does not know: the ad, and the campaign.
+        values
+            Feature values at the request, of a bid that has just been won; else None.
+        """
+        one = self._bid_of(event.bid_id, user)
+        if one is None:
+            out.notes["notice_of_unknown_bid"] += 1
+            return event, None
+        event = replace(event, item_id=one.item_id, campaign=one.campaign)
+        if one.state == WON or (isinstance(event, BidLoss) and one.state != OPEN):
+            out.notes["notice_repeated"] += 1
+            return event, None
+        ts: int = event.ts  # type: ignore[assignment]  # decoded: int
+        if isinstance(event, BidWin):
+            self._win(one, ts, event.win_price, user, out)
+            return event, unpack_values(one.values) or None
+        self._release(one, LOST)
+        price = None if event.win_price is None else per_impression(event.win_price)
+        self._tell(told.loss(ts, key=one.key, bid=one.reserved / MICROS, price=price), out, label=False)
+        return event, None
+
+    def _bid_of(self, bid_id: str, user: UserState) -> OpenBid | None:
+        if user.bidding is None or not bid_id.startswith(self._id_prefix):
+            return None
+        offset = bid_id[len(self._id_prefix) :]
+        return next((one for one in user.bidding.bids if str(one.offset) == offset), None)
+
+    def _win(self, one: OpenBid, ts: int, win_price: float, user: UserState, out: Collected) -> None:
+        cost = micros_of_cpm(win_price)
+        if cost > one.reserved:
+            out.notes["paid_above_bid"] += 1
+        amount, bid = cost / MICROS, one.reserved / MICROS
+        self.allowances.spend((one.campaign, one.day), cost)
+        if one.state == OPEN:
+            self._release(one, WON)
+            price = None if one.first_price else amount
+            self._tell(told.win(ts, one.campaign, amount, key=one.key, bid=bid, price=price), out)
+        else:
+            out.notes["late_win"] += 1
+            one.state = WON
+            self._tell(told.late_win(ts, one.campaign, amount), out)
+        campaign = self._bidder.campaigns.get(one.campaign)
+        if campaign is not None and campaign.declared.cap is not None and user.bidding is not None:
+            seen = [*user.bidding.wins.get(one.campaign, ()), ts]
+            user.bidding.wins[one.campaign] = sorted(seen)[-campaign.declared.cap.impressions :]
+
+    def _release(self, one: OpenBid, state: int) -> None:
+        one.state = state
+        self.allowances.release((one.campaign, one.day), one.reserved, self._budget_of(one.campaign))
+
+    # ---------------------------------------------------------------- time
+
+    def _due_ms(self, one: OpenBid) -> int:
+        return one.ts + self._notice_window_ms + 1
+
+    def expire_due(self, user: UserState, due_ms: int, out: Collected) -> None:
+        """Count as lost what has waited for a notice for too long."""
+        for one in user.bidding.bids if user.bidding else ():
+            if one.state == OPEN and self._due_ms(one) <= due_ms:
+                self._expire(one, out)
+
+    def _expire(self, one: OpenBid, out: Collected) -> None:
+        out.notes["notice_missing"] += 1
+        self._release(one, EXPIRED)
+        self._tell(told.loss(self._due_ms(one), key=one.key, bid=one.reserved / MICROS, price=None), out, label=False)
+
+    def next_due_ms(self, user: UserState) -> int | None:
+        """Return when the earliest of a user's open bids has waited long enough; None: none is open."""
+        bids = user.bidding.bids if user.bidding else ()
+        return min((self._due_ms(one) for one in bids if one.state == OPEN), default=None)
+
+    def _prune(self, bids: UserBids, now_ms: int, out: Collected) -> None:
+        kept = [one for one in bids.bids if one.state == OPEN or one.ts > now_ms - REMEMBER_MS]
+        surplus = len(kept) - MOST_BIDS + 1
+        if surplus > 0:
+            cut = sorted(kept, key=lambda one: (one.state == OPEN, one.offset))[:surplus]
+            for one in cut:
+                if one.state == OPEN:
+                    self._expire(one, out)
+            kept = [one for one in kept if not any(one is other for other in cut)]
+        bids.bids = kept
+
+    def forget_values(self, user: UserState) -> None:
+        """Let go of feature values that were made with another layout; what is owed stays."""
+        for one in user.bidding.bids if user.bidding else ():
+            one.values = pack_values([])
+
+    def _tell(self, what: told.Told, out: Collected, *, label: bool = True) -> None:
+        if what:
+            self._telling.release(MARKET, what, out.stream_time_ms, out, label=label)
+
+    def running(self) -> Counter[str]:
+        """Return how many campaigns may bid, and how many are wrong."""
+        return Counter(running=len(self._bidder.campaigns), wrong=len(self.wrong))
