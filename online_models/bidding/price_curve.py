@@ -248,9 +248,9 @@ class Curve:
         for k in range(first, last + 1):
             left, p, q = edges[k - 1], below[k - 1], below[k]
             if (value - left) * q > gain and q > p:
-                slope = (q - p) / (edges[k] - left)
-                bid = max(left, low, min((value + left - p / slope) / 2.0, edges[k], top))
-                here = (value - bid) * (p + slope * (bid - left))
+                width = edges[k] - left
+                bid = max(left, low, min((value + left - p * width / (q - p)) / 2.0, edges[k], top))
+                here = (value - bid) * (p + (q - p) * ((bid - left) / width))
                 if here > gain:
                     best, gain = bid, here
         return best

@@ -63,8 +63,8 @@ class _Slice(Struct, array_like=True):
     censored: bool = False
 
     def copy(self) -> _Slice:
-        lists = [list(one) for one in (self.exact, self.left, self.beyond, self.prices)]
-        return _Slice(*lists, self.total, self.count, self.censored)
+        exact, left, beyond, prices = map(list, (self.exact, self.left, self.beyond, self.prices))
+        return _Slice(exact, left, beyond, prices, self.total, self.count, self.censored)
 
     def divide(self, shift: int) -> None:
         for one in (self.exact, self.left, self.beyond, self.prices):
@@ -114,7 +114,8 @@ class WinPrices:
         self._changed: dict[str, None] | None = None  # until somebody asks
 
     def _empty(self) -> _Slice:
-        return _Slice(*([0.0] * self._rules.bins for _ in range(4)))
+        bins = self._rules.bins
+        return _Slice([0.0] * bins, [0.0] * bins, [0.0] * bins, [0.0] * bins)
 
     def learn(self, key: str, *, bid: float, won: bool, price: float | None, at_ms: int) -> None:
         """Learn what an auction tells of its competing price.
@@ -301,8 +302,9 @@ class Landscape:
     Examples
     --------
     >>> rules = PriceRules(lowest=1.0, highest=4.0, bins=3)
-    >>> Landscape({}, rules).win_rate("site", 2.0), Landscape({}, rules).shade("site", 3.0, low=0.0, high=9.0)
-    (0.6666666666666667, 2.0999999999999996)
+    >>> nothing = Landscape({}, rules)
+    >>> round(nothing.win_rate("site", 2.0), 3), nothing.shade("site", 3.0, low=0.0, high=2.0)
+    (0.667, 2.0)
     """
 
     def __init__(self, weights: Mapping[str, float], rules: PriceRules | None = None) -> None:
