@@ -1,0 +1,369 @@
+"""Win prices: what the highest competing bid of an auction is, learned from auctions won and lost, and read by bidders.
+
+One learner counts, slice by slice, what auctions told of the competing price (`WinPrices`); its counts reach bidders as
+named weights, as those of a model do, and bidders make curves of them (`Landscape`, `price_curve`). Every auction
+counts in its slice and in the whole, whose key is "". A bid inside a bin counts in part at either edge of the bin, as
+far as it is from the other one.
+
+Forgetting is by event time. Weights grow with the time of the event in place of fading with age (forward decay:
+Cormode, Shkapenyuk, Srivastava, Xu, ICDE 2009), so an auction changes a few numbers and not all, and a late one counts
+what it would have counted in time. From time to time all numbers are divided by a power of two.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping
+from math import ldexp
+from typing import Literal
+
+from msgspec import Struct
+
+from online_models.bidding.price_curve import PRIOR_STRENGTH, Curve, PriceRules, hazards, likely_below, spread
+
+WHOLE = ""
+GONE = 0.0
+FORMAT = 1
+# Names of numbers: the slice's key, one of these, and for the last two the number of the bin.
+_COUNT, _NOW, _PRICES, _BEYOND = "#n", "#now", "#p", "#b"
+# Left-censored prices are spread once in so many auctions of a slice, and before at powers of two: it costs as much as
+# ten auctions, and what it moves is little by then.
+_SPREAD_EVERY = 16
+# So many half-lives without dividing: weights stay far from what a float can hold.
+_LONGEST = 32
+# Slices of which less is left than a billionth of an auction are forgotten when all numbers are divided.
+_NOTHING = 1e-9
+# So much of a full table goes at once: sorting costs as much for one slice as for many.
+_FORGOTTEN_SHARE = 10
+
+
+class _Slice(Struct, array_like=True):
+    """Weights of what auctions told, for each bin.
+
+    Attributes
+    ----------
+    exact
+        Prices that were told.
+    left
+        Prices of which only that is known that they lie below the upper edge of the bin.
+    beyond
+        Those of which only that is known that they lie above it.
+    prices
+        `exact`, and `left` spread over the bins as the curve said when it was spread last.
+    total, count
+        Weight of all auctions, and their number.
+    """
+
+    exact: list[float]
+    left: list[float]
+    beyond: list[float]
+    prices: list[float]
+    total: float = 0.0
+    count: int = 0
+    censored: bool = False
+
+    def copy(self) -> _Slice:
+        exact, left, beyond, prices = map(list, (self.exact, self.left, self.beyond, self.prices))
+        return _Slice(exact, left, beyond, prices, self.total, self.count, self.censored)
+
+    def divide(self, shift: int) -> None:
+        for one in (self.exact, self.left, self.beyond, self.prices):
+            one[:] = [ldexp(weight, -shift) for weight in one]
+        self.total = ldexp(self.total, -shift)
+
+
+class Saved(Struct, array_like=True):
+    """Everything a `WinPrices` knows."""
+
+    format: int
+    landmark_ms: int | None
+    latest_ms: int
+    slices: dict[str, _Slice]
+
+
+class WinPrices:
+    """Learns competing prices, one auction at a time.
+
+    Parameters
+    ----------
+    rules
+        The same as those of the readers.
+
+    Examples
+    --------
+    >>> learner = WinPrices(PriceRules(lowest=1.0, highest=4.0, bins=3))
+    >>> learner.learn("site", bid=3.0, won=True, price=2.0, at_ms=0)
+    >>> learner.learn("site", bid=3.0, won=False, price=None, at_ms=0)
+    >>> {name: weight for name, weight in learner.weights.items() if name.startswith("site")}
+    {'site#n': 2.0, 'site#p1': 1.0, 'site#b1': 0.5, 'site#b2': 0.5}
+    """
+
+    def __init__(self, rules: PriceRules | None = None) -> None:
+        self._rules = rules or PriceRules()
+        self._edges = self._rules.edges()
+        self._prior = self._rules.prior_hazards()
+        self._begin(None, 0, {})
+
+    def _begin(self, landmark_ms: int | None, latest_ms: int, slices: dict[str, _Slice]) -> None:
+        self._landmark_ms = landmark_ms
+        self._latest_ms = latest_ms
+        self._slices = slices
+        self._whole = slices.setdefault(WHOLE, self._empty())
+        self._weights: dict[str, float] = {}
+        self._stale: dict[str, None] = dict.fromkeys(slices)  # slices whose weights are to be written again
+        self._changed: dict[str, None] | None = None  # until somebody asks
+
+    def _empty(self) -> _Slice:
+        bins = self._rules.bins
+        return _Slice([0.0] * bins, [0.0] * bins, [0.0] * bins, [0.0] * bins)
+
+    def learn(self, key: str, *, bid: float, won: bool, price: float | None, at_ms: int) -> None:
+        """Learn what an auction tells of its competing price.
+
+        Parameters
+        ----------
+        key
+            The slice; "" counts in the whole only.
+        bid
+            Our bid, finite. If the auction was won at a floor, with nobody else known, the floor: the competing price
+            was at most that.
+        won
+            True: the price is at most the bid. False: it is at least the bid.
+        price
+            The competing price where it is told: what a won second-price auction cost, the bid that would just have
+            won, the price at which others won. None: only the bid tells something.
+        at_ms
+            Event time.
+        """
+        weight = self._weight(at_ms)
+        known = bid if price is None else price
+        k = bisect_left(self._edges, known) - 1  # the bin; of what lies above all bins, their number
+        self._add(WHOLE, self._whole, k, known, weight, told=price is not None, won=won)
+        if key:
+            one = self._slices.get(key)
+            if one is None:
+                one = self._take_on(key)
+            self._add(key, one, k, known, weight, told=price is not None, won=won)
+
+    def _add(self, key: str, one: _Slice, k: int, known: float, weight: float, *, told: bool, won: bool) -> None:
+        one.total += weight
+        one.count += 1
+        self._stale[key] = None
+        if k >= self._rules.bins:
+            if told or not won:
+                one.beyond[-1] += weight
+            return  # a won bid above all bins tells nothing
+        if told:
+            k = max(k, 0)
+            one.exact[k] += weight
+            one.prices[k] += weight
+        elif won:
+            upper = self._part(k, known) * weight
+            k = max(k, 0)
+            one.left[k] += upper if k else weight
+            if k:
+                one.left[k - 1] += weight - upper
+            one.censored = True
+        elif k >= 0:
+            upper = self._part(k, known) * weight
+            one.beyond[k] += upper
+            if k:
+                one.beyond[k - 1] += weight - upper
+        if one.censored and (one.count % _SPREAD_EVERY == 0 or one.count & (one.count - 1) == 0):
+            self._spread(one)
+
+    def _part(self, k: int, known: float) -> float:
+        """Return how far up a bin something lies, from 0 to 1."""
+        if k < 0:
+            return 0.0
+        low = self._edges[k]
+        return (known - low) / (self._edges[k + 1] - low)
+
+    def _spread(self, one: _Slice) -> None:
+        """Spread left-censored prices by the curve that a bidder has of the slice."""
+        now = self._weight(self._latest_ms)
+        found = hazards(self._whole.prices, self._whole.beyond, self._prior, PRIOR_STRENGTH * now)
+        if one is not self._whole:
+            found = hazards(one.prices, one.beyond, found, self._rules.strength * now)
+        one.prices[:] = one.exact
+        spread(one.left, likely_below(found), one.prices)
+
+    def _weight(self, at_ms: int) -> float:
+        """Return what an auction of that time weighs; 1 at the landmark, twice as much a half-life later."""
+        if self._landmark_ms is None:
+            self._landmark_ms = self._latest_ms = at_ms
+        half_life = self._rules.half_life_ms
+        if at_ms > self._latest_ms:
+            self._latest_ms = at_ms
+            shift = (at_ms - self._landmark_ms) // half_life
+            if shift > _LONGEST:
+                self._divide(shift)
+        return float(2.0 ** ((at_ms - self._landmark_ms) / half_life))
+
+    def _divide(self, shift: int) -> None:
+        """Divide all weights by a power of two, and forget slices of which nothing is left."""
+        assert self._landmark_ms is not None
+        self._landmark_ms += shift * self._rules.half_life_ms
+        for key, one in list(self._slices.items()):
+            one.divide(shift)
+            if one.total < _NOTHING and key:
+                self._forget(key)
+        self._stale = dict.fromkeys(self._slices)
+
+    def _take_on(self, key: str) -> _Slice:
+        if len(self._slices) > self._rules.most_slices:
+            known = sorted((one.total, other) for other, one in self._slices.items() if other)
+            for _, other in known[: 1 + self._rules.most_slices // _FORGOTTEN_SHARE]:
+                self._forget(other)
+        one = self._slices[key] = self._empty()
+        return one
+
+    def _forget(self, key: str) -> None:
+        del self._slices[key]
+        self._stale.pop(key, None)
+        for name in _names(key, self._rules.bins):
+            if self._weights.pop(name, GONE) != GONE and self._changed is not None:
+                self._changed[name] = None
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """All numbers that are not 0, by name; whoever reads them changes nothing in them."""
+        for key in self._stale:
+            for name, weight in self._numbers(key):
+                if weight != self._weights.get(name, GONE):
+                    if weight == GONE:
+                        del self._weights[name]
+                    else:
+                        self._weights[name] = weight
+                    if self._changed is not None:
+                        self._changed[name] = None
+        self._stale = {}
+        return self._weights
+
+    def _numbers(self, key: str) -> Iterator[tuple[str, float]]:
+        one = self._slices[key]
+        yield key + _COUNT, float(one.count)
+        if key == WHOLE and one.count:
+            yield key + _NOW, self._weight(self._latest_ms)
+        for kind, numbers in ((_PRICES, one.prices), (_BEYOND, one.beyond)):
+            for k, weight in enumerate(numbers):
+                yield f"{key}{kind}{k}", weight
+
+    def take_changed(self) -> list[str]:
+        """Return the names of numbers that changed or were forgotten since the last call.
+
+        The first call returns none: whoever asks takes all there is, and then what changes.
+        """
+        _ = self.weights
+        changed = list(self._changed or ())
+        self._changed = {}
+        return changed
+
+    def weights_of(self, names: Iterable[str]) -> dict[str, float]:
+        """Return numbers by name; those that are forgotten are `GONE`."""
+        weights = self.weights
+        return {name: weights.get(name, GONE) for name in names}
+
+    def __len__(self) -> int:
+        return len(self.weights)
+
+    def state(self) -> Saved:
+        """Return a copy of everything that was learned."""
+        slices = {key: one.copy() for key, one in self._slices.items()}
+        return Saved(FORMAT, self._landmark_ms, self._latest_ms, slices)
+
+    def restore(self, saved: Saved) -> None:
+        """Take up what `state` gave; raises ValueError if it is of another format or other bins."""
+        if saved.format != FORMAT:
+            raise ValueError(f"win prices: expected format {FORMAT}, got {saved.format}")
+        for one in saved.slices.values():
+            if {len(one.exact), len(one.left), len(one.beyond), len(one.prices)} != {self._rules.bins}:
+                raise ValueError(f"win prices: expected {self._rules.bins} bins")
+        self._begin(saved.landmark_ms, saved.latest_ms, {key: one.copy() for key, one in saved.slices.items()})
+
+
+def _names(key: str, bins: int) -> Iterator[str]:
+    yield key + _COUNT
+    for kind in (_PRICES, _BEYOND):
+        for k in range(bins):
+            yield f"{key}{kind}{k}"
+
+
+class Landscape:
+    """What a bid is expected to win and to cost, from the numbers of a `WinPrices`.
+
+    Parameters
+    ----------
+    weights
+        Numbers by name; may change and grow between calls.
+    rules
+        The same as those of the learner.
+
+    Examples
+    --------
+    >>> rules = PriceRules(lowest=1.0, highest=4.0, bins=3)
+    >>> nothing = Landscape({}, rules)
+    >>> round(nothing.win_rate("site", 2.0), 3), nothing.shade("site", 3.0, low=0.0, high=2.0)
+    (0.667, 2.0)
+    """
+
+    def __init__(self, weights: Mapping[str, float], rules: PriceRules | None = None) -> None:
+        self._weights = weights
+        self._rules = rules or PriceRules()
+        self._edges = self._rules.edges()
+        self._prior = self._rules.prior_hazards()
+        self._names = [(f"{_PRICES}{k}", f"{_BEYOND}{k}") for k in range(self._rules.bins)]
+        # Curves are made once for each version of the numbers, which is told by how many auctions were counted.
+        self._version = -1.0
+        self._curves: dict[str, Curve] = {}
+        self._whole_hazards = self._prior
+        self._known = self._now = 0.0
+
+    def win_rate(self, key: str, bid: float) -> float:
+        """Return how likely a bid is to win, from 0 to 1; never less for a higher bid.
+
+        With nothing known, prices are taken to be log-uniform between the lowest and the highest of the rules.
+        """
+        return self.curve(key).win_rate(bid)
+
+    def expected_cost(self, key: str, bid: float, auction: Literal["first", "second"]) -> float:
+        """Return what making this bid is expected to cost: what is paid if it wins, times how likely that is."""
+        return self.curve(key).paid(bid, auction)
+
+    def shade(self, key: str, value: float, *, low: float, high: float) -> float:
+        """Return the bid from `low` to `high` that gains most in a first-price auction: (value - bid) x win rate.
+
+        Until `enough` auctions are known of the whole it is `start` x value, within the bounds.
+        """
+        curve = self.curve(key)
+        if self._known < self._rules.enough:
+            return max(low, min(self._rules.start * value, high))
+        return curve.shade(value, low=low, high=high)
+
+    def curve(self, key: str) -> Curve:
+        """Return the curve of a slice; the whole's, if nothing is known of the slice."""
+        version = self._weights.get(WHOLE + _COUNT, 0.0)
+        if version != self._version:
+            self._begin(version)
+        curve = self._curves.get(key)
+        if curve is None:
+            if not self._weights.get(key + _COUNT):
+                return self._curves[WHOLE]
+            found = hazards(*self._read(key), self._whole_hazards, self._rules.strength * self._now)
+            curve = self._curves[key] = Curve(self._edges, likely_below(found))
+        return curve
+
+    def _begin(self, version: float) -> None:
+        prices, beyond = self._read(WHOLE)
+        self._now = self._weights.get(WHOLE + _NOW, 1.0)
+        self._known = (sum(prices) + sum(beyond)) / self._now
+        self._whole_hazards = hazards(prices, beyond, self._prior, PRIOR_STRENGTH * self._now)
+        self._curves = {WHOLE: Curve(self._edges, likely_below(self._whole_hazards))}
+        self._version = version
+
+    def _read(self, key: str) -> tuple[list[float], list[float]]:
+        get = self._weights.get
+        return (
+            [get(key + prices, 0.0) for prices, _ in self._names],
+            [get(key + beyond, 0.0) for _, beyond in self._names],
+        )
