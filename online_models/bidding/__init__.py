@@ -1,0 +1,1 @@
+"""Bidding: what an impression is worth to each campaign, paced to its budget."""
