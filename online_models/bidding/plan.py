@@ -117,7 +117,9 @@ class DayCurve:
         first, last = starts_ms // BUCKET_MS, (ends_ms - 1) // BUCKET_MS
         knots = [min((bucket + 1) * BUCKET_MS, ends_ms) for bucket in range(first, last + 1)]
         lengths = [after - before for before, after in zip([starts_ms, *knots], knots, strict=False)]
-        parts = [weights[bucket % BUCKETS] * length for bucket, length in zip(range(first, last + 1), lengths, strict=True)]
+        parts = [
+            weights[bucket % BUCKETS] * length for bucket, length in zip(range(first, last + 1), lengths, strict=True)
+        ]
         sums = [*accumulate(parts)]
         return Plan(starts_ms, tuple(knots), (*(one / sums[-1] for one in sums[:-1]), 1.0))
 
@@ -128,9 +130,7 @@ class DayCurve:
         mean = sum(rates) / len(rates) if rates else 0.0
         if mean <= 0.0:
             return None
-        return [
-            (amount / mean + PRIOR_DAYS) / (seen + PRIOR_DAYS) for amount, seen in zip(amounts, days, strict=True)
-        ]
+        return [(amount / mean + PRIOR_DAYS) / (seen + PRIOR_DAYS) for amount, seen in zip(amounts, days, strict=True)]
 
     def state(self) -> CurveState:
         """Return what is known, a copy."""

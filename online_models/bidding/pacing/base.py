@@ -11,6 +11,7 @@ Pacing is control, not a guarantee: that no budget is overspent is the ledger's 
 from __future__ import annotations
 
 from bisect import bisect_right
+from math import exp
 from typing import Any, NamedTuple, Protocol
 
 from msgspec import Struct
@@ -94,3 +95,7 @@ class Bounds(NamedTuple):
     least: float
     most: float
     start: float
+
+    def multiplier(self, logarithm: float) -> float:
+        """Return the multiplier of a logarithm, within the bounds to the last bit."""
+        return min(max(exp(logarithm), self.least), self.most)

@@ -1,11 +1,11 @@
 """Dual pacing: the multiplier is the inverse price of money, learned by following the spend of each auction.
 
-In a second-price auction the best bids under a budget are value / (1 + mu), with one mu >= 0 for the flight. Balseiro and
-Gur (Management Science 65(9), 2019, section 4) learn it by gradient steps, mu <- P[mu - eps (rho - z)], where z is what
-the auction cost and rho what it might have cost: adaptive pacing. Steps here are on log(1 + mu), relative to rho: dual
-mirror descent with the entropy as reference (Balseiro, Lu and Mirrokni, Operations Research 71(1), 2023, section 4),
-since nobody knows the scale of prices before. The bounds of the multiplier are those of the projection P; with `most`
-of 1 mu is never negative.
+In a second-price auction the best bids under a budget are value / (1 + mu), with one mu >= 0 for the flight. Balseiro
+and Gur (Management Science 65(9), 2019, section 4) learn it by gradient steps, mu <- P[mu - eps (rho - z)], where z is
+what the auction cost and rho what it might have cost: adaptive pacing. Steps here are on log(1 + mu), relative to rho:
+dual mirror descent with the entropy as reference (Balseiro, Lu and Mirrokni, Operations Research 71(1), 2023), since
+nobody knows the scale of prices before. The bounds of the multiplier are those of the projection P; with `most` of 1
+mu is never negative.
 
 rho is the plan's spend of the time since the last opportunity, not budget / number of auctions: nobody knows how many
 will come, and the plan need not be even. Steps are as 1 / sqrt(number of opportunities), first of those seen, then of
@@ -14,7 +14,7 @@ those of a whole flight, as the regret bounds want it.
 
 from __future__ import annotations
 
-from math import exp, log, sqrt
+from math import log, sqrt
 
 from msgspec import Struct
 
@@ -54,6 +54,7 @@ class DualPacer:
     """
 
     def __init__(self, bounds: Bounds, *, step: float) -> None:
+        self._bounds = bounds
         self._low, self._high = log(bounds.least), log(bounds.most)
         self._step = step
         self._state = DualState(Progress(), log(bounds.start))
@@ -61,7 +62,7 @@ class DualPacer:
     @property
     def pace(self) -> Pace:
         """How to bid now."""
-        return Pace(exp(self._state.log_multiplier))
+        return Pace(self._bounds.multiplier(self._state.log_multiplier))
 
     def begin(self, flight: Flight) -> None:
         """Start a flight, from the multiplier of the one before."""
@@ -82,7 +83,7 @@ class DualPacer:
     def spent(self, at_ms: int, cost: float) -> None:
         """Count what an auction cost."""
         state = self._state
-        state.progress.spent += cost
+        state.progress.pay(at_ms, cost)
         if state.unit > 0.0:
             self._move(-state.step * cost / state.unit)
 
