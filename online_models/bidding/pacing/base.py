@@ -1,0 +1,101 @@
+"""What every pacer gives to the bidders, and what it hears from them.
+
+A pacer turns the value of an impression to one campaign into a bid, so that the budget is spent along its plan: the bid
+is value x multiplier, and a request is passed over with a chance that may depend on the layer its value lies in. It
+hears of opportunities and of spend, in the order in which they are logged, and goes by event time and its own state
+alone; so a replay repeats every decision. Times that go back count as the latest seen.
+
+Pacing is control, not a guarantee: that no budget is overspent is the ledger's work.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from math import exp
+from typing import Any, NamedTuple, Protocol
+
+from msgspec import Struct
+
+from online_models.bidding.plan import Plan
+
+
+class Flight(Struct, frozen=True, array_like=True):
+    """A campaign's day.
+
+    Attributes
+    ----------
+    budget
+        What may be spent between `starts_ms` and `ends_ms`, in currency; >= 0.
+    plan
+        Which part of it should be spent by when.
+    """
+
+    budget: float
+    plan: Plan
+    starts_ms: int
+    ends_ms: int
+
+
+class Pace(NamedTuple):
+    """How a campaign bids at present; plain numbers that every bidder may have a copy of.
+
+    Attributes
+    ----------
+    multiplier
+        bid = value * multiplier.
+    edges
+        Lower bounds of the response layers after the first, ascending, in value per impression.
+    rates
+        Chance to take part, for each layer; one more than edges.
+    """
+
+    multiplier: float
+    edges: tuple[float, ...] = ()
+    rates: tuple[float, ...] = (1.0,)
+
+
+def takes_part(pace: Pace, value: float, draw: float) -> bool:
+    """Tell whether a campaign takes part in an auction.
+
+    Parameters
+    ----------
+    value
+        Of the impression to the campaign.
+    draw
+        Uniform from 0 up to 1, from the request's id.
+
+    Examples
+    --------
+    >>> pace = Pace(1.0, edges=(0.5,), rates=(0.0, 1.0))
+    >>> [takes_part(pace, value, draw=0.3) for value in (0.4, 0.5)]
+    [False, True]
+    """
+    return draw < pace.rates[bisect_right(pace.edges, value)]
+
+
+class Pacer(Protocol):
+    """Keeps one campaign to its plan.
+
+    The bidders may see a pace some opportunities late. `begin` may come again within a flight, with another budget or
+    plan: what was spent in it counts on, and what is left is spent after the plan.
+    """
+
+    @property
+    def pace(self) -> Pace: ...
+    def begin(self, flight: Flight) -> None: ...
+    def opportunity(self, at_ms: int, value: float) -> None: ...
+    def spent(self, at_ms: int, cost: float) -> None: ...
+    def state(self) -> Any: ...
+    def restore(self, state: Any) -> None: ...
+
+
+class Bounds(NamedTuple):
+    """Between which multipliers a pacer may choose, and where it starts."""
+
+    least: float
+    most: float
+    start: float
+
+    def multiplier(self, logarithm: float) -> float:
+        """Return the multiplier of a logarithm, within the bounds to the last bit."""
+        return min(max(exp(logarithm), self.least), self.most)
