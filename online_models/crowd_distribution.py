@@ -7,14 +7,23 @@ scorer that has met every delta drops it then; one that has not needs blocks, an
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
-from online_models.crowd import GONE, NAME, CrowdCounts
+from online_models.crowd import GONE, NAME
 from online_models.distribution import MAX_WEIGHTS_BYTES, WeightDistributor
 from online_models.features.leaders import Leaders
 from online_models.features.plan import CrowdTable
 from online_models.replica import Gathered, LinearReplica, Values
 from schemas.models import BLOCKS, ModelBlock, ModelDelta, block_of
+
+
+class Counters(Protocol):
+    """Numbers by name, some of which may be forgotten: crowd counts, or the market."""
+
+    @property
+    def weights(self) -> Mapping[str, float]: ...
+    def take_changed(self) -> list[str]: ...
+    def weights_of(self, names: Iterable[str]) -> dict[str, float]: ...
 
 
 class CrowdDistributor(WeightDistributor):
@@ -25,7 +34,7 @@ class CrowdDistributor(WeightDistributor):
         objective: str,
         *,
         lineage: str,
-        counts: CrowdCounts,
+        counts: Counters,
         blocks: int = BLOCKS,
         max_bytes: int = MAX_WEIGHTS_BYTES,
     ) -> None:
@@ -61,9 +70,11 @@ class CrowdReplica(LinearReplica):
         The leaders of the same version.
     """
 
-    def __init__(self, tables: Mapping[str, CrowdTable], *, lineage: str, blocks: int = BLOCKS) -> None:
+    def __init__(
+        self, tables: Mapping[str, CrowdTable], *, lineage: str, name: str = NAME, blocks: int = BLOCKS
+    ) -> None:
         self.leaders = Leaders(tables)
-        super().__init__(lineage=lineage, name=NAME, prior=0.0, blocks=blocks)
+        super().__init__(lineage=lineage, name=name, prior=0.0, blocks=blocks)
 
     def _nothing(self, origin: int) -> Gathered:
         return Gathered(origin, _Counters(self._blocks, self.leaders), None)

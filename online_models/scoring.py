@@ -35,13 +35,12 @@ from online_models.open_triggers import OpenTriggers, score_id_of
 from online_models.ranker import Place, Ranker, score_of_place
 from online_models.rankings import Ranking
 from online_models.records import DecodedBatch, DecodedEvent
-from online_models.score_maker import ANSWERED, COLD, LATE_SCORE, ScoreMaker
+from online_models.score_maker import ScoreMaker
 from online_models.serving import Served
 from online_models.step import Collected, Observer, StepResult
 from online_models.telling import Telling
 from schemas.events import (
     SYSTEM_EVENTS,
-    Answered,
     BidLoss,
     BidRequest,
     BidWin,

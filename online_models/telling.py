@@ -29,9 +29,7 @@ class Telling:
             return
         self.release(CROWD, told, event.ts, out)  # type: ignore[arg-type]  # decoded: int
 
-    def release(
-        self, objective: str, told: dict[str, float], ts: int, out: Collected, *, label: bool = True
-    ) -> None:
+    def release(self, objective: str, told: dict[str, float], ts: int, out: Collected, *, label: bool = True) -> None:
         """Release something of an event to the learner of an objective that nothing is scored for."""
         example = Example(
             objective=objective,

@@ -16,6 +16,8 @@ from msgspec import Struct
 
 from schemas import dead_letters as why
 from schemas import samples
+from schemas.bids import Bid
+from schemas.campaigns import Campaign
 from schemas.events import SCHEMA_VERSION, Event
 from schemas.examples import Example
 from schemas.metrics import Metric
@@ -46,11 +48,13 @@ class Topic(NamedTuple):
 MESSAGES: dict[str, Topic] = {
     "events": Topic(
         Event,
-        "The clickstream: what visitors do. Producers write it; the worker adds ticks.",
-        "user_id; a tick has none",
+        "The clickstream: what visitors do. Producers write it; the worker adds ticks, campaigns and budgets.",
+        "user_id; what the worker writes has none",
         samples.EVENTS,
     ),
     "scores": Topic(Score, "A prediction for each trigger and objective.", "user_id", samples.SCORES),
+    "bids": Topic(Bid, "A decision for each bid request, also where no bid is made.", "user_id", samples.BIDS),
+    "campaigns": Topic(Campaign, "What advertisers pay for; compacted.", "campaign", samples.CAMPAIGNS),
     "examples": Topic(Example, "Labelled triggers, on their way to the learner.", "objective", samples.EXAMPLES),
     "models": Topic(ModelRecord, "Changed weights and manifests; compacted.", "objective/kind/…", samples.MODELS),
     "metrics": Topic(
@@ -63,8 +67,8 @@ FILES: dict[str, Topic] = {
 }
 DEAD = "events.dead"
 # What a worker does, which is the application that the document describes.
-RECEIVES = ("events", "examples", "models")
-SENDS = ("events", "scores", "examples", "models", "metrics", DEAD)
+RECEIVES = ("events", "examples", "models", "campaigns")
+SENDS = ("events", "scores", "bids", "examples", "models", "metrics", DEAD)
 
 
 def json_schema(name: str) -> dict[str, Any]:
@@ -122,7 +126,7 @@ def _plain(message: Struct) -> dict[str, Any]:
 
 def _channel(name: str) -> dict[str, Any]:
     about = MESSAGES[name].about if name in MESSAGES else "Records that were refused, byte for byte."
-    compacted = {"topicConfiguration": {"cleanup.policy": ["compact"]}} if name == "models" else {}
+    compacted = {"topicConfiguration": {"cleanup.policy": ["compact"]}} if name in ("models", "campaigns") else {}
     return {
         "address": name,
         "description": about,

@@ -277,8 +277,12 @@ class BudgetGranted(Struct, kw_only=True, tag_field="type", tag="budget_granted"
         Stream time when it was written.
     day
         Day of the campaign, such as ``2026-11-26``.
+    epoch
+        Of the ledger; a grant of another one than was begun last changes nothing.
     drawn
         All that the partition ever drew for that day, in millionths of the currency: repeats change nothing.
+    committed
+        What all together had drawn and not given back by then.
     """
 
     type: ClassVar[str] = "budget_granted"
@@ -286,7 +290,22 @@ class BudgetGranted(Struct, kw_only=True, tag_field="type", tag="budget_granted"
     ts: Timestamp
     campaign: Name
     day: Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\d$")]
+    epoch: Name
     drawn: Annotated[int, Meta(ge=0)]
+    committed: Annotated[int, Meta(ge=0)] = 0
+    schema_version: Annotated[int, Meta(ge=1, le=SCHEMA_VERSION)] = SCHEMA_VERSION
+
+
+class LedgerBegun(Struct, kw_only=True, tag_field="type", tag="ledger_begun", omit_defaults=True):
+    """From here on grants are those of another epoch of the ledger; written by the worker itself.
+
+    A ledger that was lost begins a new one, and grants nothing before all partitions have told it what they had.
+    """
+
+    type: ClassVar[str] = "ledger_begun"
+
+    ts: Timestamp
+    epoch: Name
     schema_version: Annotated[int, Meta(ge=1, le=SCHEMA_VERSION)] = SCHEMA_VERSION
 
 
@@ -307,8 +326,8 @@ VisitorEvent = (
     | Custom
 )
 # What workers write among the events, so that a replay meets it at the same place.
-SystemEvent = Tick | CampaignSet | BudgetGranted
-SYSTEM_EVENTS = (Tick, CampaignSet, BudgetGranted)
-Event = VisitorEvent | Tick | CampaignSet | BudgetGranted
+SystemEvent = Tick | CampaignSet | BudgetGranted | LedgerBegun
+SYSTEM_EVENTS = (Tick, CampaignSet, BudgetGranted, LedgerBegun)
+Event = VisitorEvent | Tick | CampaignSet | BudgetGranted | LedgerBegun
 
 EVENT_TYPES: tuple[str, ...] = tuple(cls.type for cls in EventBase.__subclasses__())

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 from msgspec import Struct
 
 from schemas import events as ev
+from schemas.bids import BID, Bid, Considered
+from schemas.campaigns import Campaign, Cap
 from schemas.dead_letters import INVALID, DeadLetter, dead_letter, locator
 from schemas.examples import Example
 from schemas.metrics import Accounting, Contest, Progress, Promotion, Standing
@@ -30,6 +33,12 @@ _WHO: dict[str, Any] = {"user_id": "v-81", "session_id": "s-3"}
 _SCORE_ID = "events-3-1047:click"
 _MODEL: dict[str, Any] = {"objective": "click", "lineage": "5d1f0c9a7e42"}
 
+_CAMPAIGN = Campaign(
+    campaign="spring-shoes", budget_per_day=200.0, value_per_click=0.6, click="click", item_id="banner-1",
+    category="shoes", starts=date(2026, 9, 1), ends=date(2026, 9, 30), targeting={"device": {"in": ["mobile"]}},
+    cap=Cap(impressions=3, window="24h"), max_bid_cpm=9.0, auction="first",
+)  # fmt: skip
+
 EVENTS: tuple[Struct, ...] = (
     ev.PageView(event_id="e-01", ts=_TS, url="https://shop.example/shoes", category="shoes", device="mobile", **_WHO),
     ev.Scroll(event_id="e-02", ts=_TS + 4_000, depth=0.6, **_WHO),
@@ -52,6 +61,9 @@ EVENTS: tuple[Struct, ...] = (
     ev.Consent(event_id="e-13", ts=_TS + 97_000, granted=True, **_WHO),
     ev.Custom(event_id="e-14", ts=_TS + 98_000, name="video_play", properties={"seconds": 12.5, "muted": True}, **_WHO),
     ev.Tick(ts=_TS + 120_000),
+    ev.CampaignSet(ts=_TS, campaign="spring-shoes", version=12, declaration=_CAMPAIGN),
+    ev.BudgetGranted(ts=_TS, campaign="spring-shoes", day="2026-09-21", epoch="6f1c", drawn=1_250_000),
+    ev.LedgerBegun(ts=_TS, epoch="6f1c"),
 )  # fmt: skip
 
 SCORES: tuple[Struct, ...] = (
@@ -69,6 +81,23 @@ SCORES: tuple[Struct, ...] = (
         score_id=_SCORE_ID, event_id="e-04", ts=_TS + 10_000, objective="click", score=0.0731, model="ftrl",
         model_version=52_000, reasons=[("category=shoes", 0.41), ("position=2", -0.12)], topic="events", partition=3,
         offset=1047, source_ts=_TS + 10_020, item_id="sku-7", propensity=0.25, **_WHO,
+    ),
+)  # fmt: skip
+
+CAMPAIGNS: tuple[Struct, ...] = (_CAMPAIGN,)
+
+BIDS: tuple[Struct, ...] = (
+    Bid(
+        bid_id="events-3-1063", event_id="e-10", user_id="v-81", ts=_TS + 96_000, topic="events", partition=3,
+        offset=1063, source_ts=_TS + 96_020, reason=BID, campaign="spring-shoes", item_id="banner-1", price=1.74,
+        value=3.6, multiplier=0.71, p_click=0.006, win_rate=0.42, expected_cost=0.73,
+        considered={"spring-shoes": Considered(BID, 3.6, 1.74), "tents": Considered("targeting")},
+        models={"click": 52_000}, market_version=51_200,
+    ),
+    Bid(
+        bid_id="events-3-1064", event_id="e-16", user_id="v-82", ts=_TS + 96_900, topic="events", partition=3,
+        offset=1064, source_ts=_TS + 96_910, reason="paced",
+        considered={"spring-shoes": Considered("paced", 0.9)}, models={"click": 52_000}, market_version=51_200,
     ),
 )  # fmt: skip
 

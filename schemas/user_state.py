@@ -161,13 +161,15 @@ class Allowance(Struct, array_like=True):
     received
         Drawn from the ledger.
     moved
-        Came with bids that were made over HTTP: it had been drawn there.
+        Came with bids that were made over HTTP, where it had been drawn, since the ledger's epoch began.
     returned
         Given back.
     spent
         Cost of impressions that were won.
     reserved
         The most that open bids can cost.
+    seen
+        The latest that was told of what all partitions had drawn together.
     """
 
     campaign: str
@@ -177,6 +179,7 @@ class Allowance(Struct, array_like=True):
     returned: int = 0
     spent: int = 0
     reserved: int = 0
+    seen: int = 0
 
 
 class KnownCampaign(Struct, array_like=True):
@@ -188,10 +191,11 @@ class KnownCampaign(Struct, array_like=True):
 
 
 class BiddingMeta(Struct, array_like=True):
-    """What a partition knows of campaigns."""
+    """What a partition knows of campaigns, and of the ledger's epoch by which it may spend."""
 
     campaigns: list[KnownCampaign]
     allowances: list[Allowance]
+    epoch: str = ""
 
 
 class PartitionMeta(Struct, array_like=True):

@@ -24,6 +24,8 @@ class TopicReport(NamedTuple):
 def topic_configs(topic: TopicSettings, settings: Settings) -> dict[str, str]:
     """Return the broker-side configuration of a topic."""
     configs: dict[str, str] = {}
+    if topic.name == settings.topics.campaigns.name:
+        configs["cleanup.policy"] = "compact"
     if topic.name == settings.topics.models.name:
         configs["cleanup.policy"] = "compact"
         # Scorers that start read the whole topic; a small segment lets compaction keep it short.
@@ -37,7 +39,7 @@ def topic_configs(topic: TopicSettings, settings: Settings) -> dict[str, str]:
 
 async def create_topics(settings: Settings, topics: Sequence[TopicSettings] | None = None) -> list[TopicReport]:
     """Create the topics that are missing, by default all of ours; those that exist are left as they are."""
-    topics = settings.topics.all() if topics is None else topics
+    topics = settings.used_topics if topics is None else topics
     client = AIOKafkaAdminClient(**settings.kafka.client_kwargs())
     await client.start()
     try:

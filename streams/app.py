@@ -133,7 +133,7 @@ class Worker:
         await self.attempt(self._reach_kafka, "reach Kafka")
         if self.consumes and self.settings.exactly_once:
             await self.attempt(lambda: try_transactions(self.settings), "try transactions")
-        topics = [topic.name for topic in self.settings.topics.all()]
+        topics = [topic.name for topic in self.settings.used_topics]
         partitions = {name: await self.output.partitions(name) for name in topics}
         self.partitions = partitions
         await self.models.start()
@@ -222,7 +222,7 @@ class Worker:
     async def _take_events(self, tp: TP) -> int:
         place = PartitionId(tp.topic, tp.partition)
         publisher, committed = await self._publisher_of(place)
-        scores = self.settings.topics.scores.name
+        scores, bids = self.settings.topics.scores.name, self.settings.topics.bids.name
         session = await open_session(
             place,
             self.settings,
@@ -230,6 +230,7 @@ class Worker:
             self.replicas,
             self.attempt,
             scores=TopicPartition(scores, tp.partition % self.partitions[scores]),
+            bids=TopicPartition(bids, tp.partition % self.partitions[bids]) if self.settings.bidding else None,
         )
         session.publish_from = committed
         if session.stored_offset is None:

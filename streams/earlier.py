@@ -1,10 +1,10 @@
-"""The scores that an earlier life of a partition has published, beyond what it could store.
+"""The scores and bids that an earlier life of a partition has published, beyond what it could store.
 
 Between publishing and storing lies a moment. Whoever was cut off there leaves scores in the log that the stored
 state does not know of, and the next one comes to the same events with a newer model. What was published stands: those
 scores are read back and put into the state as they are, and are not published again. So the state is the one that the
 published scores belong to, and a reader seldom meets a score twice. A store that was lost altogether is rebuilt in the
-same way, from the first score that is kept.
+same way, from the first score that is kept. The same holds for bids, which are promises of money.
 
 A partition's scores lie in the order of their events: whoever takes it up begins where the state was stored, and all
 before that was acknowledged. Only the first copy of a score counts, so reading forward is enough.
@@ -12,12 +12,14 @@ before that was acknowledged. Only the first copy of a score counts, so reading 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Generic, Protocol, TypeVar
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from schemas.codec import BadRecord, decode_score
+from schemas.bids import Bid
+from schemas.codec import BadRecord, decode_bid, decode_score
 from schemas.scores import Score
 from streams.settings import Settings
 from streams.stores import PartitionId, Unavailable
@@ -25,23 +27,52 @@ from streams.stores import PartitionId, Unavailable
 _POLL_MS = 50
 
 
-class EarlierScores:
+class _Published(Protocol):
+    """A score or a bid: which event it is of."""
+
+    @property
+    def topic(self) -> str: ...
+    @property
+    def partition(self) -> int: ...
+    @property
+    def offset(self) -> int: ...
+
+
+P = TypeVar("P", bound=_Published)
+
+
+class EarlierOutput(Generic[P]):
     """Reads what was published of a partition's events, in their order.
 
     Parameters
     ----------
+    where
+        The partition on which they lie.
+    decode, id_of
+        How a record is read, and what names it.
     start
-        Offset on the topic of scores behind the last score that the stored state reflects; 0: it reflects none.
+        Offset on that topic behind the last one that the stored state reflects; 0: it reflects none.
     """
 
-    def __init__(self, settings: Settings, partition: PartitionId, where: TopicPartition, *, start: int) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        partition: PartitionId,
+        where: TopicPartition,
+        *,
+        decode: Callable[[bytes], P],
+        id_of: Callable[[P], str],
+        start: int,
+    ) -> None:
+        self._decode = decode
+        self._id_of = id_of
         self._settings = settings
         self._partition = partition
         self._where = where
         self._start = start
         self._consumer: AIOKafkaConsumer | None = None
         self._target: int | None = None
-        self._ahead: dict[str, Score] = {}
+        self._ahead: dict[str, P] = {}
         self._reached = -1
         self._end: int | None = None
 
@@ -50,8 +81,8 @@ class EarlierScores:
         """Offset behind what was there when the partition was taken up, once all of it was returned; None before."""
         return None if self._ahead else self._end
 
-    async def before(self, next_offset: int) -> dict[str, Score]:
-        """Return, by score_id, the published scores of events below `next_offset` that were not returned yet.
+    async def before(self, next_offset: int) -> dict[str, P]:
+        """Return, by id, what was published of events below `next_offset` and not returned yet.
 
         Raises
         ------
@@ -63,19 +94,19 @@ class EarlierScores:
                 await self._read()
         except (KafkaError, OSError) as error:
             await self.close()
-            raise Unavailable(f"Kafka: scores cannot be read back: {error}") from None
-        due = {score_id: score for score_id, score in self._ahead.items() if score.offset < next_offset}
-        for score_id in due:
-            del self._ahead[score_id]
+            raise Unavailable(f"Kafka: {self._where.topic} cannot be read back: {error}") from None
+        due = {name: one for name, one in self._ahead.items() if one.offset < next_offset}
+        for name in due:
+            del self._ahead[name]
         return due
 
     async def _read(self) -> None:
         consumer = self._consumer or await self._open()
         batches = await consumer.getmany(self._where, timeout_ms=_POLL_MS)
-        for score in self._of_ours(batches.get(self._where, ())):
-            if score.offset >= self._reached:
-                self._ahead.setdefault(score.score_id, score)
-                self._reached = score.offset
+        for one in self._of_ours(batches.get(self._where, ())):
+            if one.offset >= self._reached:
+                self._ahead.setdefault(self._id_of(one), one)
+                self._reached = one.offset
         if self._target is None:  # known with the first answer; what the embedded broker says of ends is too small
             self._target = consumer.highwater(self._where)
         position = await consumer.position(self._where)
@@ -83,17 +114,17 @@ class EarlierScores:
             self._end = position
             await self.close()
 
-    def _of_ours(self, records: object) -> Iterator[Score]:
+    def _of_ours(self, records: object) -> Iterator[P]:
         for record in records:  # type: ignore[attr-defined]  # aiokafka is untyped
             try:
-                score = decode_score(record.value or b"")
+                one = self._decode(record.value or b"")
             except BadRecord:
                 continue
-            if (score.topic, score.partition) == self._partition:
-                yield score
+            if (one.topic, one.partition) == self._partition:
+                yield one
 
     async def _open(self) -> AIOKafkaConsumer:
-        # Aborted scores were never published; and where nobody uses transactions this makes no difference.
+        # What was aborted was never published; and where nobody uses transactions this makes no difference.
         consumer = AIOKafkaConsumer(
             **self._settings.kafka.client_kwargs(),
             group_id=None,
@@ -120,3 +151,19 @@ class EarlierScores:
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
             await consumer.stop()
+
+
+class EarlierScores(EarlierOutput[Score]):
+    """Scores by score_id."""
+
+    def __init__(self, settings: Settings, partition: PartitionId, where: TopicPartition, *, start: int) -> None:
+        super().__init__(
+            settings, partition, where, decode=decode_score, id_of=lambda score: score.score_id, start=start
+        )
+
+
+class EarlierBids(EarlierOutput[Bid]):
+    """Bids by bid_id."""
+
+    def __init__(self, settings: Settings, partition: PartitionId, where: TopicPartition, *, start: int) -> None:
+        super().__init__(settings, partition, where, decode=decode_bid, id_of=lambda bid: bid.bid_id, start=start)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
+from online_models.bidding.market import MARKET, Market
 from online_models.contest import Contest
 from online_models.crowd import CROWD, CrowdCounts
 from online_models.crowd_distribution import CrowdDistributor, CrowdReplica
@@ -249,7 +250,7 @@ def new_cores(objectives: Sequence[Objective], settings: Settings) -> Iterator[L
                     informed=by_uncertainty(settings.rankings, objective.name),
                 ),
                 publish_examples=settings.learning.publish_examples,
-                judging=objective.name != CROWD,
+                judging=objective.name not in (CROWD, MARKET),
                 variant=name,
                 own_features=settings.has_own_features(variant),
                 contest=None if name else new_contest(objective, settings),
@@ -257,7 +258,7 @@ def new_cores(objectives: Sequence[Objective], settings: Settings) -> Iterator[L
 
 
 def _new_distributor(name: str, lineage: str, estimator: Estimator, *, informed: bool) -> Distributor:
-    if isinstance(estimator, CrowdCounts):
+    if isinstance(estimator, CrowdCounts | Market):
         return CrowdDistributor(name, lineage=lineage, counts=estimator)
     return make_distributor(name, lineage=lineage, estimator=estimator, informed=informed)
 
@@ -283,6 +284,8 @@ def _new_replica(objective: Objective, settings: Settings) -> Follower:
     spare = settings.new_model(objective)
     if isinstance(spare, CrowdCounts):
         return CrowdReplica(settings.features.crowd_tables, lineage=lineage)
+    if isinstance(spare, Market):
+        return CrowdReplica({}, lineage=lineage, name=spare.name)
     if isinstance(spare, SparseFTRL):
         asked = by_uncertainty(settings.rankings, objective_of(objective.name))
         precision = spare.prior_precision if asked else None

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from aiokafka.errors import MessageSizeTooLargeError
 
+from online_models.bidding.market import MARKET
 from online_models.contest import Decision
 from online_models.crowd import CROWD
 from online_models.learning import Publication
@@ -24,6 +25,7 @@ from schemas.metrics import Progress
 from streams.freshness import Freshness
 from streams.lease import Lease
 from streams.output import Consumed, OutRecord, RecordOutput, partition_for_key
+from streams.runner import Ends
 from streams.sections import Topics
 from streams.stores import PartitionId
 
@@ -48,8 +50,8 @@ def _has_examples_of_its_own(result: StepResult) -> bool:
     """
     # By their events: an answer to a rank request is one message, and its places have examples of their own.
     scored = {_event_of(score.score_id) for score in result.scores}
-    # What is told of the crowd does not depend on what the event was scored, and counts once.
-    labelled = (example.score_id for example in result.examples if example.objective != CROWD)
+    # What is told of crowd and market counts once, whatever the event was scored.
+    labelled = (example.score_id for example in result.examples if example.objective not in (CROWD, MARKET))
     return any(_event_of(score_id) in scored for score_id in labelled)
 
 
@@ -83,8 +85,14 @@ class Publisher:
         self._topics = topics
         self._partitions = partitions
 
-    async def publish(self, batch: DecodedBatch, result: StepResult, *, partition: PartitionId) -> int | None:
-        """Publish what a batch of `partition` led to, and wait until the broker has all of it."""
+    async def publish(self, batch: DecodedBatch, result: StepResult, *, partition: PartitionId) -> Ends:
+        """Publish what a batch of `partition` led to, and wait until the broker has all of it.
+
+        Returns
+        -------
+        Ends
+            Of the partition's scores and bids.
+        """
         await self._check_lease()
         batches = self._batches(batch, result, partition.partition)
         consumed = Consumed(batch.first_offset, batch.next_offset)
@@ -102,7 +110,7 @@ class Publisher:
             end = ends.get(self._examples_of(objective))
             if end is not None:
                 self._freshness.examples_published(objective, end)
-        return ends.get(scores)
+        return Ends(ends.get(scores), ends.get(self._at(self._topics.bids.name, partition.partition)))
 
     async def _check_lease(self) -> None:
         if self._lease is not None:
@@ -115,6 +123,10 @@ class Publisher:
     def _batches(self, batch: DecodedBatch, result: StepResult, number: int) -> Batches:
         batches: Batches = {}
         topics = self._topics
+        if result.bids:
+            batches[self._at(topics.bids.name, number)] = [
+                OutRecord(bid.user_id.encode(), encode_json(bid)) for bid in result.bids
+            ]
         if result.scores:
             batches[self._at(topics.scores.name, number)] = [
                 OutRecord(score.user_id.encode(), encode_json(score)) for score in result.scores

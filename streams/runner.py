@@ -13,7 +13,7 @@ The pure step is done once. When the store or the broker is away, only that I/O 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from aiokafka import TopicPartition
 
@@ -21,6 +21,7 @@ from online_models.records import DecodedBatch, Record, decode_batch
 from online_models.replica import ReplicaSet
 from online_models.scoring import ScoringCore
 from online_models.step import StepResult
+from schemas.bids import Bid
 from schemas.codec import (
     decode_partition_meta,
     decode_user_state,
@@ -29,12 +30,13 @@ from schemas.codec import (
 )
 from schemas.scores import Score
 from schemas.user_state import UserState
-from streams.earlier import EarlierScores
+from streams.earlier import EarlierBids, EarlierScores
 from streams.failpoints import failpoint
 from streams.settings import Settings
 from streams.stores import PartitionId, StateStore
 
 T = TypeVar("T")
+P = TypeVar("P")
 
 
 class Attempt(Protocol):
@@ -43,28 +45,71 @@ class Attempt(Protocol):
     async def __call__(self, step: Callable[[], Awaitable[T]], name: str) -> T: ...
 
 
+class Ends(NamedTuple):
+    """Offsets behind the last score and the last bid that were published; None: there were none."""
+
+    scores: int | None = None
+    bids: int | None = None
+
+
 class Output(Protocol):
     """Where a batch's results go."""
 
-    async def publish(self, batch: DecodedBatch, result: StepResult, *, partition: PartitionId) -> int | None:
-        """Publish and wait until it is safe; return the end of the partition's scores, None if there were none.
-
-        Raises Unavailable; repeat it.
-        """
+    async def publish(self, batch: DecodedBatch, result: StepResult, *, partition: PartitionId) -> Ends:
+        """Publish and wait until it is safe; raises Unavailable: repeat it."""
 
 
-class Earlier(Protocol):
+class Earlier(Protocol[P]):
     """What an earlier life of the partition has published beyond what it stored; see `streams.earlier`."""
 
     @property
     def end(self) -> int | None:
-        """Offset behind all of them on their topic, once all were returned; None before."""
+        """Offset behind all of it on its topic, once all was returned; None before."""
 
-    async def before(self, next_offset: int) -> dict[str, Score]:
-        """Return, by score_id, what was published of events below an offset; raises Unavailable."""
+    async def before(self, next_offset: int) -> dict[str, P]:
+        """Return, by id, what was published of events below an offset; raises Unavailable."""
 
     async def close(self) -> None:
         """Let go of the connection."""
+
+
+class Published(Generic[P]):
+    """What stands in the log of one kind of output: how far the state reflects it, and what is beyond.
+
+    Attributes
+    ----------
+    end
+        Offset behind what the state reflects; -1: not known.
+    """
+
+    def __init__(self, end: int, earlier: Earlier[P] | None) -> None:
+        self.end = end
+        self._earlier = earlier
+
+    @property
+    def is_read(self) -> bool:
+        """Whether nothing is left of an earlier life."""
+        return self._earlier is None
+
+    async def before(self, next_offset: int, attempt: Attempt, name: str) -> dict[str, P]:
+        """Return what an earlier life has published of events below an offset."""
+        earlier = self._earlier
+        if earlier is None:
+            return {}
+        published = await attempt(lambda: earlier.before(next_offset), name)
+        if earlier.end is not None:
+            self.end, self._earlier = earlier.end, None
+        return published
+
+    def reach(self, end: int | None) -> None:
+        """Take in what was published just now."""
+        if end is not None and self._earlier is None:
+            self.end = max(end, self.end)
+
+    async def close(self) -> None:
+        """Let go of what is open for reading."""
+        if self._earlier is not None:
+            await self._earlier.close()
 
 
 class Session:
@@ -90,8 +135,8 @@ class Session:
         stored_offset: int | None,
         cache_users: int,
         max_event_bytes: int,
-        scores_end: int = -1,
-        earlier: Earlier | None = None,
+        scores: Published[Score] | None = None,
+        bids: Published[Bid] | None = None,
     ) -> None:
         self.partition = partition
         self.core = core
@@ -99,8 +144,8 @@ class Session:
         self.stored_offset = stored_offset
         self.next_offset = stored_offset or 0
         self.publish_from = 0
-        self._scores_end = scores_end
-        self._earlier = earlier
+        self._scores = scores or Published[Score](-1, None)
+        self._bids = bids or Published[Bid](-1, None)
         self._cache_users = cache_users
         self._max_event_bytes = max_event_bytes
         self._users: dict[str, UserState] = {}
@@ -141,32 +186,29 @@ class Session:
             max_bytes=self._max_event_bytes,
         )
         await self._load(self.core.users_of(batch.events), attempt)
-        published = self.core.published = await self._published_before(batch.next_offset, attempt)
+        published = self.core.published = await self._scores.before(batch.next_offset, attempt, "read scores")
         last = max((one.offset for one in published.values()), default=-1)
-        self.core.published_to = last if self._earlier is None else batch.next_offset
+        self.core.published_to = last if self._scores.is_read else batch.next_offset
+        promised = await self._bids.before(batch.next_offset, attempt, "read bids")
+        if self.core.desk is not None:
+            self.core.desk.published = promised
         result = self.core.step(batch, self._users)
         if batch.next_offset > self.publish_from:
-            due = result._replace(scores=[one for one in result.scores if published.get(one.score_id) is not one])
-            end = await attempt(lambda: output.publish(batch, due, partition=self.partition), "publish")
-            if end is not None and self._earlier is None:
-                self._scores_end = max(end, self._scores_end)
+            due = result._replace(
+                scores=[one for one in result.scores if published.get(one.score_id) is not one],
+                bids=[one for one in result.bids if promised.get(one.bid_id) is not one],
+            )
+            ends = await attempt(lambda: output.publish(batch, due, partition=self.partition), "publish")
+            self._scores.reach(ends.scores)
+            self._bids.reach(ends.bids)
             failpoint("published")
         await self._save(batch.next_offset, result, attempt)
         return result
 
-    async def _published_before(self, next_offset: int, attempt: Attempt) -> dict[str, Score]:
-        earlier = self._earlier
-        if earlier is None:
-            return {}
-        published = await attempt(lambda: earlier.before(next_offset), "read scores")
-        if earlier.end is not None:
-            self._scores_end, self._earlier = earlier.end, None
-        return published
-
     async def close(self) -> None:
         """Let go of what is open for reading."""
-        if self._earlier is not None:
-            await self._earlier.close()
+        await self._scores.close()
+        await self._bids.close()
 
     async def _load(self, user_ids: list[str], attempt: Attempt) -> None:
         users = self._users
@@ -184,7 +226,7 @@ class Session:
     async def _save(self, next_offset: int, result: StepResult, attempt: Attempt) -> None:
         changed = {user_id: encode_user_state(user) for user_id, user in result.changed_users.items()}
         core_meta = self.core.meta()
-        core_meta.scores_end = self._scores_end
+        core_meta.scores_end, core_meta.bids_end = self._scores.end, self._bids.end
         meta = encode_partition_meta(core_meta)
         failpoint("saving")
         await attempt(
@@ -212,18 +254,27 @@ async def open_session(
     attempt: Attempt,
     *,
     scores: TopicPartition,
+    bids: TopicPartition | None,
 ) -> Session:
-    """Take up a partition where the store says that it was left; its scores go to the partition `scores`."""
+    """Take up a partition where the store says that it was left.
+
+    Parameters
+    ----------
+    scores, bids
+        Where its outputs go; without bidding there are no bids.
+    """
     record = await attempt(lambda: store.load_partition(partition), "load")
     meta = decode_partition_meta(record.meta) if record else None
-    scores_end = meta.scores_end if meta else 0
+    scores_end, bids_end = (meta.scores_end, meta.bids_end) if meta else (0, 0)
     earlier = EarlierScores(settings, partition, scores, start=scores_end) if scores_end >= 0 else None
+    promised = EarlierBids(settings, partition, bids, start=bids_end) if bids and bids_end >= 0 else None
     core = ScoringCore(
         topic=partition.topic,
         partition=partition.partition,
         features=settings.features,
         objectives=settings.objectives,
         rankings=settings.rankings,
+        bidding=settings.desks(granted=True),
         replicas=replicas,
         served=replicas.served,
         meta=meta,
@@ -238,6 +289,6 @@ async def open_session(
         stored_offset=record.next_offset if record else None,
         cache_users=settings.worker.cache_users,
         max_event_bytes=settings.worker.max_event_bytes,
-        scores_end=scores_end,
-        earlier=earlier,
+        scores=Published(scores_end, earlier),
+        bids=Published(bids_end, promised),
     )

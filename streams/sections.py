@@ -131,6 +131,8 @@ class Topics(Section, frozen=True):
     events: TopicSettings = _topic("events")
     scores: TopicSettings = _topic("scores")
     examples: TopicSettings = _topic("examples", 1)
+    bids: TopicSettings = _topic("bids")
+    campaigns: TopicSettings = _topic("campaigns", 1)
     models: TopicSettings = _topic("models", 1)
     metrics: TopicSettings = _topic("metrics", 1)
     dead: TopicSettings = _topic("events.dead", 1)
@@ -142,7 +144,19 @@ class Topics(Section, frozen=True):
 
     def all(self) -> list[TopicSettings]:
         """Return the topics in the order of the data flow."""
-        return [self.events, self.scores, self.examples, self.models, self.metrics, self.dead]
+        return [
+            self.events,
+            self.scores,
+            self.examples,
+            self.models,
+            self.metrics,
+            self.dead,
+            *self.of_bidding(),
+        ]
+
+    def of_bidding(self) -> list[TopicSettings]:
+        """Return those that only bidding needs."""
+        return [self.bids, self.campaigns]
 
 
 class LearningSettings(Section, frozen=True):

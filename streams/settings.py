@@ -16,7 +16,12 @@ from typing import Any, Literal, get_args
 import msgspec
 import orjson
 from msgspec import Struct
+from msgspec.structs import replace
 
+from online_models.bidding.campaigns import check_campaign
+from online_models.bidding.declaration import Bidding, parse_bidding
+from online_models.bidding.desks import Desks
+from online_models.bidding.market import MARKET, MARKET_OBJECTIVE, Market
 from online_models.crowd import CROWD, CROWD_OBJECTIVE, CrowdCounts
 from online_models.errors import ConfigError
 from online_models.estimators import Estimator, build
@@ -24,7 +29,16 @@ from online_models.features import FeatureSet, compile_features
 from online_models.objectives import Objective, objective_of, parse_objectives
 from online_models.policies import Policy, parse_policies
 from online_models.rankings import Ranking, parse_rankings
-from streams.sections import KafkaSettings, LearningSettings, RedisSettings, Section, Topics, WorkerSettings
+from streams.campaign_files import campaigns_of
+from streams.sections import (
+    KafkaSettings,
+    LearningSettings,
+    RedisSettings,
+    Section,
+    Topics,
+    TopicSettings,
+    WorkerSettings,
+)
 from streams.yaml_lines import Document
 
 PREFIX = "STREAMSCORE_"
@@ -48,6 +62,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     candidates: tuple[str, ...] = ()
     policies: tuple[Policy, ...] = ()
     rankings: tuple[Ranking, ...] = ()
+    bidding: Bidding | None = None
 
     @property
     def exactly_once(self) -> bool:
@@ -56,19 +71,38 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     @property
     def learned(self) -> list[Objective]:
-        """Everything that the examples teach: the objectives, and the crowd counts if a feature needs them."""
-        return [*self.objectives, *([CROWD_OBJECTIVE] if self.features.crowd_tables else [])]
+        """Everything that the examples teach: the objectives, and what is counted for everybody where it is needed."""
+        crowd = [CROWD_OBJECTIVE] if self.features.crowd_tables else []
+        return [*self.objectives, *crowd, *([MARKET_OBJECTIVE] if self.bidding else [])]
+
+    @property
+    def used_topics(self) -> list[TopicSettings]:
+        """The topics that this configuration needs."""
+        without = [] if self.bidding else self.topics.of_bidding()
+        return [one for one in self.topics.all() if one not in without]
+
+    def desks(self, *, granted: bool) -> Desks | None:
+        """Return what answers bid requests; None: nobody bids.
+
+        Parameters
+        ----------
+        granted
+            Whether only what the ledger grants may be spent.
+        """
+        return Desks(self.bidding, self.features, self.objectives, granted=granted) if self.bidding else None
 
     def new_model(self, variant: Objective) -> Estimator:
         """Build the model of a variant of what is learned, with nothing learned."""
         if variant.name == CROWD:
             return CrowdCounts(self.features.crowd_tables)
+        if variant.name == MARKET and self.bidding:
+            return Market(self.bidding)
         return build(variant.model, key=self.model_key)
 
     def lineage(self, objective: Objective) -> str:
         """Return the identity of an objective's model: models of another lineage are not mixed with it."""
-        if objective.name == CROWD:  # each table has an identity of its own
-            return CROWD
+        if objective.name in (CROWD, MARKET):  # each table, and each campaign, has an identity of its own
+            return objective.name
         declared = orjson.dumps(
             [
                 self.features.hash,
@@ -159,7 +193,7 @@ def parse_settings(
             document = _changed_by(document, candidate)
     except ConfigError as error:
         raise InvalidSettings([f"{name}: {error}"]) from None
-    reader = _Reader(document, environment)
+    reader = _Reader(document, environment, folder=Path(name).parent)
     settings = reader.settings()
     if reader.errors or settings is None:
         raise InvalidSettings([f"{name}:{document.line(error.path)}: {error}" for error in reader.errors])
@@ -181,8 +215,9 @@ def _changed_by(document: Document, candidate: str) -> Document:
 class _Reader:
     """Collects the errors of all sections, so that one run of `check` shows them all."""
 
-    def __init__(self, document: Document, environment: Mapping[str, str]) -> None:
+    def __init__(self, document: Document, environment: Mapping[str, str], *, folder: Path) -> None:
         self.document = document
+        self.folder = folder
         self.environment = environment
         self.errors: list[ConfigError] = []
 
@@ -197,6 +232,7 @@ class _Reader:
             "candidates",
             "policies",
             "rankings",
+            "bidding",
             "sources",
             *_SECTIONS,
         }
@@ -212,6 +248,7 @@ class _Reader:
         candidates = self.candidates()
         policies = self.policies(objectives)
         rankings = self.rankings(objectives)
+        bidding = self.bidding(features, objectives) if features else None
         delivery = self.delivery()
         if self.errors:
             return None
@@ -224,6 +261,7 @@ class _Reader:
             candidates=candidates,
             policies=policies,
             rankings=rankings,
+            bidding=bidding,
             **sections,  # type: ignore[arg-type]
         )
 
@@ -263,6 +301,28 @@ class _Reader:
         except ConfigError as error:
             self.errors.append(error.under("rankings"))
             return ()
+
+    def bidding(self, features: FeatureSet, objectives: list[Objective]) -> Bidding | None:
+        """Return how bid requests are answered."""
+        declared = self.document.value.get("bidding")
+        if declared is None:
+            return None
+        try:
+            bidding = parse_bidding(declared, features=features, objectives=objectives)
+        except ConfigError as error:
+            self.errors.append(error.under("bidding"))
+            return None
+        try:
+            campaigns = campaigns_of(declared.get("campaigns"), folder=self.folder)
+            for one in campaigns:
+                try:
+                    check_campaign(one, bidding, features=features, objectives=objectives)
+                except ConfigError as error:
+                    raise error.under(one.campaign) from None
+        except ConfigError as error:
+            self.errors.append(error.under("bidding", "campaigns"))
+            return None
+        return replace(bidding, campaigns=tuple(campaigns))
 
     def app(self) -> str:
         app = self.document.value.get("app", "streamscore")
@@ -348,8 +408,8 @@ class _Reader:
         for body in bodies or [None]:
             try:
                 [one] = parse_objectives(body, features=features)
-                if one.name == CROWD:
-                    raise ConfigError((CROWD,), "This is how the counts of all visitors are called; take another name")
+                if one.name in (CROWD, MARKET):
+                    raise ConfigError((one.name,), "This is how what is counted for everybody is called; take another")
             except ConfigError as error:
                 self.errors.append(error.under("objectives"))
                 continue

@@ -53,9 +53,15 @@ class Allowances:
     granted
         Only what was received may be spent. False: there is no ledger, as in a replay of a file, and the whole budget
         may be, until a record of the log grants something.
+
+    Attributes
+    ----------
+    epoch
+        The ledger's, whose grants count.
     """
 
-    def __init__(self, known: Iterable[Allowance] = (), *, granted: bool = True) -> None:
+    def __init__(self, known: Iterable[Allowance] = (), *, epoch: str = "", granted: bool = True) -> None:
+        self.epoch = epoch
         self._books = {(one.campaign, one.day): one for one in known}
         self._granted = granted
         self._wants: dict[Place, Want] = {}
@@ -76,11 +82,23 @@ class Allowances:
         had = min(budget, _had(book)) if self._granted else budget + book.moved
         return max(0, had - book.spent - book.reserved)
 
-    def receive(self, place: Place, drawn: int) -> None:
-        """Take in that all that was ever drawn is this much."""
+    def begin(self, epoch: str) -> None:
+        """Take up another epoch of the ledger: to it, what came over HTTP was drawn by this partition."""
+        if epoch == self.epoch:
+            return
+        self.epoch = epoch
+        self._wants.clear()
+        for place, book in self._books.items():
+            book.received, book.moved = book.received + book.moved, 0
+            self._changed[place] = book
+
+    def receive(self, place: Place, epoch: str, drawn: int, committed: int) -> None:
+        """Take in that all that was ever drawn is this much; `committed`: by all together."""
         self._granted = True
+        if epoch != self.epoch:
+            return
         book = self._book(place)
-        book.received = max(book.received, drawn)
+        book.received, book.seen = max(book.received, drawn), committed
         self._wants.pop(place, None)
 
     def reserve(self, place: Place, amount: int, budget: int) -> None:

@@ -261,5 +261,3 @@ def _impression(campaign: Checked, request: BidRequest) -> Impression:
         }
         or None,
     )
-
-

@@ -7,6 +7,8 @@ from typing import Any
 
 from msgspec import Struct
 
+from online_models.bidding.pacing import build_pacer
+from online_models.bidding.price_curve import PriceRules
 from online_models.errors import ConfigError
 from online_models.features import FeatureSet
 from online_models.features.durations import parse_duration_ms
@@ -19,6 +21,8 @@ NOTICE_WINDOW_MS = 5 * 60_000
 # So long a repeated notice is known, and a late one is booked.
 REMEMBER_MS = 24 * HOUR_MS
 DEFAULT_PACER = "even"
+# What a day's spend follows: the clock, the traffic that was eligible on the days before, or its value.
+PLANS = ("even", "traffic", "value")
 
 _KEYS = ("campaigns", "click", "conversion", "pacers", "slices", "price_half_life", "notice_window")
 
@@ -51,6 +55,11 @@ class Bidding(Struct, frozen=True, kw_only=True):
     campaigns: tuple[Campaign, ...] = ()
 
     @property
+    def price_rules(self) -> PriceRules:
+        """What learner and readers of win prices agree on."""
+        return PriceRules(half_life_ms=self.price_half_life_ms)
+
+    @property
     def pacer_names(self) -> list[str]:
         """In the order of their declaration."""
         return list(self.pacers)
@@ -61,14 +70,8 @@ def parse_bidding(
     *,
     features: FeatureSet,
     objectives: Sequence[Objective],
-    campaigns: Sequence[Campaign] = (),
 ) -> Bidding:
-    """Read the `bidding:` section.
-
-    Parameters
-    ----------
-    campaigns
-        What its file of campaigns declares.
+    """Read the `bidding:` section; what stands under `campaigns` is for whoever can read files.
 
     Raises
     ------
@@ -91,13 +94,10 @@ def parse_bidding(
         slices=_slices(declaration.get("slices", []), features),
         price_half_life_ms=_duration(declaration, "price_half_life", 6 * HOUR_MS),
         notice_window_ms=_duration(declaration, "notice_window", NOTICE_WINDOW_MS),
-        campaigns=tuple(campaigns),
     )
 
 
 def _pacers(declared: object) -> Mapping[str, Mapping[str, Any]]:
-    from online_models.bidding.pacing import build_pacer
-
     if declared is None:
         return {DEFAULT_PACER: {}}
     if not isinstance(declared, Mapping) or not declared:
@@ -105,15 +105,22 @@ def _pacers(declared: object) -> Mapping[str, Mapping[str, Any]]:
     for name, body in declared.items():
         if not isinstance(body, Mapping):
             raise ConfigError(("pacers", str(name)), "Expected a mapping, such as `{kind: pid}`")
+        if body.get("plan", PLANS[0]) not in PLANS:
+            raise ConfigError(("pacers", str(name), "plan"), f"Expected one of: {', '.join(PLANS)}")
         try:
-            build_pacer(body)
+            build_pacer(without_plan(body))
         except ConfigError as error:
             raise error.under("pacers", str(name)) from None
     return {str(name): dict(body) for name, body in declared.items()}
 
 
+def without_plan(pacer: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a declared pacer says beside the plan that it keeps to."""
+    return {key: value for key, value in pacer.items() if key != "plan"}
+
+
 def _slices(declared: object, features: FeatureSet) -> tuple[str, ...]:
-    names = declared if isinstance(declared, list) else [declared]
+    names: list[Any] = declared if isinstance(declared, list) else [declared]
     for name in names:
         try:
             features.position(name)

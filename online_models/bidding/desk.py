@@ -22,6 +22,7 @@ from online_models.bidding.allowances import Allowances
 from online_models.bidding.bidder import Bidder, Offer
 from online_models.bidding.campaigns import Checked
 from online_models.bidding.declaration import REMEMBER_MS
+from online_models.bidding.market import MARKET
 from online_models.bidding.money import MICROS, micros_of_cpm, per_impression
 from online_models.errors import ConfigError
 from online_models.features import FeatureSet
@@ -30,10 +31,9 @@ from online_models.telling import Telling
 from schemas.bids import BID, Bid, BidDecision
 from schemas.campaigns import Campaign
 from schemas.codec import pack_values, unpack_values
-from schemas.events import BidLoss, BidRequest, BidWin, BudgetGranted, CampaignSet
+from schemas.events import BidLoss, BidRequest, BidWin, BudgetGranted, CampaignSet, LedgerBegun
 from schemas.user_state import BiddingMeta, KnownCampaign, OpenBid, UserBids, UserState
 
-MARKET = "market"
 ANSWERED = "answered"
 OPEN, WON, LOST, EXPIRED = range(4)
 # Bids that are remembered with a user; the oldest that wait for nothing go first.
@@ -87,7 +87,7 @@ class Desk:
         self._id_prefix = f"{topic}-{partition}-"
         self._notice_window_ms = notice_window_ms
         self._known: dict[str, KnownCampaign] = {}
-        self.allowances = Allowances(meta.allowances if meta else (), granted=granted)
+        self.allowances = Allowances(meta.allowances if meta else (), epoch=meta.epoch if meta else "", granted=granted)
         self.published: Mapping[str, Bid] = {}
         self.wrong: dict[str, str] = {}
         for campaign in declared.values():
@@ -98,7 +98,7 @@ class Desk:
 
     def meta(self, stream_time_ms: int) -> BiddingMeta:
         """Return what the store must hold to continue from here."""
-        return BiddingMeta(list(self._known.values()), self.allowances.state(stream_time_ms))
+        return BiddingMeta(list(self._known.values()), self.allowances.state(stream_time_ms), self.allowances.epoch)
 
     def version_of(self, campaign: str) -> int:
         """Return the version of a campaign that the log has told of; 0: none."""
@@ -107,10 +107,12 @@ class Desk:
 
     # ---------------------------------------------------------------- campaigns and budgets
 
-    def take(self, event: CampaignSet | BudgetGranted, out: Collected) -> None:
+    def take(self, event: CampaignSet | BudgetGranted | LedgerBegun, out: Collected) -> None:
         """Take in what the worker has written into the log."""
-        if isinstance(event, BudgetGranted):
-            self.allowances.receive((event.campaign, event.day), event.drawn)
+        if isinstance(event, LedgerBegun):
+            self.allowances.begin(event.epoch)
+        elif isinstance(event, BudgetGranted):
+            self.allowances.receive((event.campaign, event.day), event.epoch, event.drawn, event.committed)
         elif event.version > self.version_of(event.campaign):
             self._known[event.campaign] = KnownCampaign(event.campaign, event.version, event.declaration)
             self._run(event.campaign, event.declaration)

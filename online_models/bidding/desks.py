@@ -41,11 +41,9 @@ class Desks:
         """Check a campaign against the configuration; raises ConfigError."""
         return check_campaign(campaign, self._bidding, features=self._features, objectives=self._objectives)
 
-    def bidder(
-        self, bound: Mapping[str, BoundObjective], crowd: CrowdView, replicas: Mapping[str, Any]
-    ) -> Bidder:
+    def bidder(self, bound: Mapping[str, BoundObjective], crowd: CrowdView, replicas: Mapping[str, Any]) -> Bidder:
         """Return a bidder without campaigns."""
-        return Bidder(self._bidding, bound, self._features, MarketReader(replicas[MARKET]), crowd)
+        return Bidder(self._bidding, bound, self._features, MarketReader(replicas[MARKET], self._bidding), crowd)
 
     def open(
         self,

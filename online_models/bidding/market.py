@@ -16,8 +16,7 @@ from msgspec import Struct, convert, to_builtins
 
 from online_models.bidding import told
 from online_models.bidding.campaigns import DAY_MS
-from online_models.bidding.declaration import Bidding
-from online_models.bidding.money import MICROS
+from online_models.bidding.declaration import Bidding, without_plan
 from online_models.bidding.pacing import Flight, Pace, build_pacer
 from online_models.bidding.plan import CurveState, DayCurve, Plan, even_plan
 from online_models.bidding.win_price import Landscape, Saved, WinPrices
@@ -47,7 +46,8 @@ class _CampaignState(Struct, array_like=True):
     budget: float
     pacer: int
     offset_min: int
-    ends_ms: int | None
+    starts_ms: int
+    ends_ms: int
     pacing: Any
     curve: CurveState
 
@@ -65,15 +65,17 @@ _unpack = msgspec.msgpack.Decoder(_Saved).decode
 class _Pacing:
     """One campaign: its pacer, its days, and the curve that its plans follow."""
 
-    def __init__(self, declared: Mapping[str, Any], *, version: int, budget: float, pacer: int, offset_min: int) -> None:
+    def __init__(
+        self, declared: Mapping[str, Any], *, version: int, budget: float, pacer: int, offset_min: int
+    ) -> None:
         self.version = version
         self.budget = budget
         self.number = pacer
         self.offset_min = offset_min
-        self.ends_ms: int | None = None
+        self.starts_ms = self.ends_ms = 0  # no day has begun
         self.curve = DayCurve()
         self._follows = declared.get("plan", "even")
-        self.pacer = build_pacer({key: value for key, value in declared.items() if key != "plan"})
+        self.pacer = build_pacer(without_plan(declared))
 
     def opportunity(self, at_ms: int, value: float) -> None:
         self._reach(at_ms)
@@ -86,14 +88,15 @@ class _Pacing:
 
     def _reach(self, at_ms: int) -> None:
         """Begin the day of an event, unless it has begun."""
-        if self.ends_ms is not None and at_ms < self.ends_ms:
+        if at_ms < self.ends_ms:
             return
         local = at_ms + self.offset_min * _MINUTE_MS
         midnight = at_ms - local % DAY_MS
         # Of a campaign that has just come, the part of the day that is left: nobody waits for what should have been.
-        self._begin(at_ms if self.ends_ms is None else midnight, midnight + DAY_MS)
+        self.begin(midnight if self.ends_ms else at_ms, midnight + DAY_MS)
 
-    def _begin(self, starts_ms: int, ends_ms: int) -> None:
+    def begin(self, starts_ms: int, ends_ms: int) -> None:
+        """Begin a day, or plan what is left of one anew."""
         self.starts_ms, self.ends_ms = starts_ms, ends_ms
         self.pacer.begin(Flight(self.budget, self._plan(starts_ms, ends_ms), starts_ms, ends_ms))
 
@@ -120,7 +123,7 @@ class Market:
 
     def __init__(self, bidding: Bidding) -> None:
         self._declared = list(bidding.pacers.values())
-        self._rules = price_rules(bidding)
+        self._rules = bidding.price_rules
         self._prices = WinPrices(self._rules)
         self._campaigns: dict[str, _Pacing] = {}
         self._paces: dict[str, float] = {}
@@ -162,8 +165,8 @@ class Market:
             self._campaigns[name] = made
             return
         known.version, known.budget = version, budget
-        if known.ends_ms is not None:
-            known._begin(known.starts_ms, known.ends_ms)
+        if known.ends_ms:
+            known.begin(known.starts_ms, known.ends_ms)
 
     def _publish(self, name: str) -> None:
         pace = self._campaigns[name].pacer.pace
@@ -210,8 +213,9 @@ class Market:
                 one.budget,
                 one.number,
                 one.offset_min,
+                one.starts_ms,
                 one.ends_ms,
-                [one.starts_ms if one.ends_ms is not None else 0, to_builtins(one.pacer.state())],
+                to_builtins(one.pacer.state()),
                 one.curve.state(),
             )
             for name, one in self._campaigns.items()
@@ -238,15 +242,18 @@ class Market:
     def _restore_campaign(self, name: str, state: _CampaignState, budget: float) -> None:
         number = state.pacer if state.pacer < len(self._declared) else 0
         made = _Pacing(
-            self._declared[number], version=state.version, budget=state.budget, pacer=number, offset_min=state.offset_min
+            self._declared[number],
+            version=state.version,
+            budget=state.budget,
+            pacer=number,
+            offset_min=state.offset_min,
         )
         made.curve.restore(state.curve)
-        starts_ms, pacing = state.pacing
         try:
-            made.pacer.restore(convert(pacing, type(made.pacer.state())))
-            made.starts_ms, made.ends_ms = starts_ms, state.ends_ms
-        except msgspec.ValidationError:  # another kind of pacer: it starts anew
-            made.ends_ms = None
+            made.pacer.restore(convert(state.pacing, type(made.pacer.state())))
+            made.starts_ms, made.ends_ms = state.starts_ms, state.ends_ms
+        except msgspec.ValidationError:  # another kind of pacer is declared by now: it starts anew
+            pass
         self._campaigns[name] = made
         if budget != state.budget:
             self._set(name, state.version, budget, number, state.offset_min)
@@ -266,7 +273,7 @@ class MarketReader:
 
     def __init__(self, replica: _Numbers, bidding: Bidding) -> None:
         self._replica = replica
-        self._rules = price_rules(bidding)
+        self._rules = bidding.price_rules
         self._read_version = -1
         self._paces: dict[str, Pace] = {}
         self._numbers: Mapping[str, float] = {}

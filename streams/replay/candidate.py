@@ -126,6 +126,7 @@ class Candidate:
             features=self.settings.features,
             objectives=self.settings.objectives,
             rankings=self.settings.rankings,
+            bidding=self.settings.desks(granted=False),
             replicas=self._replicas,
             served=self._served,
             meta=meta,

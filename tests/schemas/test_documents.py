@@ -11,6 +11,8 @@ from jsonschema import Draft202012Validator
 from schemas import dead_letters, samples
 from schemas.codec import (
     BadRecord,
+    decode_bid,
+    decode_campaign,
     decode_event,
     decode_example,
     decode_metric,
@@ -29,7 +31,7 @@ from schemas.documents import (
     documents,
     json_schema,
 )
-from schemas.events import EVENT_TYPES, SCHEMA_VERSION, EventBase, Tick
+from schemas.events import EVENT_TYPES, SCHEMA_VERSION, SYSTEM_EVENTS, EventBase
 from schemas.examples import Example
 from schemas.metrics import Accounting, Progress
 from schemas.models import ModelManifest
@@ -37,6 +39,8 @@ from schemas.scores import Score
 
 DECODERS = {
     "scores": decode_score,
+    "bids": decode_bid,
+    "campaigns": decode_campaign,
     "examples": decode_example,
     "models": decode_model_record,
     "metrics": decode_metric,
@@ -74,13 +78,14 @@ def test_schemas_are_schemas(name: str) -> None:
 def test_every_event_type_is_accepted_by_schema_and_codec_alike() -> None:
     validator = Draft202012Validator(json_schema("events"))
 
-    events = [*one_of_each(), Tick(ts=T0)]
+    written = [one for one in MESSAGES["events"].samples if isinstance(one, SYSTEM_EVENTS)]
+    events = [*one_of_each(), *written]
 
-    assert {event.type for event in events} == {*EVENT_TYPES, "tick"}
+    assert {event.type for event in events} == {*EVENT_TYPES, *(kind.type for kind in SYSTEM_EVENTS)}
     for event in events:
         encoded = encode_json(event)
         validator.validate(orjson.loads(encoded))
-        assert decode_event(encoded, record_ts_ms=T0) == event
+        assert decode_event(encoded, record_ts_ms=event.ts) == event
 
 
 @pytest.mark.parametrize(
@@ -128,7 +133,7 @@ def test_a_message_without_a_version_is_of_version_1(name: str) -> None:
 
 
 def test_every_event_type_has_a_sample_that_decodes() -> None:
-    assert {event.type for event in samples.EVENTS} == {*EVENT_TYPES, "tick"}
+    assert {event.type for event in samples.EVENTS} == {*EVENT_TYPES, *(kind.type for kind in SYSTEM_EVENTS)}
     for event in samples.EVENTS:
         assert decode_event(encode_json(event), record_ts_ms=event.ts) == event
 

@@ -17,7 +17,7 @@ from math import exp, floor, log, log2
 
 from msgspec import Struct
 
-from online_models.bidding.pacing.base import Bounds, Flight, Pace
+from online_models.bidding.pacing.base import Bounds, Pace
 from online_models.bidding.pacing.progress import Progress
 from online_models.bidding.pacing.stepped import Interval, SteppedPacer
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from online_models.bidding.pacing.base import Bounds, Flight, Pace
+from online_models.bidding.pacing.base import Bounds, Pace
 from online_models.bidding.pacing.progress import Progress
 from online_models.bidding.pacing.stepped import Interval, SteppedPacer
 
