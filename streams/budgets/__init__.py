@@ -1,0 +1,20 @@
+"""Budgets that are never overspent: a ledger all processes draw from, and what a process holds of it."""
+
+from streams.budgets.base import CampaignDay, Draw, Drawn, Entry, Ledger, Totals, Want
+from streams.budgets.dict_ledger import DictLedger
+from streams.budgets.purse import Purse
+from streams.budgets.redis_ledger import RedisLedger, open_ledger
+
+__all__ = [
+    "CampaignDay",
+    "DictLedger",
+    "Draw",
+    "Drawn",
+    "Entry",
+    "Ledger",
+    "Purse",
+    "RedisLedger",
+    "Totals",
+    "Want",
+    "open_ledger",
+]

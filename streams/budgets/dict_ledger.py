@@ -1,0 +1,134 @@
+"""A ledger in memory, for tests and for one process; it keeps the same promises as the one in Redis.
+
+It adds everything up each time it is asked: the slow obvious one beside the script.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection, Iterable, Mapping
+
+from streams.budgets.base import CampaignDay, Draw, Drawn, Entry, Totals, Want, check_amounts
+
+_NOTHING = Entry(0)
+
+
+class DictLedger:
+    """Keeps everything in dictionaries."""
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Forget everything, as a server does that is emptied."""
+        self._books: dict[CampaignDay, _Book] = {}
+        self._begin()
+
+    def _begin(self) -> None:
+        self._epoch = uuid.uuid4().hex
+        self._expected: set[str] = set()
+        self._registered: set[str] = set()
+
+    def forget_book(self, place: CampaignDay) -> None:
+        """Forget one campaign's day."""
+        if self._books.pop(place, None) is not None:
+            self._begin()
+
+    def forget_epoch(self) -> None:
+        """Forget the epoch."""
+        self._begin()
+
+    @property
+    def _missing(self) -> int:
+        return len(self._expected - self._registered) if self._expected else 1
+
+    def _book(self, place: CampaignDay) -> _Book:
+        return self._books.setdefault(place, _Book())
+
+    async def draw(self, holder: str, epoch: str, wants: Mapping[CampaignDay, Want]) -> Draw:
+        _check(wants.items())
+        if epoch != self._epoch or self._missing:
+            return Draw(self._epoch, self._missing, {})
+        return Draw(epoch, 0, {place: self._book(place).draw(holder, want) for place, want in wants.items()})
+
+    async def report(self, holder: str, entries: Mapping[CampaignDay, Entry]) -> None:
+        _check(entries.items())
+        for place, entry in entries.items():
+            self._book(place).learn(holder, entry)
+
+    async def register(
+        self, holder: str, epoch: str, entries: Mapping[CampaignDay, Entry], *, expected: Collection[str]
+    ) -> Draw:
+        _check(entries.items())
+        if epoch != self._epoch:
+            return Draw(self._epoch, self._missing, {})
+        waiting = self._missing > 0
+        await self.report(holder, entries)
+        for place, entry in entries.items() if waiting else ():
+            self._book(place).seen = max(self._book(place).seen, entry.seen)
+        self._expected |= set(expected)
+        self._registered |= {holder} & self._expected
+        return Draw(self._epoch, self._missing, {})
+
+    async def spent_total(self, campaign: str, day: str) -> int:
+        book = self._books.get(CampaignDay(campaign, day))
+        return book.totals.spent if book else 0
+
+    async def totals(self, day: str) -> dict[str, Totals]:
+        return {place.campaign: book.totals for place, book in self._books.items() if place.day == day}
+
+    async def close(self) -> None:
+        """Nothing to let go of."""
+
+
+def _check(amounts: Iterable[tuple[CampaignDay, Want | Entry]]) -> None:
+    for place, one in amounts:
+        check_amounts(place, one)
+
+
+class _Book:
+    """One campaign's day.
+
+    Attributes
+    ----------
+    seen
+        What all had committed when a partition last heard of it, in the epoch before.
+    unknown
+        As much of that as no holder has named.
+    """
+
+    def __init__(self) -> None:
+        self.entries: dict[str, Entry] = {}
+        self.budget = self.seen = self.unknown = 0
+
+    @property
+    def committed(self) -> int:
+        return self.unknown + sum(max(one.received - one.returned, one.spent) for one in self.entries.values())
+
+    @property
+    def totals(self) -> Totals:
+        return Totals(self.budget, self.committed, sum(one.spent for one in self.entries.values()))
+
+    def learn(self, holder: str, told: Entry) -> None:
+        known = self.entries.get(holder, _NOTHING)
+        received, returned, spent = (max(pair) for pair in zip(known[:3], told[:3], strict=True))
+        self.entries[holder] = Entry(received, returned, spent)
+        self.unknown = max(0, self.unknown - (received - known.received))
+
+    def draw(self, holder: str, want: Want) -> Drawn:
+        self.budget = want.budget
+        self.learn(holder, Entry(want.received))
+        self.unknown, self.seen = max(self.unknown, self.seen - (self.committed - self.unknown)), 0
+        mine = self.entries[holder]
+        granted = self._grant(mine, want) if mine.received <= want.received else 0
+        self.entries[holder] = mine._replace(received=mine.received + granted)
+        return Drawn(mine.received + granted, granted, self.committed, max(0, want.budget - self.committed))
+
+    def _grant(self, mine: Entry, want: Want) -> int:
+        left = want.budget - self.committed
+        if left <= 0:
+            return 0
+        others = sum(one.received - one.returned > one.spent for one in self.entries.values() if one is not mine)
+        # What it spent above what it was granted is committed already, so that much costs nothing.
+        overdrawn = max(0, mine.spent - (mine.received - mine.returned))
+        return min(want.micros, overdrawn + min(left, max(want.unit, left // (2 * (others + 1)))))
