@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
 import faust
@@ -22,8 +22,12 @@ from aiokafka import TopicPartition
 from faust.types import TP
 
 from online_models.features.durations import parse_duration_ms
+from schemas.codec import encode_json
+from schemas.events import SystemEvent
 from streams import garbage
 from streams.actors import Actor
+from streams.budgets import Clerk, open_ledger
+from streams.campaign_feed import CampaignFeed
 from streams.dashboard import Dashboard
 from streams.faust_app import make_faust_app
 from streams.freshness import Freshness
@@ -32,7 +36,7 @@ from streams.learner import LearnerSession, new_replicas, open_learner
 from streams.lease import Lease
 from streams.logs import kafka_client_said, log_event
 from streams.model_feed import ModelFeed
-from streams.output import KafkaOutput, RecordOutput
+from streams.output import KafkaOutput, OutRecord, RecordOutput
 from streams.publish import Publisher
 from streams.rebuild import replay_from
 from streams.retry import retrying
@@ -106,6 +110,9 @@ class Worker:
             self._agent(settings.topics.events.name)
         if role in ("all", "learning"):
             self._agent(settings.topics.examples.name)
+        self.campaigns = CampaignFeed(settings) if settings.bidding else None
+        self.ledger = open_ledger(settings) if settings.bidding else None
+        self.clerk: Clerk | None = None
         self.housekeeping = Housekeeping(self)
         self.web = WebServer(self)
 
@@ -137,11 +144,31 @@ class Worker:
         partitions = {name: await self.output.partitions(name) for name in topics}
         self.partitions = partitions
         await self.models.start()
+        await self._open_bidding()
         self._ready.set()
         log_event(logger, logging.INFO, "worker started", **self.settings.masked())
         self.housekeeping.start()  # before Faust, which can have handed out records long before it has started
         if self.consumes:
             await self.app.start()
+
+    async def _open_bidding(self) -> None:
+        """Read the campaigns, and see to it that the partitions to come are served by a clerk."""
+        if self.campaigns is None or self.ledger is None:
+            return
+        await self.campaigns.start()
+        events = self.settings.topics.events.name
+        self.clerk = Clerk(
+            self.ledger,
+            expected=[str(PartitionId(events, number)) for number in range(self.partitions[events])],
+            partitions=lambda: list(self.sessions.values()),
+            campaigns=self.campaigns.campaigns,
+            write=self._write_events,
+            clock=time.monotonic,
+        )
+
+    async def _write_events(self, partition: PartitionId, events: Sequence[SystemEvent]) -> None:
+        records = [OutRecord(None, encode_json(one)) for one in events]
+        await self.output.publish({(partition.topic, partition.partition): records})
 
     def lag_of_events(self) -> int:
         """Records of `events` that wait on the partitions of this worker."""
@@ -175,6 +202,9 @@ class Worker:
             await self.web.stop()  # requests that are under way still need the store
         await self._on_revoked(frozenset(self._actors))
         await self.models.stop()
+        if self.campaigns is not None and self.ledger is not None:
+            await self.campaigns.stop()
+            await self.ledger.close()
         await self.output.stop()
         await self.store.close()
         if self.consumes:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("streamscore.worker")
 
 _WATCH_S = 2.0
+_BUDGETS_S = 0.1
 
 
 class Housekeeping:
@@ -57,6 +58,9 @@ class Housekeeping:
             (POINT_S, self._note_point, "note a point for the dashboard"),
             (self._renew_s, self._worker.lease.renew, "renew the lease"),
         ]
+        clerk = self._worker.clerk
+        if clerk is not None:
+            rounds.append((_BUDGETS_S, clerk.round, "budgets"))
         if self._idle_s > 0:
             rounds.append((self._idle_s / 4, self._tick_idle_partitions, "idle ticks"))
         self._tasks = [asyncio.create_task(self._every(*one), name=one[2]) for one in rounds]

@@ -30,6 +30,7 @@ from schemas.codec import (
 )
 from schemas.scores import Score
 from schemas.user_state import UserState
+from streams.budgets.books import Books
 from streams.earlier import EarlierBids, EarlierScores
 from streams.failpoints import failpoint
 from streams.settings import Settings
@@ -124,6 +125,8 @@ class Session:
     publish_from
         Records below this offset were published by an earlier life of the partition; while they
         are replayed to rebuild a lost store, nothing is published.
+    books
+        What is stored of its bidding; None: it does not bid.
     """
 
     def __init__(
@@ -149,6 +152,8 @@ class Session:
         self._cache_users = cache_users
         self._max_event_bytes = max_event_bytes
         self._users: dict[str, UserState] = {}
+        bidding = core.meta().bidding
+        self.books = Books(bidding.epoch, bidding.allowances) if bidding else None
 
     def parts(self, records: Sequence[Record]) -> list[Sequence[Record]]:
         """Cut a chunk where publishing begins, so that no batch is half published before."""
@@ -205,6 +210,15 @@ class Session:
         await self._save(batch.next_offset, result, attempt)
         return result
 
+    def campaign_version(self, name: str) -> int:
+        """Return the version of a campaign that the partition's log has told of; 0: none."""
+        return self.core.desk.version_of(name) if self.core.desk else 0
+
+    @property
+    def stream_time_ms(self) -> int:
+        """The highest event time seen, epoch ms."""
+        return self.core.stream_time_ms
+
     async def close(self) -> None:
         """Let go of what is open for reading."""
         await self._scores.close()
@@ -242,6 +256,8 @@ class Session:
         )
         failpoint("saved")
         self.stored_offset = self.next_offset = next_offset
+        if self.books is not None and core_meta.bidding is not None:
+            self.books.saved(core_meta.bidding.epoch, result.books, result.wants)
         for user_id in list(self._users)[: max(0, len(self._users) - self._cache_users)]:
             del self._users[user_id]
 

@@ -14,7 +14,7 @@ from online_models.records import DecodedBatch
 from online_models.step import StepResult
 from schemas.codec import decode_partition_meta, decode_score, encode_json
 from schemas.scores import Score
-from streams.runner import Session
+from streams.runner import Ends, Published, Session
 from streams.stores import DictStateStore, PartitionId
 
 PLACE = PartitionId("events", 0)
@@ -42,9 +42,9 @@ class Log:
     async def close(self) -> None:
         """Nothing is open."""
 
-    async def publish(self, batch: DecodedBatch, result: StepResult, *, partition: PartitionId) -> int | None:
+    async def publish(self, batch: DecodedBatch, result: StepResult, *, partition: PartitionId) -> Ends:
         self.published += result.scores
-        return self._end + len(self.published) if result.scores else None
+        return Ends(self._end + len(self.published) if result.scores else None)
 
 
 async def once(step: Callable[[], Awaitable[Any]], name: str) -> Any:
@@ -59,8 +59,7 @@ def a_session(bench: Bench, store: DictStateStore, log: Log, **settings: Any) ->
         stored_offset=None,
         cache_users=100,
         max_event_bytes=65_536,
-        scores_end=0,
-        earlier=log,
+        scores=Published(0, log),
         **settings,
     )
 
