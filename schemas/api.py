@@ -6,6 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta, Raw, Struct
 
+from schemas.bids import BidDecision
 from schemas.events import Id
 from schemas.scores import Ranked, Score
 
@@ -38,6 +39,46 @@ class RankAnswer(Struct, kw_only=True, omit_defaults=True):
     model_version: int
     ranked: list[Ranked]
     variant: str = ""
+
+
+class BidAnswer(BidDecision, kw_only=True, omit_defaults=True):
+    """What to bid; `bid_id` is what the exchange's notices have to name, beside the visitor."""
+
+    event_id: str
+    bid_id: str
+
+
+class CampaignState(Struct, kw_only=True, omit_defaults=True):
+    """How a campaign stands today; money in currency.
+
+    Attributes
+    ----------
+    version
+        Of its declaration on `campaigns`; 0: it is the configuration's.
+    status
+        ``running``, or why it does not bid.
+    day
+        The campaign's own.
+    spent, committed
+        Cost of its wins; and with that what workers hold, or have promised with bids that are not settled.
+    multiplier
+        By which pacing scales the value of impressions at the moment.
+    """
+
+    campaign: str
+    version: int
+    status: str
+    day: str = ""
+    budget: float = 0.0
+    spent: float = 0.0
+    committed: float = 0.0
+    multiplier: float = 1.0
+
+
+class CampaignsAnswer(Struct, kw_only=True):
+    """How all campaigns stand."""
+
+    campaigns: list[CampaignState]
 
 
 class ObjectiveScore(Struct, kw_only=True):

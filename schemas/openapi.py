@@ -13,6 +13,8 @@ VISITOR_EVENTS = [kind for kind in get_args(Event) if kind not in SYSTEM_EVENTS]
 ANSWERS = [
     api.EventsAnswer,
     api.RankAnswer,
+    api.BidAnswer,
+    api.CampaignsAnswer,
     api.ScoreAnswer,
     api.ScoreFound,
     api.FeaturesAnswer,
@@ -39,6 +41,8 @@ class Route(NamedTuple):
 
 ROUTES = [
     Route("post", "/v1/rank", "Which of some items to show a visitor now.", api.RankAnswer, "RankBody"),
+    Route("post", "/v1/bid", "What to bid for an impression, and for whom.", api.BidAnswer, "BidRequest"),
+    Route("get", "/v1/campaigns", "How the campaigns stand today.", api.CampaignsAnswer),
     Route("post", "/v1/events", "Write an event, or up to 500, to the log.", api.EventsAnswer, "EventsBody", "202"),
     Route("post", "/v1/score", "What an event would be scored with; leaves no trace.", api.ScoreAnswer, "Event"),
     Route("get", "/v1/scores/{score_id}", "A published score, its reasons, and its event.", api.ScoreFound),

@@ -202,13 +202,14 @@ class Worker:
             await self.web.stop()  # requests that are under way still need the store
         await self._on_revoked(frozenset(self._actors))
         await self.models.stop()
-        if self.campaigns is not None and self.ledger is not None:
+        if self.campaigns is not None:
             await self.campaigns.stop()
-            await self.ledger.close()
         await self.output.stop()
         await self.store.close()
         if self.consumes:
             await self.web.stop()  # last: whoever asks after our health gets an answer until the end
+        if self.ledger is not None:
+            await self.ledger.close()
 
     def fail(self, error: BaseException) -> None:
         """End the worker with an error; a supervisor starts it again from what is stored."""

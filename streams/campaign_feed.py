@@ -51,13 +51,15 @@ class CampaignFeed:
     ----------
     campaigns
         By name; those of the topic only.
+    revision
+        Grows with each change.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._caught_up = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self.changed = asyncio.Event()
+        self.revision = 0
         self.campaigns: dict[str, Told] = {}
 
     async def start(self) -> None:
@@ -102,7 +104,7 @@ class CampaignFeed:
         if told.why:
             log_event(logger, logging.ERROR, "a campaign is wrong and does not bid", campaign=name, why=told.why)
         self.campaigns[name] = told
-        self.changed.set()
+        self.revision += 1
 
 
 def _read(name: str, value: bytes, version: int) -> Told:

@@ -32,6 +32,7 @@ logger = logging.getLogger("streamscore.worker")
 
 _WATCH_S = 2.0
 _BUDGETS_S = 0.1
+_REFILL_S = 0.5
 
 
 class Housekeeping:
@@ -61,6 +62,7 @@ class Housekeeping:
         clerk = self._worker.clerk
         if clerk is not None:
             rounds.append((_BUDGETS_S, clerk.round, "budgets"))
+            rounds.append((_REFILL_S, self._worker.web.api.refill, "refill the purse"))
         if self._idle_s > 0:
             rounds.append((self._idle_s / 4, self._tick_idle_partitions, "idle ticks"))
         self._tasks = [asyncio.create_task(self._every(*one), name=one[2]) for one in rounds]

@@ -16,15 +16,19 @@ from online_models.features.sources import SOURCES
 from online_models.ranker import Ranker
 from online_models.replica import ReplicaSet
 from online_models.serving import Served
-from schemas.api import FeaturesAnswer, ObjectiveScore, RankAnswer, ScoreAnswer
+from schemas.api import BidAnswer, FeaturesAnswer, ObjectiveScore, RankAnswer, ScoreAnswer
+from schemas.bids import BidDecision
 from schemas.codec import BadRecord, decode_user_state, encode_json
 from schemas.dead_letters import INVALID, TOO_LARGE
-from schemas.events import EventBase, RankRequest
+from schemas.events import BidRequest, EventBase, RankRequest
 from schemas.user_state import UserState
+from streams.budgets import Ledger
+from streams.campaign_feed import CampaignFeed
 from streams.output import OutRecord, RecordOutput, partition_for_key
 from streams.settings import Settings
 from streams.stores import PartitionId, StateStore
 from streams.web.audience import Audience
+from streams.web.bidding import HttpBidder, NoBidding
 
 NOTHING_TO_RANK = (
     "Expected `candidates`, at least one, or a `source` of which something is known "
@@ -45,10 +49,20 @@ class Answers:
         Where what was shown is written to.
     partitions
         Number of partitions of `events`.
+    feed, ledger
+        Campaigns and budgets, where bids are made.
     """
 
     def __init__(
-        self, settings: Settings, store: StateStore, replicas: ReplicaSet, events: RecordOutput, *, partitions: int
+        self,
+        settings: Settings,
+        store: StateStore,
+        replicas: ReplicaSet,
+        events: RecordOutput,
+        *,
+        partitions: int,
+        feed: CampaignFeed | None = None,
+        ledger: Ledger | None = None,
     ) -> None:
         self._topic = settings.topics.events.name
         self._features = settings.features
@@ -67,6 +81,12 @@ class Answers:
             one.name: Ranker(one, self._bound[one.objective], settings.features, self._crowd, n_reasons=self._n_reasons)
             for one in settings.rankings
         }
+        desks = settings.desks(granted=True)
+        self._bidder = (
+            HttpBidder(settings, desks, self._bound, self._crowd, replicas, feed=feed, ledger=ledger)
+            if desks and feed and ledger
+            else None
+        )
         self.audience = Audience(settings.features, self._crowd, self._visitors)
 
     async def publish(self, events: Sequence[tuple[str, bytes]]) -> dict[tuple[str, int], int]:
@@ -122,6 +142,38 @@ class Answers:
             variant=said.variant,
             ranked=said.ranked,
         )
+
+    @property
+    def bidder(self) -> HttpBidder:
+        """What makes bids; raises NoBidding."""
+        if self._bidder is None:
+            raise NoBidding("There is no section `bidding:` in the configuration, so nobody bids")
+        return self._bidder
+
+    async def bid(self, request: BidRequest) -> BidAnswer:
+        """Decide about a bid request, and write it to the log with the decision, which then stands.
+
+        Raises
+        ------
+        BadRecord
+            With the decision in it, the request is too long for an event.
+        NoBidding
+        Unavailable
+            The store or the broker is away. What was set aside for the bid stays so: it may be in the log.
+        """
+        bidder = self.bidder
+        user = (await self._visitors([request.user_id])).get(request.user_id)
+        slots = user.slots if user else self._features.new_slots()
+        self._features.fold(slots, request)
+        decision = request.answered = bidder.decide(request, slots, user)
+        value = encode_json(request)
+        if len(value) > self._max_event_bytes:
+            raise BadRecord(
+                TOO_LARGE, f"Expected at most {self._max_event_bytes} bytes with the answer in it, got {len(value)}"
+            )
+        [((_, partition), end)] = (await self.publish([(request.user_id, value)])).items()
+        fields = {name: getattr(decision, name) for name in BidDecision.__struct_fields__}
+        return BidAnswer(**fields, event_id=request.event_id, bid_id=f"{self._topic}-{partition}-{end - 1}")
 
     async def score(self, event: EventBase) -> ScoreAnswer:
         """Return the scores at this event, one for each objective that it triggers; raises Unavailable."""

@@ -7,6 +7,7 @@ where they are missing. What is wrong is answered with 400 and why; 503 means th
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 import uuid
 from importlib.resources import files
@@ -29,6 +30,7 @@ from streams.stores import Unavailable
 from streams.web.access import refused
 from streams.web.answers import Answers, NoSuchRanking
 from streams.web.audience import NoSegments
+from streams.web.bidding import NoBidding
 
 if TYPE_CHECKING:
     from streams.app import Worker
@@ -54,6 +56,8 @@ class Api:
         return [
             web.post("/v1/events", self._guarded(self._events)),
             web.post("/v1/rank", self._guarded(self._rank)),
+            web.post("/v1/bid", self._guarded(self._bid)),
+            web.get("/v1/campaigns", self._guarded(self._campaigns)),
             web.post("/v1/score", self._guarded(self._score)),
             web.get("/v1/scores/{score_id}", self._guarded(self._published)),
             web.get("/v1/users/{user_id}/features", self._guarded(self._features)),
@@ -63,8 +67,18 @@ class Api:
             web.get("/openapi.json", self._document),
         ]
 
+    async def refill(self) -> None:
+        """Draw what bids will need; while the ledger is away, what is held is used up."""
+        if self._worker.settings.bidding is None or not self._worker.started:
+            return
+        with contextlib.suppress(Unavailable):
+            await (await self._ready()).bidder.purse.refill()
+
     async def stop(self) -> None:
-        """Let go of the connection."""
+        """Give back what is not used, and let go of the connection."""
+        if self._answers is not None and self._worker.settings.bidding is not None:
+            with contextlib.suppress(Unavailable):
+                await self._answers.bidder.purse.close()
         await self._output.stop()
 
     def _guarded(self, handler: Any) -> Any:
@@ -73,7 +87,7 @@ class Api:
                 return await handler(request)  # type: ignore[no-any-return]
             except BadRecord as bad:
                 return refused(400, f"{bad.reason}: {bad.detail}")
-            except (NoSuchRanking, NoSegments) as error:
+            except (NoSuchRanking, NoSegments, NoBidding) as error:
                 return refused(400, str(error))
             except Unavailable:
                 return refused(
@@ -89,7 +103,15 @@ class Api:
             if partitions is None:
                 raise Unavailable("the worker is starting")
             await self._output.start()
-            self._answers = Answers(worker.settings, worker.store, worker.replicas, self._output, partitions=partitions)
+            self._answers = Answers(
+                worker.settings,
+                worker.store,
+                worker.replicas,
+                self._output,
+                partitions=partitions,
+                feed=worker.campaigns,
+                ledger=worker.ledger,
+            )
         return self._answers
 
     def _event(self, declared: Any, **filled: Any) -> tuple[Any, bytes]:
@@ -128,6 +150,13 @@ class Api:
     async def _rank(self, request: web.Request) -> web.Response:
         event, _ = self._event(await _body(request), type=RankRequest.type)
         return _json(await (await self._ready()).rank(event))
+
+    async def _bid(self, request: web.Request) -> web.Response:
+        event, _ = self._event(await _body(request), type=BidRequest.type)
+        return _json(await (await self._ready()).bid(event))
+
+    async def _campaigns(self, _: web.Request) -> web.Response:
+        return _json(await (await self._ready()).bidder.campaigns())
 
     async def _score(self, request: web.Request) -> web.Response:
         event, _ = self._event(await _body(request))

@@ -19,6 +19,7 @@ import orjson
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from online_models.bidding.market import MARKET
 from online_models.crowd import CROWD
 from streams.web import site
 from streams.web.access import Access
@@ -113,9 +114,10 @@ class WebServer:
                 "models": {
                     name: {"name": replica.name, "version": replica.version}
                     for name, replica in worker.replicas.items()
-                    if name != CROWD
+                    if name not in (CROWD, MARKET)
                 },
                 "crowd_version": worker.replicas[CROWD].version if CROWD in worker.replicas else None,
+                "market_version": worker.replicas[MARKET].version if MARKET in worker.replicas else None,
                 "served": {name: served.variant for name, served in worker.replicas.served.items() if served.number},
             }
         )

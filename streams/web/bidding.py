@@ -1,0 +1,132 @@
+"""Bids over HTTP: decided by this worker, paid out of its own slices of the budgets.
+
+The bid is written to the log with its request and stands there; the partition books it, with what was set aside for it.
+A visitor's earlier bids are those of the stored state, some milliseconds behind, so a frequency cap may be passed by
+requests that come within that time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from online_models.bidding.bidder import Bidder
+from online_models.bidding.campaigns import Checked
+from online_models.bidding.desks import Desks
+from online_models.bidding.market import MARKET, MarketReader
+from online_models.bound import BoundObjective
+from online_models.crowd import CrowdView
+from online_models.errors import ConfigError
+from schemas.api import CampaignsAnswer, CampaignState
+from schemas.bids import BidDecision
+from schemas.events import BidRequest
+from schemas.user_state import UserState
+from streams.budgets import CampaignDay, Ledger, Purse
+from streams.budgets.purse import Limits
+from streams.campaign_feed import CampaignFeed
+from streams.settings import Settings
+
+# A slice is not smaller than this part of the budget, nor than the highest bid that was made.
+_LEAST_SLICE_OF = 4_096
+
+
+class NoBidding(ValueError):
+    """The configuration has no section `bidding:`."""
+
+
+class _Known(NamedTuple):
+    """A campaign as it is told of."""
+
+    version: int
+    campaign: Checked | None
+    why: str
+
+
+class HttpBidder:
+    """Decides about bid requests that come over HTTP.
+
+    Parameters
+    ----------
+    desks
+        What bidding is made of.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        desks: Desks,
+        bound: Mapping[str, BoundObjective],
+        crowd: CrowdView,
+        replicas: Mapping[str, Any],
+        *,
+        feed: CampaignFeed,
+        ledger: Ledger,
+    ) -> None:
+        assert settings.bidding is not None
+        self._declared = settings.bidding.campaigns
+        self._desks = desks
+        self._feed = feed
+        self._ledger = ledger
+        self._revision = -1
+        self._known: dict[str, _Known] = {}
+        self._highest: dict[str, int] = {}
+        self._bidder: Bidder = desks.bidder(bound, crowd, replicas)
+        self._market = MarketReader(replicas[MARKET], settings.bidding)
+        self.purse = Purse(ledger, self._limits)
+
+    def decide(self, request: BidRequest, slots: list[Any], user: UserState | None) -> BidDecision:
+        """Return the decision; what the bid can cost is set aside."""
+        self._look_up()
+        decision, _ = self._bidder.decide(request, slots, user.bidding if user else None, self._set_aside)
+        return decision
+
+    def _set_aside(self, campaign: Checked, day: str, amount: int) -> bool:
+        self._highest[campaign.name] = max(amount, self._highest.get(campaign.name, 0))
+        return self.purse.reserve(campaign.name, day, amount)
+
+    def _look_up(self) -> None:
+        """Take up the campaigns that have changed."""
+        if self._revision == self._feed.revision:
+            return
+        self._revision = self._feed.revision
+        known = {one.campaign: self._checked(0, one) for one in self._declared}
+        for name, told in self._feed.campaigns.items():
+            known[name] = _Known(told.version, None, told.why) if told.campaign is None else self._checked(*told[:2])
+        self._known = known
+        self._bidder.campaigns = {name: one.campaign for name, one in known.items() if one.campaign is not None}
+
+    def _checked(self, version: int, declared: Any) -> _Known:
+        try:
+            return _Known(version, self._desks.check(declared), "")
+        except ConfigError as error:
+            return _Known(version, None, str(error))
+
+    def _limits(self) -> dict[CampaignDay, Limits]:
+        self._look_up()
+        now_ms = time.time_ns() // 1_000_000
+        found = {}
+        for name, campaign in self._bidder.campaigns.items():
+            day = campaign.day(now_ms)
+            if campaign.why_not_on(day) is None:
+                unit = max(campaign.budget // _LEAST_SLICE_OF, self._highest.get(name, 1))
+                found[CampaignDay(name, day)] = Limits(campaign.budget, unit)
+        return found
+
+    async def campaigns(self) -> CampaignsAnswer:
+        """Return how the campaigns stand today; raises Unavailable."""
+        self._look_up()
+        now_ms = time.time_ns() // 1_000_000
+        found = []
+        for name, known in sorted(self._known.items()):
+            state = CampaignState(campaign=name, version=known.version, status=known.why or "taken away")
+            if known.campaign is not None:
+                state.day = known.campaign.day(now_ms)
+                totals = (await self._ledger.totals(state.day)).get(name)
+                state.status = known.campaign.why_not_on(state.day) or "running"
+                state.budget = known.campaign.declared.budget_per_day
+                state.spent = totals.spent / 1e6 if totals else 0.0
+                state.committed = totals.committed / 1e6 if totals else 0.0
+                state.multiplier = self._market.pace(name).multiplier
+            found.append(state)
+        return CampaignsAnswer(campaigns=found)
