@@ -40,7 +40,8 @@ class Site:
         declared = yaml.safe_load(shipped_config(config).read_text()) | sections
         declared["app"] = name
         declared["topics"] = {
-            topic: f"{name}.{topic}" for topic in ("events", "scores", "examples", "models", "metrics", "dead")
+            topic: f"{name}.{topic}"
+            for topic in ("events", "scores", "bids", "campaigns", "examples", "models", "metrics", "dead")
         }
         self.folder = folder
         self.config = folder / "scoring.yaml"
@@ -66,12 +67,16 @@ class Site:
     def start_worker(self) -> subprocess.Popen[bytes]:
         """Start a worker and wait until it is ready."""
         worker = self.launch_worker()
+        self.await_ready()
+        return worker
+
+    def await_ready(self) -> None:
+        """Wait until the latest worker is ready."""
         end = time.monotonic() + READY_S
         while self.get("/readyz")[0] != 200:
-            assert worker.poll() is None, self.logs()
+            assert self.workers[-1].poll() is None, self.logs()
             assert time.monotonic() < end, self.logs()
             time.sleep(0.1)
-        return worker
 
     def launch_worker(self) -> subprocess.Popen[bytes]:
         """Start a worker, and do not wait for it."""

@@ -1,0 +1,91 @@
+"""Bids on a real broker: budgets that hold whatever dies, and campaigns that change while they run."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import random
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from exchange import Exchange
+from site_under_test import Site
+
+from streams.admin import create_topics
+
+WITHIN_S = 60
+
+
+class AdSite(Site):
+    """A site whose impressions are bid for."""
+
+    def __init__(self, folder: Path, bootstrap_servers: str, redis_url: str, campaigns: dict[str, Any]) -> None:
+        bidding = {
+            "click": "ad_click",
+            "conversion": "ad_sale",
+            "notice_window": "3s",
+            "pacers": {"unpaced": {"kind": "throttle", "multiplier": 1.0}},
+            "campaigns": campaigns,
+        }
+        super().__init__(folder, "ads", bootstrap_servers, redis_url, f"ads-{folder.name}", bidding=bidding)
+
+
+@contextlib.contextmanager
+def bidding_site(
+    folder: Path, bootstrap_servers: str, redis_url: str, campaigns: dict[str, Any], workers: int
+) -> Iterator[AdSite]:
+    site = AdSite(folder, bootstrap_servers, redis_url, campaigns)
+    asyncio.run(create_topics(site.settings))
+    try:
+        for _ in range(workers):
+            site.launch_worker()
+        site.await_ready()
+        yield site
+    finally:
+        site.end()
+
+
+def test_requests_are_bid_for_and_what_is_won_is_booked_once(
+    tmp_path: Path, kafka_broker: Any, valkey_url: str
+) -> None:
+    campaign = {"budget_per_day": 1_000, "value_per_click": 0.8, "item_id": "banner", "max_bid_cpm": 9}
+    with bidding_site(tmp_path, kafka_broker.bootstrap_servers, valkey_url, {"shoes": campaign}, 1) as site:
+        open_for_bids(site, "shoes")
+        exchange = Exchange(site.settings, click_rate=0.3)
+        asyncio.run(exchange.run(400, per_s=100))
+        spent = settled(site, "shoes", exchange)
+
+        assert exchange.outcomes["won"] > 100
+        assert exchange.outcomes["lost"] > 10
+        assert exchange.outcomes["budget"] == 0
+        assert spent == sum(exchange.cost.values())
+
+
+def open_for_bids(site: Site, *campaigns: str) -> None:
+    """Let each partition ask for a budget, which it does with the first request that it cannot bid for."""
+    end = time.monotonic() + WITHIN_S
+    seed = 1_000
+    while time.monotonic() < end:
+        asking = Exchange(site.settings, seed=seed, median_cpm=1e9)  # nothing is won
+        asyncio.run(asking.run(30, per_s=100))
+        if not asking.outcomes["budget"]:
+            return
+        seed += 1
+
+
+def settled(site: Site, campaign: str, exchange: Exchange) -> int:
+    """Wait until what was charged has been booked; return the micros that the ledger knows as spent."""
+    end = time.monotonic() + WITHIN_S
+    charged = sum(cost for (name, _), cost in exchange.cost.items() if name == campaign)
+    while True:
+        status, body = site.get("/v1/campaigns")
+        found = {one["campaign"]: one for one in json.loads(body)["campaigns"]} if status == 200 else {}
+        spent = round(found.get(campaign, {}).get("spent", 0.0) * 1e6)
+        if spent >= charged or time.monotonic() > end:
+            return spent
+        time.sleep(0.1)
