@@ -66,6 +66,40 @@ def test_requests_are_bid_for_and_what_is_won_is_booked_once(
         assert spent == sum(exchange.cost.values())
 
 
+@pytest.mark.parametrize("seed", [1])
+def test_no_budget_is_overspent_by_four_workers_that_are_killed(
+    tmp_path: Path, kafka_broker: Any, valkey_url: str, seed: int
+) -> None:
+    budgets = {"shoes": 1.5, "tents": 0.6}
+    campaigns = {
+        name: {"budget_per_day": budget, "value_per_click": 0.8, "item_id": name, "max_bid_cpm": cpm}
+        for (name, budget), cpm in zip(budgets.items(), (9, 6), strict=True)
+    }
+    with bidding_site(tmp_path, kafka_broker.bootstrap_servers, valkey_url, campaigns, 4) as site:
+        open_for_bids(site, *budgets)
+        exchange = Exchange(site.settings, seed=seed, told_losses=0.9)
+        asyncio.run(killing(site, exchange, random.Random(seed)))
+        spent = {name: settled(site, name, exchange) for name in budgets}
+
+        charged = {name: sum(c for (who, _), c in exchange.cost.items() if who == name) for name in budgets}
+        assert exchange.outcomes["budget"] > 100, "there was more to buy than money for it"
+        assert spent == charged, "nothing is lost, nothing is booked twice"
+        for name, budget in budgets.items():
+            # What is left is too little for a bid on each partition: one is worth a hundredth of the budget here.
+            assert 0.95 * budget * 1e6 <= charged[name] <= budget * 1e6
+
+
+async def killing(site: Site, exchange: Exchange, chance: random.Random) -> None:
+    """Hold auctions, and kill workers meanwhile; each is replaced."""
+    auctions = asyncio.create_task(exchange.run(1_600, per_s=100))
+    for _ in range(2):
+        await asyncio.sleep(chance.uniform(2.0, 4.0))
+        victim = chance.choice([one for one in site.workers if one.poll() is None])
+        victim.send_signal(signal.SIGKILL)
+        await asyncio.to_thread(site.launch_worker)
+    await auctions
+
+
 def open_for_bids(site: Site, *campaigns: str) -> None:
     """Let each partition ask for a budget, which it does with the first request that it cannot bid for."""
     end = time.monotonic() + WITHIN_S
