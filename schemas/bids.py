@@ -55,7 +55,7 @@ class BidDecision(Struct, kw_only=True, omit_defaults=True):
     considered
         All campaigns that run, by name.
     models
-        Versions of the models that were asked, by objective.
+        Versions of the models that were asked, by objective; of a challenger that is served, by ``objective~variant``.
     market_version
         The `examples` offset up to which (exclusive) pacing and prices had come; 0: nothing yet.
     crowd, crowd_version

@@ -23,6 +23,7 @@ from online_models.bound import BoundObjective
 from online_models.crowd import CrowdView
 from online_models.exploration import Chance
 from online_models.features import FeatureSet
+from online_models.objectives import variant_name
 from schemas.bids import BID, BidDecision, Considered
 from schemas.campaigns import Auction
 from schemas.events import BidRequest, Impression
@@ -183,7 +184,8 @@ class Bidder:
 
     def _decision(self, offer: Offer | None, considered: dict[str, Considered]) -> BidDecision:
         market, crowd = self._market, self._crowd
-        models = {name: self._bound[name].shown.replica.version for name in self._asked()}
+        asked = {name: self._bound[name].shown for name in self._asked()}
+        models = {variant_name(name, shown.name): shown.replica.version for name, shown in asked.items()}
         decision = BidDecision(
             reason=BID if offer else closest({one.reason for one in considered.values()}),
             considered=considered,
