@@ -2,7 +2,7 @@
 
 from streams.budgets.base import CampaignDay, Draw, Drawn, Entry, Ledger, Totals, Want
 from streams.budgets.dict_ledger import DictLedger
-from streams.budgets.purse import Purse
+from streams.budgets.purse import Limits, Purse
 from streams.budgets.redis_ledger import RedisLedger, open_ledger
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Drawn",
     "Entry",
     "Ledger",
+    "Limits",
     "Purse",
     "RedisLedger",
     "Totals",
