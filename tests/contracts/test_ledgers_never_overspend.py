@@ -176,6 +176,8 @@ class NeverOverspendsAfterLosses(NeverOverspends):
     def something_is_lost(self, what: str, left_out: int) -> None:
         self.runner.run(getattr(self.ledger, what)(DAY))
         self.come_to_the_present_epoch(left_out, as_it_came=True)
+        for which in range(len(self.holders)):
+            self.hear(self.draw(which, 200, 200))
 
 
 @pytest.mark.parametrize("machine", [NeverOverspends, NeverOverspendsAfterLosses])

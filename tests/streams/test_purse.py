@@ -150,6 +150,18 @@ async def test_what_a_ledger_that_was_lost_had_granted_is_dropped_and_what_was_s
     assert await bidder.totals() == Totals(0, 12, 7)
 
 
+async def test_a_ledger_that_was_lost_is_told_even_what_has_not_changed() -> None:
+    bidder = await Bidder().open()
+    bidder.purse.reserve(*TODAY, 20)
+    bidder.limits = {}
+    await bidder.purse.refill()
+    bidder.ledger.forget()
+
+    await bidder.purse.refill()
+
+    assert await bidder.totals() == Totals(0, 20, 0)
+
+
 async def test_yesterday_is_given_back_and_forgotten_only_after_every_day_is_over() -> None:
     bidder = await Bidder().open()
     bidder.purse.reserve(*TODAY, 4)
