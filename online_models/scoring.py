@@ -359,6 +359,8 @@ class ScoringCore:
             ranked=said.ranked,
             crowd_version=said.crowd_version,
             segment=self._features.segment_in(first.crowd),
+            raw=first.raw,
+            raw_shadows=first.raw_shadows,
         )
 
     def _flags(self, model_version: int, ts: int, bound: BoundObjective) -> list[str]:
@@ -406,13 +408,14 @@ class ScoringCore:
         shown = bound.shown
         replica = shown.replica
         p, reasons = shown.score(values, self._n_reasons)
+        p, raw = bound.told(shown, p, values)
         score = Score(
             score_id=score_id,
             event_id=event.event_id,
             user_id=event.user_id,
             ts=ts,
             objective=bound.name,
-            score=bound.corrected(p) if bound.immediate else p,
+            score=p,
             model=replica.name,
             model_version=replica.version,
             reasons=reasons,
@@ -423,6 +426,7 @@ class ScoringCore:
             session_id=event.session_id,
             item_id=event.item_id,
             propensity=getattr(event, "propensity", None),
+            raw=raw,
         )
         if self._features.crowd_positions:
             score.crowd = self._features.crowd_values(values)
@@ -431,10 +435,10 @@ class ScoringCore:
         if not bound.alone:
             score.variant = shown.name
             if self._shadowing:
-                score.shadows = bound.shadows(shown, values)
+                score.shadows, score.raw_shadows = bound.shadows(shown, values)
         if replica.version == 0 or ts + bound.closes_after_ms < self.stream_time_ms:
             score.flags = self._flags(replica.version, ts, bound)
         return score
 
     def _would_score(self, bound: BoundObjective, other: EventBase, user: UserState) -> float:
-        return bound.corrected(bound.shown.score(self._features.extract(user.slots, other, self._crowd.weights), 0)[0])
+        return bound.score(bound.shown, self._features.extract(user.slots, other, self._crowd.weights))

@@ -40,7 +40,7 @@ class RankAnswer(Struct, kw_only=True, omit_defaults=True):
     variant: str = ""
 
 
-class ObjectiveScore(Struct, kw_only=True):
+class ObjectiveScore(Struct, kw_only=True, omit_defaults=True):
     """What an objective's model says of an event; fields as of a `Score`."""
 
     objective: str
@@ -48,6 +48,7 @@ class ObjectiveScore(Struct, kw_only=True):
     model_version: int
     score: float
     reasons: list[tuple[str, float]]
+    raw: float | None = None
 
 
 class ScoreAnswer(Struct, kw_only=True):
