@@ -6,11 +6,12 @@ model also learns from pairs (the probability that was given at the trigger, its
 version of the model. The score is the model's probability led through it; what the model itself said stays beside it as
 `raw`.
 
-Kept is one thing for both kinds: how many triggers and how many positives came at which raw logit, fading by half
-each `half_life` labels, for all and for each slice. Curves are fitted when a version is published
-(`online_models.calibration_fit`), from these counts alone, so that a curve is a function of the examples before it,
-however often one publishes. What has little data is drawn to what has more: a slice to the whole, the monotone curve to
-the line, the line to the model.
+Kept is one thing for both kinds: how many triggers and how many positives came at which raw logit, for all and for each
+slice, fading by half with each `half_life` positives. The clock counts positives because they are what tells a rate:
+the same number of them makes a rate of 0.1 % as certain as one of 2 %, relative to it, so one default holds for both.
+Curves are fitted when a version is published (`online_models.calibration_fit`), from these counts alone, so that a
+curve is a function of the examples before it, however often one publishes. What has little data is drawn to what has
+more: a slice to the whole, the monotone curve to the line, the line to the model.
 
 Refused: gradient steps on the two numbers of a line (a rate to be tuned, and a state that depends on it; counts cost no
 more), and a window of the last N pairs (memory, and a jump when a burst leaves it).
@@ -50,7 +51,7 @@ MOST_SLICES = 128
 _FORGOTTEN_SHARE = 8
 # A slice of fewer positives, expected or come, is not told apart from the whole.
 LEAST_OF_SLICE = 2.0
-# The weight of a label doubles with each half-life after it, instead of all before it being halved. After so many
+# The weight of labels doubles with each half-life, instead of all before it being halved. After so many
 # half-lives all weights are scaled by a power of two, which changes no bit of their fractions.
 _HALVINGS = 64
 # What weighs less than this many labels of now is forgotten then.
@@ -69,12 +70,12 @@ class Calibrating(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     by
         Categorical base feature, of whose values each gets a curve of its own; None: one curve for all.
     half_life
-        Labels of the objective after which one counts half.
+        Positives after which a label counts half; fewer follow a drift sooner, more tell finer.
     """
 
     kind: Kind
     by: str | None = None
-    half_life: Annotated[int, Meta(ge=100, le=10**9)] = 50_000
+    half_life: Annotated[int, Meta(ge=20, le=10**6)] = 200
 
 
 def calibrated(calibration: Calibration, p: float, value: str | None) -> float:
@@ -143,7 +144,8 @@ class Calibrator:
         self.declared = declared
         self.learned = 0
         self._closes_after_ms = closes_after_ms
-        self._since_scaled = 0
+        self._since_scaled = 0  # positives
+        self._weight = 1.0
         self._whole: _Counts = {}
         self._slices: dict[str, _Counts] = {}
         self._waiting: list[tuple[int, int, float, str | None]] = []
@@ -167,11 +169,12 @@ class Calibrator:
 
     def learn_one(self, p: float, label: bool, value: str | None = None) -> None:
         """Learn that a trigger of a slice to which the model gave `p` had this label."""
-        half_life = self.declared.half_life
-        if self._since_scaled >= _HALVINGS * half_life:
-            self._scale()
-        weight = 2.0 ** (self._since_scaled / half_life)
-        self._since_scaled += 1
+        if label:
+            self._since_scaled += 1
+            if self._since_scaled >= _HALVINGS * self.declared.half_life:
+                self._scale()
+            self._weight = self._weight_of_now()
+        weight = self._weight
         self.learned += 1
         x = logit_of(p)
         number = floor(x * BINS_PER_LOGIT)
@@ -183,6 +186,9 @@ class Calibrator:
                     self._forget(MOST_SLICES // _FORGOTTEN_SHARE)
                 counts = self._slices[value] = {}
             _add(counts, number, x, weight, label)
+
+    def _weight_of_now(self) -> float:
+        return float(2.0 ** (self._since_scaled / self.declared.half_life))
 
     def _scale(self) -> None:
         by = 2.0**-_HALVINGS
@@ -201,8 +207,7 @@ class Calibrator:
 
     def calibration(self) -> Calibration:
         """Return the curves of what was learned."""
-        # The last label weighs 1.
-        unit = 2.0 ** ((self._since_scaled - 1) / self.declared.half_life)
+        unit = self._weight
         bins = _bins(self._whole, unit)
         line = fitted_line(bins, IDENTITY, MODEL_BELIEF)
         isotonic = self.declared.kind == "isotonic"
@@ -226,6 +231,7 @@ class Calibrator:
     def restore(self, state: Sequence[Any]) -> None:
         """Take up what `state` gave, under the same declaration."""
         (self.learned, self._since_scaled, self._numbered), whole, slices, waiting = state
+        self._weight = self._weight_of_now()
         self._whole = _counts(whole)
         self._slices = {value: _counts(counts) for value, counts in slices.items()}
         self._waiting = [(due_ms, number, raw, value) for due_ms, number, raw, value in waiting]

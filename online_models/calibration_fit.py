@@ -29,9 +29,9 @@ SLICE_BELIEF = (10.0, 10.0)
 # A line that is flatter, or falls, would undo what the model knows; it is the model that has to be mended then.
 MIN_SLOPE = 0.1
 # Positives at the rate of the curve before, that each pool has beside its own.
-BELIEVED_POSITIVES = 10.0
+BELIEVED_POSITIVES = 20.0
 # No pool of fewer positives, expected or come; and no more pools than this, so that a curve stays small.
-POOLED_POSITIVES = 10.0
+POOLED_POSITIVES = 20.0
 MOST_POOLS = 32
 
 _MOST_ITERATIONS = 50
