@@ -176,7 +176,7 @@ def fitted_curve(bins: Sequence[Bin], before: Callable[[float], float]) -> Curve
     before
         What holds where nothing has come: raw logit to calibrated logit, increasing.
     """
-    points = _pooled([_moved(pool, before) for pool in _pools(bins, before)])
+    points = pooled([_moved(pool, before) for pool in _pools(bins, before)])
     if not points:
         return Curve([-MOST_LOGIT, MOST_LOGIT], [before(-MOST_LOGIT), before(MOST_LOGIT)])
     (first, low, _), (last, high, _) = points[0], points[-1]
@@ -235,8 +235,8 @@ def _moved(pool: _Pool, before: Callable[[float], float]) -> _Point:
     return x, before(x) + logit_of(rate) - logit_of(expected), pool.weight + believed
 
 
-def _pooled(points: Sequence[_Point]) -> list[_Point]:
-    """Pool neighbours whose calibrated logits do not grow."""
+def pooled(points: Sequence[_Point]) -> list[_Point]:
+    """Pool neighbours (raw logit, calibrated logit, weight) whose calibrated logits do not grow."""
     kept: list[_Point] = []
     for point in points:
         x, y, weight = point
