@@ -311,6 +311,8 @@ class Chances:
     def __init__(self, bound: BoundObjective, features: FeatureSet) -> None:
         self._bound = bound
         self._features = features
+        by = bound.calibrating.by if bound.calibrating else None
+        self._by_ad = by is not None and features.depends_on_item(by)
         self._shortlists = {
             name: features.shortlist(variant.feature_names(features.names))
             for name, variant in bound.objective.variants.items()
@@ -333,12 +335,8 @@ class Chances:
         """
         bound, shown = self._bound, self._bound.shown
         linear = shown.replica.linear() if shown.replica.version else None
-        if not shown.replica.version:
-            said = [shown.score(values, 0)[0]] * len(campaigns)
-        elif linear is None:
-            extract = self._features.extract
-            said = [shown.score(extract(slots, with_ad(request, one), crowd), 0)[0] for one in campaigns]
-        else:
-            shortlist = self._shortlists[shown.name]
-            said = shortlist(slots, copy(request), Putting(request), campaigns, crowd, values, *linear)
-        return [bound.corrected(p) for p in said]
+        if linear is None or self._by_ad:
+            own = [self._features.extract(slots, with_ad(request, one), crowd) for one in campaigns]
+            return [bound.score(shown, one) for one in own]
+        said = self._shortlists[shown.name](slots, copy(request), Putting(request), campaigns, crowd, values, *linear)
+        return [bound.told(shown, p, values)[0] for p in said]
