@@ -76,7 +76,7 @@ def known(auction: Auction, bid: float, told: str) -> tuple[bool, float | None]:
 
 
 def judged(model: Rival, auctions: Sequence[Auction], told: str) -> tuple[float, float]:
-    """Return mean absolute error and log loss of win rates, each chunk before it is learned; the first is not judged."""
+    """Return mean absolute error and log loss of win rates, each chunk but the first before it is learned."""
     prices = sorted(one.price for one in auctions)
     asked = [prices[(2 * k + 1) * len(prices) // (2 * BIDS_ASKED)] for k in range(BIDS_ASKED)]
     errors, losses = [], []

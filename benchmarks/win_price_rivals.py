@@ -41,7 +41,7 @@ class Ours:
 
 
 class ToldOnly(Ours):
-    """The same, blind to auctions whose price was not told: the distribution of the prices seen, as if they were all."""
+    """The same, blind to auctions whose price was not told: as if the prices seen were all."""
 
     def __init__(self, rules: PriceRules | None = None) -> None:
         super().__init__(rules)
@@ -70,7 +70,7 @@ class Once(Ours):
 
 
 class Counted:
-    """Wins over bids in each bin of bids, slice by slice, all weighing the same; an empty bin says what the whole does."""
+    """Wins over bids in each bin of bids and slice, all weighing the same; an empty bin says what the whole does."""
 
     def __init__(self, rules: PriceRules | None = None) -> None:
         self._edges = (rules or PriceRules()).edges()

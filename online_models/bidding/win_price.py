@@ -212,8 +212,8 @@ class WinPrices:
 
     def _take_on(self, key: str) -> _Slice:
         if len(self._slices) > self._rules.most_slices:
-            known = sorted((one.total, other) for other, one in self._slices.items() if other)
-            for _, other in known[: 1 + self._rules.most_slices // _FORGOTTEN_SHARE]:
+            known = sorted((other for other in self._slices if other), key=lambda other: self._slices[other].total)
+            for other in known[: 1 + self._rules.most_slices // _FORGOTTEN_SHARE]:
                 self._forget(other)
         one = self._slices[key] = self._empty()
         return one
