@@ -20,12 +20,14 @@ from typing import Literal
 from msgspec import Struct
 
 from online_models.bidding.price_curve import PRIOR_STRENGTH, Curve, PriceRules, hazards, likely_below, spread
+from online_models.bidding.price_heaps import PriceHeaps, Steps
 
 WHOLE = ""
 GONE = 0.0
 FORMAT = 1
-# Names of numbers: the slice's key, one of these, and for the last two the number of the bin.
-_COUNT, _NOW, _PRICES, _BEYOND = "#n", "#now", "#p", "#b"
+# Names of numbers: the slice's key, one of these, and of those in the second line the number of the bin.
+_COUNT, _NOW = "#n", "#now"
+_PRICES, _BEYOND, _HEAP, _HEAPED = "#p", "#b", "#h", "#s"
 # Left-censored prices are spread once in so many auctions of a slice, and before at powers of two: it costs as much as
 # ten auctions, and what it moves is little by then.
 _SPREAD_EVERY = 16
@@ -79,6 +81,7 @@ class Saved(Struct, array_like=True):
     landmark_ms: int | None
     latest_ms: int
     slices: dict[str, _Slice]
+    heaps: PriceHeaps
 
 
 class WinPrices:
@@ -102,12 +105,13 @@ class WinPrices:
         self._rules = rules or PriceRules()
         self._edges = self._rules.edges()
         self._prior = self._rules.prior_hazards()
-        self._begin(None, 0, {})
+        self._begin(None, 0, {}, PriceHeaps.of(self._rules.bins))
 
-    def _begin(self, landmark_ms: int | None, latest_ms: int, slices: dict[str, _Slice]) -> None:
+    def _begin(self, landmark_ms: int | None, latest_ms: int, slices: dict[str, _Slice], heaps: PriceHeaps) -> None:
         self._landmark_ms = landmark_ms
         self._latest_ms = latest_ms
         self._slices = slices
+        self._heaps = heaps
         self._whole = slices.setdefault(WHOLE, self._empty())
         self._weights: dict[str, float] = {}
         self._stale: dict[str, None] = dict.fromkeys(slices)  # slices whose weights are to be written again
@@ -138,6 +142,8 @@ class WinPrices:
         weight = self._weight(at_ms)
         known = bid if price is None else price
         k = bisect_left(self._edges, known) - 1  # the bin; of what lies above all bins, their number
+        if price is not None and 0 <= k < self._rules.bins:
+            self._heaps.add(k, price, weight)
         self._add(WHOLE, self._whole, k, known, weight, told=price is not None, won=won)
         if key:
             one = self._slices.get(key)
@@ -204,6 +210,7 @@ class WinPrices:
         """Divide all weights by a power of two, and forget slices of which nothing is left."""
         assert self._landmark_ms is not None
         self._landmark_ms += shift * self._rules.half_life_ms
+        self._heaps.divide(shift)
         for key, one in list(self._slices.items()):
             one.divide(shift)
             if one.total < _NOTHING and key:
@@ -244,7 +251,12 @@ class WinPrices:
         one = self._slices[key]
         yield key + _COUNT, float(one.count)
         if key == WHOLE and one.count:
-            yield key + _NOW, self._weight(self._latest_ms)
+            now = self._weight(self._latest_ms)
+            yield key + _NOW, now
+            for k, price in enumerate(self._heaps.prices):
+                share = self._heaps.share(k, now)
+                yield f"{key}{_HEAP}{k}", price if share else GONE
+                yield f"{key}{_HEAPED}{k}", share
         for kind, numbers in ((_PRICES, one.prices), (_BEYOND, one.beyond)):
             for k, weight in enumerate(numbers):
                 yield f"{key}{kind}{k}", weight
@@ -270,7 +282,7 @@ class WinPrices:
     def state(self) -> Saved:
         """Return a copy of everything that was learned."""
         slices = {key: one.copy() for key, one in self._slices.items()}
-        return Saved(FORMAT, self._landmark_ms, self._latest_ms, slices)
+        return Saved(FORMAT, self._landmark_ms, self._latest_ms, slices, self._heaps.copy())
 
     def restore(self, saved: Saved) -> None:
         """Take up what `state` gave; raises ValueError if it is of another format or other bins."""
@@ -279,7 +291,8 @@ class WinPrices:
         for one in saved.slices.values():
             if {len(one.exact), len(one.left), len(one.beyond), len(one.prices)} != {self._rules.bins}:
                 raise ValueError(f"win prices: expected {self._rules.bins} bins")
-        self._begin(saved.landmark_ms, saved.latest_ms, {key: one.copy() for key, one in saved.slices.items()})
+        slices = {key: one.copy() for key, one in saved.slices.items()}
+        self._begin(saved.landmark_ms, saved.latest_ms, slices, saved.heaps.copy())
 
 
 def _names(key: str, bins: int) -> Iterator[str]:
@@ -312,11 +325,11 @@ class Landscape:
         self._rules = rules or PriceRules()
         self._edges = self._rules.edges()
         self._prior = self._rules.prior_hazards()
-        self._names = [(f"{_PRICES}{k}", f"{_BEYOND}{k}") for k in range(self._rules.bins)]
         # Curves are made once for each version of the numbers, which is told by how many auctions were counted.
         self._version = -1.0
         self._curves: dict[str, Curve] = {}
         self._whole_hazards = self._prior
+        self._steps = Steps(self._edges, ())
         self._known = self._now = 0.0
 
     def win_rate(self, key: str, bid: float) -> float:
@@ -350,7 +363,7 @@ class Landscape:
             if not self._weights.get(key + _COUNT):
                 return self._curves[WHOLE]
             found = hazards(*self._read(key), self._whole_hazards, self._rules.strength * self._now)
-            curve = self._curves[key] = Curve(self._edges, likely_below(found))
+            curve = self._curves[key] = self._made(found)
         return curve
 
     def _begin(self, version: float) -> None:
@@ -358,12 +371,17 @@ class Landscape:
         self._now = self._weights.get(WHOLE + _NOW, 1.0)
         self._known = (sum(prices) + sum(beyond)) / self._now
         self._whole_hazards = hazards(prices, beyond, self._prior, PRIOR_STRENGTH * self._now)
-        self._curves = {WHOLE: Curve(self._edges, likely_below(self._whole_hazards))}
+        heaps = zip(self._numbers(WHOLE + _HEAP), self._numbers(WHOLE + _HEAPED), strict=True)
+        self._steps = Steps(self._edges, list(heaps))
+        self._curves = {WHOLE: self._made(self._whole_hazards)}
         self._version = version
 
+    def _made(self, found: list[float]) -> Curve:
+        return Curve(self._steps.edges, self._steps.filled(likely_below(found)))
+
     def _read(self, key: str) -> tuple[list[float], list[float]]:
+        return self._numbers(key + _PRICES), self._numbers(key + _BEYOND)
+
+    def _numbers(self, name: str) -> list[float]:
         get = self._weights.get
-        return (
-            [get(key + prices, 0.0) for prices, _ in self._names],
-            [get(key + beyond, 0.0) for _, beyond in self._names],
-        )
+        return [get(f"{name}{k}", GONE) for k in range(self._rules.bins)]
