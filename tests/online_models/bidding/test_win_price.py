@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from online_models.bidding.price_curve import Curve, PriceRules, hazards, likely_below, spread
+from online_models.bidding.price_heaps import PriceHeaps
 from online_models.bidding.win_price import GONE, Landscape, Saved, WinPrices
 
 RULES = PriceRules(lowest=0.01, highest=2.0, bins=60, half_life_ms=1_000, most_slices=4, enough=5.0)
@@ -269,6 +270,28 @@ def test_learning_from_its_own_bids_it_earns_most_of_what_one_who_knows_the_mark
             best += (value - value / 2) * (value / 2 >= price)
 
     assert surplus > 0.9 * best  # bidding the value earns nothing
+
+
+def test_where_prices_stand_in_heaps_the_win_rate_steps_and_bids_are_shaded_onto_the_step() -> None:
+    prices = [0.123 if number % 2 else price for number, price in enumerate(uniform_prices(4_000, seed=10))]
+    known = landscape([("a", 0.0, False, price, 0) for price in prices], FOR_EVER)
+
+    assert known.win_rate("a", 0.1229) == pytest.approx(0.5 * 0.123, abs=0.02)
+    assert known.win_rate("a", 0.123) == pytest.approx(0.5 + 0.5 * 0.123, abs=0.02)
+    assert known.win_rate("unknown", 0.123) - known.win_rate("unknown", 0.1229) == pytest.approx(0.5, abs=0.02)
+    assert known.shade("a", 0.4, low=0.0, high=0.4) == 0.123
+
+
+def test_a_heap_is_the_price_on_which_most_of_a_bin_stand_and_none_if_all_differ() -> None:
+    heaps = PriceHeaps.of(2)
+    chance = random.Random(11)
+    for _ in range(2_000):
+        heaps.add(0, 0.5 if chance.random() < 0.6 else chance.random(), 1.0)
+        heaps.add(1, 1.0 + chance.random(), 1.0)
+
+    assert heaps.prices[0] == 0.5
+    assert heaps.share(0, 1.0) == pytest.approx(0.6, abs=0.05)
+    assert heaps.share(1, 1.0) == 0.0
 
 
 def test_the_cost_in_a_second_price_auction_is_the_mean_of_the_prices_that_lose() -> None:
