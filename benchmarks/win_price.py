@@ -31,8 +31,9 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from benchmarks.win_price_rivals import Counted, Factor, LogLogistic, Once, Ours, Rival, ToldOnly
+from online_models.bidding.landscape import Landscape
 from online_models.bidding.price_curve import PriceRules
-from online_models.bidding.win_price import Landscape, WinPrices
+from online_models.bidding.win_price import WinPrices
 
 CHUNK, BIDS_ASKED, HOUR_MS = 5_000, 40, 3_600_000
 TOLD: dict[str, Callable[[bool], bool]] = {

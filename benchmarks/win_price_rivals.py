@@ -12,8 +12,9 @@ from bisect import bisect_left
 from math import exp, log, log1p
 from typing import Protocol
 
+from online_models.bidding.landscape import Landscape
 from online_models.bidding.price_curve import PriceRules
-from online_models.bidding.win_price import Landscape, WinPrices
+from online_models.bidding.win_price import WinPrices
 
 
 class Rival(Protocol):

@@ -16,7 +16,7 @@ from msgspec import Struct
 _AGAINST = 0.25
 # A price on which fewer stand is no heap, and so few prices tell nothing yet.
 _SHARE, _ENOUGH = 0.2, 10.0
-# What is no heap: a bid lies above it by less than anybody could say.
+# A step needs a little room; nobody bids so little below a heap.
 _JUST_BELOW = 1.0 - 1e-9
 
 

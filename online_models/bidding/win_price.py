@@ -1,7 +1,7 @@
-"""Win prices: what the highest competing bid of an auction is, learned from auctions won and lost, and read by bidders.
+"""Win prices: what the highest competing bid of an auction is, learned from auctions won and lost.
 
 One learner counts, slice by slice, what auctions told of the competing price (`WinPrices`); its counts reach bidders as
-named weights, as those of a model do, and bidders make curves of them (`Landscape`, `price_curve`). Every auction
+named weights, as those of a model do, and bidders make curves of them (`landscape`, `price_curve`). Every auction
 counts in its slice and in the whole, whose key is "". A bid inside a bin counts in part at either edge of the bin, as
 far as it is from the other one.
 
@@ -13,21 +13,20 @@ what it would have counted in time. From time to time all numbers are divided by
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from math import ldexp
-from typing import Literal
 
 from msgspec import Struct
 
-from online_models.bidding.price_curve import PRIOR_STRENGTH, Curve, PriceRules, hazards, likely_below, spread
-from online_models.bidding.price_heaps import PriceHeaps, Steps
+from online_models.bidding.price_curve import PRIOR_STRENGTH, PriceRules, hazards, likely_below, spread
+from online_models.bidding.price_heaps import PriceHeaps
 
 WHOLE = ""
 GONE = 0.0
 FORMAT = 1
 # Names of numbers: the slice's key, one of these, and of those in the second line the number of the bin.
-_COUNT, _NOW = "#n", "#now"
-_PRICES, _BEYOND, _HEAP, _HEAPED = "#p", "#b", "#h", "#s"
+COUNT, NOW = "#n", "#now"
+PRICES, BEYOND, HEAP, HEAPED = "#p", "#b", "#h", "#s"
 # Left-censored prices are spread once in so many auctions of a slice, and before at powers of two: it costs as much as
 # ten auctions, and what it moves is little by then.
 _SPREAD_EVERY = 16
@@ -249,15 +248,15 @@ class WinPrices:
 
     def _numbers(self, key: str) -> Iterator[tuple[str, float]]:
         one = self._slices[key]
-        yield key + _COUNT, float(one.count)
+        yield key + COUNT, float(one.count)
         if key == WHOLE and one.count:
             now = self._weight(self._latest_ms)
-            yield key + _NOW, now
+            yield key + NOW, now
             for k, price in enumerate(self._heaps.prices):
                 share = self._heaps.share(k, now)
-                yield f"{key}{_HEAP}{k}", price if share else GONE
-                yield f"{key}{_HEAPED}{k}", share
-        for kind, numbers in ((_PRICES, one.prices), (_BEYOND, one.beyond)):
+                yield f"{key}{HEAP}{k}", price if share else GONE
+                yield f"{key}{HEAPED}{k}", share
+        for kind, numbers in ((PRICES, one.prices), (BEYOND, one.beyond)):
             for k, weight in enumerate(numbers):
                 yield f"{key}{kind}{k}", weight
 
@@ -296,92 +295,7 @@ class WinPrices:
 
 
 def _names(key: str, bins: int) -> Iterator[str]:
-    yield key + _COUNT
-    for kind in (_PRICES, _BEYOND):
+    yield key + COUNT
+    for kind in (PRICES, BEYOND):
         for k in range(bins):
             yield f"{key}{kind}{k}"
-
-
-class Landscape:
-    """What a bid is expected to win and to cost, from the numbers of a `WinPrices`.
-
-    Parameters
-    ----------
-    weights
-        Numbers by name; may change and grow between calls.
-    rules
-        The same as those of the learner.
-
-    Examples
-    --------
-    >>> rules = PriceRules(lowest=1.0, highest=4.0, bins=3)
-    >>> nothing = Landscape({}, rules)
-    >>> round(nothing.win_rate("site", 2.0), 3), nothing.shade("site", 3.0, low=0.0, high=2.0)
-    (0.667, 2.0)
-    """
-
-    def __init__(self, weights: Mapping[str, float], rules: PriceRules | None = None) -> None:
-        self._weights = weights
-        self._rules = rules or PriceRules()
-        self._edges = self._rules.edges()
-        self._prior = self._rules.prior_hazards()
-        # Curves are made once for each version of the numbers, which is told by how many auctions were counted.
-        self._version = -1.0
-        self._curves: dict[str, Curve] = {}
-        self._whole_hazards = self._prior
-        self._steps = Steps(self._edges, ())
-        self._known = self._now = 0.0
-
-    def win_rate(self, key: str, bid: float) -> float:
-        """Return how likely a bid is to win, from 0 to 1; never less for a higher bid.
-
-        With nothing known, prices are taken to be log-uniform between the lowest and the highest of the rules.
-        """
-        return self.curve(key).win_rate(bid)
-
-    def expected_cost(self, key: str, bid: float, auction: Literal["first", "second"]) -> float:
-        """Return what making this bid is expected to cost: what is paid if it wins, times how likely that is."""
-        return self.curve(key).paid(bid, auction)
-
-    def shade(self, key: str, value: float, *, low: float, high: float) -> float:
-        """Return the bid from `low` to `high` that gains most in a first-price auction: (value - bid) x win rate.
-
-        Until `enough` auctions are known of the whole it is `start` x value, within the bounds.
-        """
-        curve = self.curve(key)
-        if self._known < self._rules.enough:
-            return max(low, min(self._rules.start * value, high))
-        return curve.shade(value, low=low, high=high)
-
-    def curve(self, key: str) -> Curve:
-        """Return the curve of a slice; the whole's, if nothing is known of the slice."""
-        version = self._weights.get(WHOLE + _COUNT, 0.0)
-        if version != self._version:
-            self._begin(version)
-        curve = self._curves.get(key)
-        if curve is None:
-            if not self._weights.get(key + _COUNT):
-                return self._curves[WHOLE]
-            found = hazards(*self._read(key), self._whole_hazards, self._rules.strength * self._now)
-            curve = self._curves[key] = self._made(found)
-        return curve
-
-    def _begin(self, version: float) -> None:
-        prices, beyond = self._read(WHOLE)
-        self._now = self._weights.get(WHOLE + _NOW, 1.0)
-        self._known = (sum(prices) + sum(beyond)) / self._now
-        self._whole_hazards = hazards(prices, beyond, self._prior, PRIOR_STRENGTH * self._now)
-        heaps = zip(self._numbers(WHOLE + _HEAP), self._numbers(WHOLE + _HEAPED), strict=True)
-        self._steps = Steps(self._edges, list(heaps))
-        self._curves = {WHOLE: self._made(self._whole_hazards)}
-        self._version = version
-
-    def _made(self, found: list[float]) -> Curve:
-        return Curve(self._steps.edges, self._steps.filled(likely_below(found)))
-
-    def _read(self, key: str) -> tuple[list[float], list[float]]:
-        return self._numbers(key + _PRICES), self._numbers(key + _BEYOND)
-
-    def _numbers(self, name: str) -> list[float]:
-        get = self._weights.get
-        return [get(f"{name}{k}", GONE) for k in range(self._rules.bins)]

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from online_models.bidding.landscape import Landscape
 from online_models.bidding.price_curve import Curve, PriceRules, hazards, likely_below, spread
 from online_models.bidding.price_heaps import PriceHeaps
-from online_models.bidding.win_price import GONE, Landscape, Saved, WinPrices
+from online_models.bidding.win_price import GONE, Saved, WinPrices
 
 RULES = PriceRules(lowest=0.01, highest=2.0, bins=60, half_life_ms=1_000, most_slices=4, enough=5.0)
 FOR_EVER = msgspec.structs.replace(RULES, half_life_ms=10**12)
