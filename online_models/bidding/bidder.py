@@ -13,8 +13,9 @@ partition and the HTTP API ask it in the same way, and tell it what is affordabl
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from copy import copy
 from typing import Any, NamedTuple, Protocol
+
+from msgspec.structs import replace
 
 from online_models.bidding.campaigns import TARGETING, Checked
 from online_models.bidding.declaration import Bidding
@@ -285,7 +286,7 @@ def closest(reasons: set[str]) -> str:
 
 def with_ad(request: BidRequest, campaign: Checked) -> BidRequest:
     """Return the request with the campaign's ad in the place that is for sale, as features see it."""
-    event = copy(request)
+    event = replace(request)
     Putting(request)(event, campaign)
     return event
 
@@ -338,5 +339,5 @@ class Chances:
         if linear is None or self._by_ad:
             own = [self._features.extract(slots, with_ad(request, one), crowd) for one in campaigns]
             return [bound.score(shown, one) for one in own]
-        said = self._shortlists[shown.name](slots, copy(request), Putting(request), campaigns, crowd, values, *linear)
+        said = self._shortlists[shown.name](slots, replace(request), Putting(request), campaigns, crowd, values, *linear)
         return [bound.told(shown, p, values)[0] for p in said]
