@@ -32,6 +32,7 @@ from online_models.scoring import ScoringCore
 from online_models.serving import Served
 from online_models.step import Collected, Observer, Probe
 from online_models.uncertainty import Uncertainty
+from schemas.bids import Bid
 from schemas.codec import decode_example, decode_partition_meta, encode_json, encode_partition_meta
 from schemas.events import EventBase, SystemEvent, VisitorEvent
 from schemas.examples import Example
@@ -86,8 +87,8 @@ class OwnReplica:
 
     @property
     def weights(self) -> Mapping[str, float]:
-        """Of a model that has them by name."""
-        return self.model.weights  # type: ignore[attr-defined, no-any-return]
+        """Of a model that has them by name; none before the first version, whatever the model begins with."""
+        return self.model.weights if self.version else {}  # type: ignore[attr-defined]
 
     @property
     def leaders(self) -> Leaders:
@@ -212,7 +213,7 @@ class ClosedLoop:
 
     Attributes
     ----------
-    scores, examples
+    scores, examples, bids
         What the last `run` led to.
     promotions
         (event time in epoch ms, what happened) of every change of what is served.
@@ -242,6 +243,7 @@ class ClosedLoop:
         self._collected: dict[int, Collected] = {}
         self.scores: list[Score] = []
         self.examples: list[Example] = []
+        self.bids: list[Bid] = []
         self._waiting: list[Example] = []  # released in an earlier run, not learned yet
         self._learned_to = 0  # of self.examples
         self._examples_seen = 0
@@ -258,7 +260,7 @@ class ClosedLoop:
 
     def _adopt(self, partition: int, meta: PartitionMeta | None, timers: Mapping[str, int] | None) -> ScoringCore:
         core = self._cores[partition] = self._new_core(partition, meta, timers)
-        self._collected[partition] = Collected({}, scores=self.scores, examples=self.examples)
+        self._collected[partition] = Collected({}, scores=self.scores, examples=self.examples, bids=self.bids)
         return core
 
     def run(self, arrivals: Iterable[Arrival], users: Mapping[int, Users]) -> None:
@@ -282,12 +284,17 @@ class ClosedLoop:
         self._waiting += self.examples[self._learned_to :]
         self.scores.clear()
         self.examples.clear()
+        self.bids.clear()
         self._learned_to = 0
         for partition, states in users.items():
             self.core(partition)
             collected = self._collected[partition]
             collected.users = states
             collected.changed = {}
+        oldest = min((core.stream_time_ms for core in self._cores.values()), default=0)
+        for core in self._cores.values():
+            if core.desk is not None:
+                core.desk.tidy(oldest)
 
     def finish(self) -> None:
         """Learn what was released since the last publication; at the end of a stream."""

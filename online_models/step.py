@@ -41,7 +41,7 @@ class Collected:
     ----------
     users
         States at hand, as for `ScoringCore.step`.
-    scores, examples
+    scores, examples, bids
         Lists to append to; partitions that take turns can share them.
 
     Attributes
@@ -57,11 +57,12 @@ class Collected:
         *,
         scores: list[Score] | None = None,
         examples: list[Example] | None = None,
+        bids: list[Bid] | None = None,
     ) -> None:
         self.users = users
         self.scores = [] if scores is None else scores
         self.examples = [] if examples is None else examples
-        self.bids: list[Bid] = []
+        self.bids = [] if bids is None else bids
         self.changed: dict[str, UserState] = {}
         self.ignored: Counter[str] = Counter()
         self.notes: Counter[str] = Counter()

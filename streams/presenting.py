@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from schemas.bids import Bid
 from schemas.scores import Score
 
 
@@ -14,6 +15,13 @@ def reasons_text(reasons: list[tuple[str, float]]) -> str:
     'price -0.50, item=7 +0.25'
     """
     return ", ".join(f"{name} {share:+.2f}" for name, share in reasons)
+
+
+def bid_line(bid: Bid) -> str:
+    """Render a bid, or that none was made, as one line."""
+    when = datetime.fromtimestamp(bid.ts / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    said = "no bid    " if bid.campaign is None else f"{bid.campaign:<10} {bid.price:.4g} CPM of {bid.value:.4g}"
+    return f"{when}  {said}  user {bid.user_id}  [market v{bid.market_version}]  {bid.reason}"
 
 
 def score_line(score: Score) -> str:

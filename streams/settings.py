@@ -87,7 +87,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         Parameters
         ----------
         granted
-            Whether only what the ledger grants may be spent.
+            Only what the ledger grants may be spent. False: the desks that are opened share the whole budget.
         """
         return Desks(self.bidding, self.features, self.objectives, granted=granted) if self.bidding else None
 

@@ -10,8 +10,8 @@ Who asks for more and who gives back is decided here as well, by nothing but the
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple, Protocol
 
 from online_models.bidding.campaigns import DAY_MS, day_of
 from schemas.user_state import Allowance
@@ -45,14 +45,27 @@ class Want(NamedTuple):
     budget: int
 
 
-class Allowances:
-    """Books of one partition, by campaign and day.
+class Books(Protocol):
+    """What a desk may spend, as it asks and books: `Allowances`, or the pot of a replay."""
 
-    Parameters
-    ----------
-    granted
-        Only what was received may be spent. False: there is no ledger, as in a replay of a file, and the whole budget
-        may be, until a record of the log grants something.
+    @property
+    def epoch(self) -> str: ...
+    def free(self, place: Place, budget: int) -> int: ...
+    def begin(self, epoch: str) -> None: ...
+    def receive(self, place: Place, epoch: str, drawn: int, committed: int) -> None: ...
+    def reserve(self, place: Place, amount: int, budget: int) -> None: ...
+    def move_in(self, place: Place, amount: int) -> None: ...
+    def fall_short(self, place: Place, amount: int, budget: int) -> None: ...
+    def release(self, place: Place, amount: int, budget: int) -> None: ...
+    def spend(self, place: Place, amount: int) -> None: ...
+    def take_wants(self) -> Mapping[Place, Want]: ...
+    def take_changed(self) -> list[Allowance]: ...
+    def close_days(self, stream_time_ms: int) -> None: ...
+    def state(self, stream_time_ms: int) -> list[Allowance]: ...
+
+
+class Allowances:
+    """Books of one partition, by campaign and day; only what was received may be spent.
 
     Attributes
     ----------
@@ -60,10 +73,9 @@ class Allowances:
         The ledger's, whose grants count.
     """
 
-    def __init__(self, known: Iterable[Allowance] = (), *, epoch: str = "", granted: bool = True) -> None:
+    def __init__(self, known: Iterable[Allowance] = (), *, epoch: str = "") -> None:
         self.epoch = epoch
         self._books = {(one.campaign, one.day): one for one in known}
-        self._granted = granted
         self._wants: dict[Place, Want] = {}
         self._changed: dict[Place, Allowance] = {}
 
@@ -78,9 +90,8 @@ class Allowances:
         """Return what may still be reserved; never negative."""
         book = self._books.get(place)
         if book is None:
-            return 0 if self._granted else budget
-        had = min(budget, _had(book)) if self._granted else budget + book.moved
-        return max(0, had - book.spent - book.reserved)
+            return 0
+        return max(0, min(budget, _had(book)) - book.spent - book.reserved)
 
     def begin(self, epoch: str) -> None:
         """Take up another epoch of the ledger: to it, what came over HTTP was drawn by this partition."""
@@ -94,7 +105,6 @@ class Allowances:
 
     def receive(self, place: Place, epoch: str, drawn: int, committed: int) -> None:
         """Take in that all that was ever drawn is this much; `committed`: by all together."""
-        self._granted = True
         if epoch != self.epoch:
             return
         book = self._book(place)
@@ -132,16 +142,12 @@ class Allowances:
 
     def _balance(self, place: Place, book: Allowance, amount: int, budget: int) -> None:
         """Ask for more when less than half a slice is free."""
-        if not self._granted:
-            return
         wanted = self._slice(book, amount, budget)
         free = _had(book) - book.spent - book.reserved
         if free < wanted // 2:
             self._wants[place] = Want(wanted - min(free, 0), amount, budget)
 
     def _give_back(self, place: Place, book: Allowance, amount: int, budget: int) -> None:
-        if not self._granted:
-            return
         free = _had(book) - book.spent - book.reserved
         kept = _MOST_SLICES * self._slice(book, amount, budget)
         if free > kept:
@@ -158,13 +164,21 @@ class Allowances:
         changed, self._changed = self._changed, {}
         return list(changed.values())
 
+    def close_days(self, stream_time_ms: int) -> None:
+        """Let go of the books of days long past."""
+        for place in closed_before(stream_time_ms, self._books.values()):
+            del self._books[place]
+
     def state(self, stream_time_ms: int) -> list[Allowance]:
         """Return all books that are open; those of days long past are closed."""
-        oldest = day_of(max(stream_time_ms - _KEPT_DAYS * DAY_MS, 0), 0)
-        past = [place for place, book in self._books.items() if book.day < oldest and book.reserved <= 0]
-        for place in past:
-            del self._books[place]
+        self.close_days(stream_time_ms)
         return list(self._books.values())
+
+
+def closed_before(stream_time_ms: int, books: Iterable[Allowance]) -> list[Place]:
+    """Return whose books nothing can change any more: of days long past at a stream time, with nothing reserved."""
+    oldest = day_of(max(stream_time_ms - _KEPT_DAYS * DAY_MS, 0), 0)
+    return [(one.campaign, one.day) for one in books if one.day < oldest and one.reserved <= 0]
 
 
 def _had(book: Allowance) -> int:

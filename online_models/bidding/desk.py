@@ -18,12 +18,13 @@ from msgspec.structs import replace
 
 from online_models.attribution import Timers
 from online_models.bidding import told
-from online_models.bidding.allowances import Allowances
+from online_models.bidding.allowances import Allowances, Books
 from online_models.bidding.bidder import Bidder
 from online_models.bidding.campaigns import Checked
 from online_models.bidding.declaration import REMEMBER_MS
 from online_models.bidding.market import MARKET
 from online_models.bidding.money import MICROS, micros_of_cpm, per_impression
+from online_models.bidding.pot import Pot
 from online_models.errors import ConfigError
 from online_models.features import FeatureSet
 from online_models.step import Collected
@@ -53,8 +54,8 @@ class Desk:
         Campaigns of the configuration's file.
     meta
         What the store held; None: nothing.
-    granted
-        See `Allowances`.
+    pot
+        What the desks of a replay may spend together; None: only what the ledger grants may be spent.
 
     Attributes
     ----------
@@ -75,7 +76,7 @@ class Desk:
         partition: int,
         notice_window_ms: int,
         meta: BiddingMeta | None = None,
-        granted: bool = True,
+        pot: Pot | None = None,
     ) -> None:
         self._bidder = bidder
         self._check = check
@@ -87,7 +88,9 @@ class Desk:
         self._id_prefix = f"{topic}-{partition}-"
         self._notice_window_ms = notice_window_ms
         self._known: dict[str, KnownCampaign] = {}
-        self.allowances = Allowances(meta.allowances if meta else (), epoch=meta.epoch if meta else "", granted=granted)
+        self.allowances: Books = pot or Allowances(meta.allowances if meta else (), epoch=meta.epoch if meta else "")
+        if pot and meta:
+            pot.restore(meta.allowances)
         self.published: Mapping[str, Bid] = {}
         self.wrong: dict[str, str] = {}
         for campaign in declared.values():
@@ -99,6 +102,12 @@ class Desk:
     def meta(self, stream_time_ms: int) -> BiddingMeta:
         """Return what the store must hold to continue from here."""
         return BiddingMeta(list(self._known.values()), self.allowances.state(stream_time_ms), self.allowances.epoch)
+
+    def tidy(self, stream_time_ms: int) -> None:
+        """Let go of what is kept for a worker to take, and of books that are closed at a stream time; for replays."""
+        self.allowances.take_wants()
+        self.allowances.take_changed()
+        self.allowances.close_days(stream_time_ms)
 
     def version_of(self, campaign: str) -> int:
         """Return the version of a campaign that the log has told of; 0: none."""

@@ -11,6 +11,7 @@ from online_models.bidding.campaigns import Checked, check_campaign
 from online_models.bidding.declaration import Bidding
 from online_models.bidding.desk import Desk
 from online_models.bidding.market import MARKET, MarketReader
+from online_models.bidding.pot import Pot
 from online_models.bound import BoundObjective
 from online_models.crowd import CrowdView
 from online_models.features import FeatureSet
@@ -26,7 +27,8 @@ class Desks:
     Parameters
     ----------
     granted
-        Whether only what the ledger grants may be spent, see `Allowances`.
+        Only what the ledger grants may be spent, see `Allowances`. False: all desks that are opened here share the
+        whole budget, see `Pot`.
     """
 
     def __init__(
@@ -35,7 +37,7 @@ class Desks:
         self._bidding = bidding
         self._features = features
         self._objectives = objectives
-        self._granted = granted
+        self._pot = None if granted else Pot()
 
     def check(self, campaign: Campaign) -> Checked:
         """Check a campaign against the configuration; raises ConfigError."""
@@ -69,5 +71,5 @@ class Desks:
             partition=partition,
             notice_window_ms=self._bidding.notice_window_ms,
             meta=meta.bidding if meta else None,
-            granted=self._granted,
+            pot=self._pot,
         )

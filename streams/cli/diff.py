@@ -1,4 +1,4 @@
-"""`streamscore diff`: are two sets of scores the same?"""
+"""`streamscore diff`: are two sets of scores, examples or bids the same?"""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _UNUSABLE = 2
 
 def diff(
     a: Annotated[
-        str, typer.Argument(help="A file of scores or examples, a replay's folder, `kafka://topic`, or `live`.")
+        str, typer.Argument(help="A file of scores, examples or bids, a replay's folder, `kafka://topic`, or `live`.")
     ],
     b: Annotated[str, typer.Argument(help="What to compare it with.")],
     config: ConfigOption = None,
@@ -32,10 +32,10 @@ def diff(
     ] = 0.0,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
-    """Compare two sets of scores, and of the examples behind them, message by message.
+    """Compare two sets of scores, of the examples behind them, and of bids, message by message.
 
     Ends with status 0 if they are the same within the tolerance, 1 if not, and 2 if a side cannot be read.
-    `live` is what the configured topics hold: scores and examples.
+    `live` is what the configured topics hold: scores, examples and bids.
     """
     try:
         found = asyncio.run(_diff(a, b, settings_of(config), tolerance))
@@ -59,9 +59,13 @@ async def _diff(a: str, b: str, settings: Settings, tolerance: float) -> list[Co
 
     try:
         left, right = parts_of(a, settings), parts_of(b, settings)
-        return [
+        found = [
             await _compare(kind, one, other, settings, tolerance) for kind, one, other in _paired(left, right, a, b)
         ]
+        held = [one for one in found if one.left]  # of what neither side has, there is nothing to say
+        if not held:
+            raise SideError(f"{a} holds no {found[0].kind}")
+        return held
     except (SideError, SpecError, TopicMissing, Unreadable) as error:
         raise UserError(str(error)) from None
 
@@ -96,7 +100,7 @@ async def _compare(kind: str, left: Spec, right: Spec, settings: Settings, toler
     finally:
         differ.close()
     for name, count in zip(names, (found.left, found.right), strict=True):
-        if not count:
+        if not count and (found.left or found.right):
             raise SideError(f"{name} holds no {found.kind}")
     return found
 
@@ -114,7 +118,8 @@ def _show(one: Comparison, tolerance: float) -> None:
     for name, count in one.fields.items():
         console.print(f"    {name}: {count:,}", markup=False)
     if one.largest:
-        console.print(f"    difference of the scores: largest {one.largest:.3g}, mean {one.mean:.3g}; pairs by size:")
+        what = "prices" if one.kind == "bids" else "scores"
+        console.print(f"    difference of the {what}: largest {one.largest:.3g}, mean {one.mean:.3g}; pairs by size:")
         for bound, count in one.histogram:
             console.print(f"        up to {bound:g}: {count:,}")
     for number, difference in enumerate(one.first):
@@ -130,6 +135,6 @@ def _chosen(message: dict[str, Any] | None, fields: tuple[str, ...]) -> str:
     if message is None:
         return "-"
     shown = {name: message[name] for name in fields if name in message} or {
-        name: message[name] for name in ("ts", "score") if name in message
+        name: message[name] for name in ("ts", "score", "reason", "price") if name in message
     }
     return ", ".join(f"{name} {value}" for name, value in shown.items())

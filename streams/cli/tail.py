@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from streams.cli.options import ConfigOption, settings_of
 
-TopicName = Literal["scores", "events", "examples", "metrics", "dead"]
+TopicName = Literal["scores", "bids", "events", "examples", "metrics", "dead"]
 
 
 def tail(
@@ -23,7 +23,8 @@ def tail(
 ) -> None:
     """Show messages as they come; Ctrl-C ends it.
 
-    For scores: when, who, which objective, how likely, by which model version, and why.
+    For scores: when, who, which objective, how likely, by which model version, and why. For bids: what was bid, or why
+    nothing was.
     """
     asyncio.run(_tail(topic, config, from_start, limit, json))
 
@@ -49,12 +50,12 @@ async def _tail(topic: TopicName, config: str | None, from_start: bool, limit: i
 
 
 def _line(topic: TopicName, value: bytes) -> str:
-    if topic != "scores":
+    if topic not in ("scores", "bids"):
         return value[:500].decode("utf-8", "replace")
-    from schemas.codec import BadRecord, decode_score
-    from streams.presenting import score_line
+    from schemas.codec import BadRecord, decode_bid, decode_score
+    from streams.presenting import bid_line, score_line
 
     try:
-        return score_line(decode_score(value))
+        return score_line(decode_score(value)) if topic == "scores" else bid_line(decode_bid(value))
     except BadRecord as bad:
         return f"unreadable: {bad.detail}"

@@ -1,6 +1,6 @@
-"""As it was live: every event meets the model version that its live score names.
+"""As it was live: every event meets the model versions that its live score or bid names.
 
-The live scores tell the versions, the live examples rebuild them (`streams.replay.history`). Learning
+The live scores and bids tell the versions, the live examples rebuild them (`streams.replay.history`). Learning
 does not depend on the replay then, so partitions are merged by version first: models go forward, and
 only where two workers had them in different order does a learner go back.
 """
@@ -13,12 +13,13 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from online_models.bidding.market import MARKET
 from online_models.closed_loop import Arrival
 from online_models.crowd import CROWD
 from online_models.objectives import objective_of, variant_name, variant_of
 from online_models.score_maker import ANSWERED
 from online_models.serving import Served
-from schemas.codec import BadRecord, decode_score
+from schemas.codec import BadRecord, decode_bid, decode_score
 from schemas.events import RankRequest
 from streams.learner import checkpoint_name
 from streams.replay.history import ExampleSpool, ModelHistory, PastReplica, VersionLost
@@ -36,8 +37,13 @@ class Said(NamedTuple):
     served: bool
 
 
+# What is learned for everybody, and is asked beside the models.
+_SHARED = (CROWD, MARKET)
+_Row = tuple[int, int, str, int, bool]
+
+
 class ScoredVersions:
-    """Which model versions each live score names, on disk; of a repeated score the first counts."""
+    """Which model versions each live score and bid names, on disk; of what was repeated the first counts."""
 
     def __init__(self, path: Path | None) -> None:
         self._db = sqlite3.connect("" if path is None else path, isolation_level=None)
@@ -51,7 +57,7 @@ class ScoredVersions:
 
     def put(self, values: Iterable[bytes | None], topic: str) -> None:
         """Keep the versions of scores of events of `topic`."""
-        rows = []
+        rows: list[_Row] = []
         for value in values:
             try:
                 score = decode_score(value or b"")
@@ -69,6 +75,25 @@ class ScoredVersions:
                 for variant, (_, version) in score.shadows.items():
                     model = variant_name(score.objective, variant)
                     rows.append((score.partition, score.offset, model, version, False))
+        self._insert(rows)
+
+    def put_bids(self, values: Iterable[bytes | None], topic: str) -> None:
+        """Keep the versions of bids for requests of `topic`."""
+        rows: list[_Row] = []
+        for value in values:
+            try:
+                bid = decode_bid(value or b"")
+            except BadRecord:
+                self.unreadable += 1
+                continue
+            # One that was made over HTTP is in the request; neither models nor market are asked when it is replayed.
+            if bid.topic == topic and ANSWERED not in bid.flags:
+                asked = {**bid.models, MARKET: bid.market_version, CROWD: bid.crowd_version}
+                rows += [(bid.partition, bid.offset, model, version, True) for model, version in asked.items()]
+                self.count += 1
+        self._insert(rows)
+
+    def _insert(self, rows: Iterable[_Row]) -> None:
         self._db.execute("BEGIN")
         self._db.executemany("INSERT OR IGNORE INTO versions VALUES (?, ?, ?, ?, ?)", rows)
         self._db.execute("COMMIT")
@@ -156,7 +181,7 @@ class AsLive:
                 served = self.served.get(objective_of(one.model))
                 if one.model == CROWD:
                     self._crowd_of[partition] = one.version
-                if served is not None or one.model == CROWD:
+                if served is not None or one.model in _SHARED:
                     self._move(served, one)
             if not said and isinstance(event, RankRequest) and CROWD in self.replicas:
                 # It got no answer, because no candidates were known yet; they would be, a partition further on.
@@ -166,7 +191,7 @@ class AsLive:
     def _move(self, served: Served | None, one: Said) -> None:
         replica = self.replicas.get(one.model)
         if replica is None and served is None:
-            return  # the crowd, which nothing asks in this configuration
+            return  # crowd or market, which nothing asks in this configuration
         if replica is None:
             raise VersionLost(
                 f"Events were scored by {one.model}, a challenger which this configuration does not declare; "
@@ -194,7 +219,7 @@ class NothingLive(ValueError):
 
 
 async def open_as_live(topic: str, settings: Settings) -> AsLive:
-    """Read the live scores and examples; nothing of them is changed.
+    """Read the live scores, bids and examples; nothing of them is changed.
 
     Raises
     ------
@@ -207,6 +232,11 @@ async def open_as_live(topic: str, settings: Settings) -> AsLive:
         while batches := await source.read():
             for records in batches.values():
                 versions.put([record.value for record in records], topic)
+    if settings.bidding:
+        async with open_range(TopicRange(settings.topics.bids.name), settings.kafka) as source:
+            while batches := await source.read():
+                for records in batches.values():
+                    versions.put_bids([record.value for record in records], topic)
     if not versions.count:
         raise NothingLive(f"{settings.topics.scores.name} holds no scores of {topic}; was it scored live?")
     histories, spool = await open_histories(settings)

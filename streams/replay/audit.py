@@ -18,7 +18,8 @@ from online_models.estimators import SparseFTRL
 from online_models.explain import MAX_OMISSIONS, bounded_logit
 from online_models.objectives import Objective
 from online_models.ranker import score_of_place
-from online_models.scoring import ANSWERED, ScoringCore
+from online_models.score_maker import ANSWERED
+from online_models.scoring import ScoringCore
 from online_models.serving import Served
 from online_models.step import Collected, Probe
 from schemas.codec import BadRecord, decode_event

@@ -81,6 +81,8 @@ class Candidate:
         self._watchers = Watchers(measures.watchers)
         self._learners = dict(self._pairs())
         self._served = as_live.served if as_live else {one.name: Served(one.variants) for one in settings.objectives}
+        # What was granted live is what could be spent then, and says nothing of another way to bid.
+        self._desks = settings.desks(granted=as_live is not None)
         self._as_live = as_live
         self._replicas: Mapping[str, Replica] = (
             as_live.replicas if as_live else {name: pair.replica for name, pair in self._learners.items()}
@@ -128,7 +130,7 @@ class Candidate:
             features=self.settings.features,
             objectives=self.settings.objectives,
             rankings=self.settings.rankings,
-            bidding=self.settings.desks(granted=False),
+            bidding=self._desks,
             replicas=self._replicas,
             served=self._served,
             meta=meta,
@@ -163,7 +165,7 @@ class Candidate:
         loop = self.loop
         self.tally.scores += len(loop.scores)
         self.tally.examples += len(loop.examples)
-        await self._output.write(loop.scores, loop.examples)
+        await self._output.write(loop.scores, loop.examples, loop.bids)
 
     def _load(self, chunk: Chunk) -> None:
         """Have the users of a chunk at hand, those in use at the end of the cache."""
@@ -229,7 +231,8 @@ class Candidate:
         """
         kept = self._state.get(_IDENTITY)
         if kept is None:
-            await self._output.restore(None if self._output.state() is None else [0, 0])
+            state = self._output.state()
+            await self._output.restore(None if state is None else [0] * len(state))
             return None
         if kept.decode() != identity:
             raise CannotResume(

@@ -1,4 +1,4 @@
-"""Compares two sets of scores, or of examples, message by message.
+"""Compares two sets of scores, of examples, or of bids, message by message.
 
 The two sides are joined by their ids, in a file on disk, so any order and any length will do. What
 crashes have repeated counts as it came first. Where both sides come in nearly the same order, as a
@@ -17,11 +17,14 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from schemas.codec import BadRecord, decode_example, decode_score
+from online_models.bidding.market import MARKET
+from online_models.crowd import CROWD
+from schemas.bids import Bid
+from schemas.codec import BadRecord, decode_bid, decode_example, decode_score
 from schemas.examples import Example
 from schemas.scores import Score
 
-Message = Score | Example
+Message = Score | Example | Bid
 
 # One of the sides only.
 MISSING_LEFT, MISSING_RIGHT = "missing in A", "missing in B"
@@ -30,39 +33,51 @@ _EDGES = [0.0, *(10.0**power for power in range(-15, 1))]
 
 
 class Unreadable(ValueError):
-    """A line or a record is neither a score nor an example."""
-
-
-def decode(value: bytes) -> Message:
-    """Decode a score or an example, told apart by the fields that they have; raises Unreadable."""
-    try:
-        # Examples have a label, scores have none.
-        return decode_example(value) if b'"label":' in value else decode_score(value)
-    except BadRecord as bad:
-        raise Unreadable(bad.detail) from None
+    """A line or a record is no score, no example and no bid."""
 
 
 class _Id(Struct):
-    """As much of a message as it takes to know which one it is."""
+    """As much of a message as it takes to know which one it is: examples have a label, bids a `bid_id`."""
 
-    score_id: str
+    score_id: str = ""
+    bid_id: str = ""
     label: bool | None = None
     use: str = "both"
+    objective: str = ""
+    seq: int = 0
 
     @property
     def key(self) -> str:
+        if self.label is None:
+            return self.bid_id or self.score_id
         # A fake negative and the positive that follows it are two examples of one score.
-        return self.score_id if self.label is None else f"{self.score_id}/{self.use}/{self.label}"
+        key = f"{self.score_id}/{self.use}/{self.label}"
+        # Of crowd and market, each thing that one event tells is an example.
+        return f"{key}/{self.seq}" if self.objective in (CROWD, MARKET) else key
 
 
-_id = msgspec.json.Decoder(_Id).decode
+_read_id = msgspec.json.Decoder(_Id).decode
 
 
-def _key(value: bytes) -> str:
+def _id(value: bytes) -> _Id:
     try:
-        return _id(value).key
+        found = _read_id(value)
     except msgspec.DecodeError as error:
-        raise Unreadable(f"Expected a score or an example in each line: {error}") from None
+        raise Unreadable(f"Expected a score, an example or a bid in each line: {error}") from None
+    if not (found.score_id or found.bid_id):
+        raise Unreadable("Expected a score, an example or a bid in each line, got neither `score_id` nor `bid_id`")
+    return found
+
+
+def decode(value: bytes) -> Message:
+    """Decode a score, an example or a bid, told apart by the fields that they have; raises Unreadable."""
+    found = _id(value)
+    try:
+        if found.label is not None:
+            return decode_example(value)
+        return decode_bid(value) if found.bid_id else decode_score(value)
+    except BadRecord as bad:
+        raise Unreadable(bad.detail) from None
 
 
 class Difference(NamedTuple):
@@ -80,7 +95,7 @@ class Comparison(Struct):
     Attributes
     ----------
     kind
-        "scores" or "examples".
+        "scores", "examples" or "bids".
     left, right
         Messages of each side, repeats not counted.
     repeated
@@ -90,9 +105,9 @@ class Comparison(Struct):
     fields
         How many pairs differ in a field, beyond the tolerance.
     largest, mean
-        Absolute difference of the scores of pairs; None without pairs.
+        Absolute difference of the scores of pairs, of bids the prices; None without pairs.
     histogram
-        (upper bound, pairs): absolute differences of the scores up to that bound, above the one before.
+        (upper bound, pairs): absolute differences up to that bound, above the one before.
     first
         The first differences, by partition and offset.
     """
@@ -140,9 +155,9 @@ class Differ:
     Parameters
     ----------
     kind
-        "scores" or "examples".
+        "scores", "examples" or "bids".
     tolerance
-        Largest absolute difference of a score, a share of a reason, or a feature's value that still
+        Largest absolute difference of a score, a price, a share of a reason, or a feature's value that still
         counts as the same.
     """
 
@@ -167,7 +182,7 @@ class Differ:
         self._db.execute("BEGIN")
         try:
             for value in values:
-                key = _key(value)
+                key = _id(value).key
                 if self._db.execute("SELECT 1 FROM met WHERE id = ?", (key,)).fetchone():
                     self._repeated += 1
                     continue
@@ -193,7 +208,7 @@ class Differ:
             self._same += 1
             return
         a, b = decode(left), decode(right)
-        difference = abs(a.score - b.score)
+        difference = abs(_number(a) - _number(b))
         self._sum += difference
         self._largest = max(self._largest, difference)
         self._histogram[int(np.searchsorted(_EDGES, difference))] += 1
@@ -244,7 +259,11 @@ class Differ:
 
 
 def _position(message: Message) -> tuple[Any, ...]:
-    return message.topic, message.partition, message.offset, message.score_id
+    return message.topic, message.partition, message.offset, "" if isinstance(message, Bid) else message.score_id
+
+
+def _number(message: Message) -> float:
+    return message.price if isinstance(message, Bid) else message.score
 
 
 def _plain(message: Message) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Where a replay's scores and examples go: into files, to topics of their own, or nowhere."""
+"""Where a replay's scores, examples and bids go: into files, to topics of their own, or nowhere."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from schemas.bids import Bid
 from schemas.codec import encode_json
 from schemas.examples import Example
 from schemas.scores import Score
@@ -18,6 +19,7 @@ from streams.stores import Unavailable
 
 SCORES_FILE = "scores.jsonl"
 EXAMPLES_FILE = "examples.jsonl"
+BIDS_FILE = "bids.jsonl"
 _BUFFER_BYTES = 1 << 20
 _PATIENCE_S = 60.0
 
@@ -25,8 +27,8 @@ _PATIENCE_S = 60.0
 class ReplayOutput(Protocol):
     """Takes what a chunk led to."""
 
-    async def write(self, scores: Sequence[Score], examples: Sequence[Example]) -> None:
-        """Take scores and examples, in their order."""
+    async def write(self, scores: Sequence[Score], examples: Sequence[Example], bids: Sequence[Bid]) -> None:
+        """Take scores, examples and bids, in their order."""
 
     def state(self) -> Any:
         """Return how far it has come, once everything written is safe."""
@@ -41,7 +43,7 @@ class ReplayOutput(Protocol):
 class NoOutput:
     """Keeps nothing: the report is all that is wanted."""
 
-    async def write(self, scores: Sequence[Score], examples: Sequence[Example]) -> None:
+    async def write(self, scores: Sequence[Score], examples: Sequence[Example], bids: Sequence[Bid]) -> None:
         """Pass over."""
 
     def state(self) -> None:
@@ -55,22 +57,25 @@ class NoOutput:
 
 
 class FileOutput:
-    """Writes ``scores.jsonl`` and ``examples.jsonl`` into a folder, one message a line.
+    """Writes ``scores.jsonl`` and ``examples.jsonl`` into a folder, one message a line; ``bids.jsonl`` where it bids.
 
     Parameters
     ----------
+    bidding
+        There may be bids.
     resume
         Keep what is there, to be cut by `restore`; otherwise the files begin empty.
     """
 
-    def __init__(self, folder: Path, *, resume: bool = False) -> None:
+    def __init__(self, folder: Path, *, resume: bool = False, bidding: bool = False) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._files = [_open(folder / name, resume=resume) for name in (SCORES_FILE, EXAMPLES_FILE)]
+        names = [SCORES_FILE, EXAMPLES_FILE, *([BIDS_FILE] if bidding else [])]
+        self._files = [_open(folder / name, resume=resume) for name in names]
         self._encode_lines = msgspec.json.Encoder().encode_lines
 
-    async def write(self, scores: Sequence[Score], examples: Sequence[Example]) -> None:
+    async def write(self, scores: Sequence[Score], examples: Sequence[Example], bids: Sequence[Bid]) -> None:
         """Append."""
-        for file, messages in zip(self._files, (scores, examples), strict=True):
+        for file, messages in zip(self._files, (scores, examples, bids), strict=False):
             if messages:
                 file.write(self._encode_lines(messages))
 
@@ -100,28 +105,35 @@ def _open(path: Path, *, resume: bool) -> io.BufferedRandom:
 
 
 class TopicOutput:
-    """Publishes scores to a topic, in the partition that has the number of their event's.
+    """Publishes scores to a topic, in the partition that has the number of their event's; and bids to another.
 
     Parameters
     ----------
     scores
         Name of the topic; it exists, and is none of the live ones.
+    bids
+        Name of the topic for the bids; None: there are none.
     examples
         Name of the topic for the examples; None: they are not published.
     """
 
-    def __init__(self, output: KafkaOutput, *, scores: str, examples: str | None = None) -> None:
+    def __init__(
+        self, output: KafkaOutput, *, scores: str, examples: str | None = None, bids: str | None = None
+    ) -> None:
         self._output = output
+        self._bids = bids
         self._scores = scores
         self._examples = examples
         self._partitions: dict[str, int] = {}
 
-    async def write(self, scores: Sequence[Score], examples: Sequence[Example]) -> None:
+    async def write(self, scores: Sequence[Score], examples: Sequence[Example], bids: Sequence[Bid]) -> None:
         """Publish, and wait until the broker has everything."""
         batches: dict[tuple[str, int], list[OutRecord]] = {}
-        for score in scores:
-            place = (self._scores, score.partition % await self._count(self._scores))
-            batches.setdefault(place, []).append(OutRecord(score.user_id.encode(), encode_json(score)))
+        for topic, messages in ((self._scores, scores), (self._bids, bids)):
+            for one in messages:
+                assert topic is not None, "there are bids where bidding is declared"
+                place = (topic, one.partition % await self._count(topic))
+                batches.setdefault(place, []).append(OutRecord(one.user_id.encode(), encode_json(one)))
         if self._examples is not None:
             for example in examples:
                 key = example.objective.encode()

@@ -136,6 +136,7 @@ class Plan:
             settings.learning.publish_interval,
             settings.learning.publish_examples,
             settings.worker.n_reasons,
+            *([repr(settings.bidding)] if settings.bidding else []),
         ]
         return blake2b(repr(declared).encode(), digest_size=8).hexdigest()
 

@@ -29,6 +29,8 @@ from streams.settings import Settings
 OnProgress = Callable[[float | None, int], None]
 # Nobody waits for a replay's next record: looking less often costs less.
 _OBJECTS_AT_ONCE = 200_000
+# Bids go to a topic beside that of the scores.
+BIDS_SUFFIX = "-bids"
 
 
 class Interrupted(Exception):
@@ -109,19 +111,22 @@ async def _open_output(plan: Plan, spec: CandidateSpec, settings: Settings) -> R
     folder = plan.folder_of(spec)
     if plan.to_topic is not None:
         return await _open_topic(plan.topic_of(spec), settings)
-    return NoOutput() if folder is None else FileOutput(folder, resume=plan.resume)
+    return NoOutput() if folder is None else FileOutput(folder, resume=plan.resume, bidding=bool(settings.bidding))
 
 
 async def _open_topic(name: str, settings: Settings) -> TopicOutput:
-    """Open a topic of the replay's own; made like that of the live scores if it is not there."""
-    for live in settings.topics.all():
-        if live.name == name:
-            raise SpecError(f"{name} is a live topic; name one of the replay's own")
-    scores = settings.topics.scores
-    await create_topics(settings, [msgspec.structs.replace(scores, name=name)])
+    """Open topics of the replay's own; made like those of the live scores and bids if they are not there."""
+    live = settings.topics
+    own = [msgspec.structs.replace(live.scores, name=name)]
+    if settings.bidding:
+        own.append(msgspec.structs.replace(live.bids, name=f"{name}{BIDS_SUFFIX}"))
+    for one in own:
+        if one.name in {other.name for other in live.all()}:
+            raise SpecError(f"{one.name} is a live topic; name one of the replay's own")
+    await create_topics(settings, own)
     output = KafkaOutput(settings)
     await output.start()
-    return TopicOutput(output, scores=name)
+    return TopicOutput(output, scores=name, bids=own[1].name if settings.bidding else None)
 
 
 class _Replay:

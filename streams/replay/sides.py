@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from itertools import islice
 from pathlib import Path
 
-from streams.replay.outputs import EXAMPLES_FILE, SCORES_FILE
+from streams.replay.outputs import BIDS_FILE, EXAMPLES_FILE, SCORES_FILE
 from streams.replay.range_reader import open_range
 from streams.replay.spec import FileInput, Spec, TopicRange, parse_spec
 from streams.settings import Settings
@@ -22,7 +22,7 @@ class SideError(ValueError):
 
 
 def parts_of(text: str, settings: Settings) -> dict[str, Spec]:
-    """Return what a side consists of: "scores", "examples" or both; "" where the content has to tell.
+    """Return what a side consists of: "scores", "examples", "bids"; "" where the content has to tell.
 
     Raises
     ------
@@ -30,10 +30,13 @@ def parts_of(text: str, settings: Settings) -> dict[str, Spec]:
     """
     if text == LIVE:
         topics = settings.topics
-        return {"scores": TopicRange(topics.scores.name), "examples": TopicRange(topics.examples.name)}
+        live = {"scores": topics.scores, "examples": topics.examples}
+        if settings.bidding:
+            live["bids"] = topics.bids
+        return {kind: TopicRange(topic.name) for kind, topic in live.items()}
     spec = parse_spec(text)
     if isinstance(spec, FileInput) and spec.path.is_dir():
-        names = {"scores": SCORES_FILE, "examples": EXAMPLES_FILE}
+        names = {"scores": SCORES_FILE, "examples": EXAMPLES_FILE, "bids": BIDS_FILE}
         found: dict[str, Spec] = {
             kind: FileInput(spec.path / name) for kind, name in names.items() if (spec.path / name).exists()
         }

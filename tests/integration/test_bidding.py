@@ -16,6 +16,7 @@ import pytest
 from exchange import Exchange
 from site_under_test import Site
 
+from schemas.codec import decode_bid
 from streams.admin import create_topics
 
 WITHIN_S = 60
@@ -50,7 +51,7 @@ def bidding_site(
         site.end()
 
 
-def test_requests_are_bid_for_and_what_is_won_is_booked_once(
+def test_what_is_won_is_booked_once_and_a_replay_gives_the_same_bids(
     tmp_path: Path, kafka_broker: Any, valkey_url: str
 ) -> None:
     campaign = {"budget_per_day": 1_000, "value_per_click": 0.8, "item_id": "banner", "max_bid_cpm": 9}
@@ -64,6 +65,15 @@ def test_requests_are_bid_for_and_what_is_won_is_booked_once(
         assert exchange.outcomes["lost"] > 10
         assert exchange.outcomes["budget"] == 0
         assert spent == sum(exchange.cost.values())
+
+        again = tmp_path / "again"
+        done = site.command("replay", f"kafka://{site.settings.topics.events.name}", "--as-live", "--to", str(again))
+        assert done.returncode == 0, done.stderr
+        compared = site.command("diff", str(again), "live", "--json")
+        found = {one["kind"]: one for one in json.loads(compared.stdout)}
+        assert {kind: one["fields"] for kind, one in found.items()} == {"scores": {}, "examples": {}, "bids": {}}
+        assert found["bids"]["same"] >= 400
+        assert max(decode_bid(line).market_version for line in (again / "bids.jsonl").read_bytes().splitlines()) > 400
 
 
 @pytest.mark.parametrize("seed", [1])

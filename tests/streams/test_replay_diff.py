@@ -15,9 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from online_models.bidding.market import MARKET
+from schemas.bids import Bid, Considered
 from schemas.codec import encode_json
 from schemas.examples import Example
-from schemas.samples import EXAMPLES, SCORES
+from schemas.samples import BIDS, EXAMPLES, SCORES
 from schemas.scores import Score
 from streams.cli.main import app
 from streams.replay.diff import MISSING_LEFT, MISSING_RIGHT, Comparison, Differ, Unreadable
@@ -33,6 +35,10 @@ def a_score(offset: int, **changes: Any) -> Score:
 
 def an_example(offset: int, **changes: Any) -> Example:
     return msgspec.structs.replace(EXAMPLES[0], score_id=f"events-0-{offset}:click", offset=offset, **changes)
+
+
+def a_bid(offset: int, **changes: Any) -> Bid:
+    return msgspec.structs.replace(BIDS[0], bid_id=f"events-0-{offset}", offset=offset, **changes)
 
 
 def compared(a: Sequence[Any], b: Sequence[Any], tolerance: float = 0.0, cut: int = 3) -> Comparison:
@@ -117,6 +123,27 @@ def test_examples_are_compared_by_features_and_label_and_fake_negatives_are_no_r
     assert (found.same, found.repeated, found.fields) == (2, 0, {"features": 1})
 
 
+def test_bids_are_compared_in_every_field_and_by_their_price() -> None:
+    # The name of a campaign is whatever an advertiser likes; it makes no example of a bid.
+    left = [a_bid(n, price=1.5, considered={"label": Considered("bid", 3.0, 1.5)}) for n in range(3)]
+    right = [left[0], a_bid(1, price=1.75, considered=left[1].considered), a_bid(3)]
+
+    found = compared(left, right)
+
+    assert (found.same, found.largest, found.fields) == (1, 0.25, {"price": 1, MISSING_RIGHT: 1, MISSING_LEFT: 1})
+    assert not compared(left[1:2], right[1:2], tolerance=0.25).different
+
+
+def test_what_one_event_tells_of_the_market_are_examples_of_their_own() -> None:
+    def told(seq: int, bid: float) -> Example:
+        one = an_example(1, objective=MARKET, label=False, use="learn", seq=seq, features={"bid:": bid})
+        return msgspec.structs.replace(one, score_id=f"events-0-1:{MARKET}")
+
+    found = compared([told(0, 1.0), told(1, 2.0)], [told(0, 1.0), told(1, 3.0)])
+
+    assert (found.same, found.repeated, found.fields) == (1, 0, {"features": 1})
+
+
 @pytest.mark.parametrize("line", [b"{", b'{"a": 1}', b"[]", b'{"score_id": "x"}'])
 def test_what_is_neither_a_score_nor_an_example_is_an_error_even_on_both_sides(line: bytes) -> None:
     differ = Differ("scores")
@@ -169,3 +196,19 @@ def test_folders_are_compared_by_scores_and_examples(tmp_path: Path) -> None:
         ("scores", 1, {}),
         ("examples", 0, {"released_ts": 1}),
     ]
+
+
+def test_folders_without_a_bid_are_compared_by_what_else_they_hold(tmp_path: Path) -> None:
+    def status() -> tuple[int, list[str]]:
+        done = RUNNER.invoke(app, ["diff", str(tmp_path / "x"), str(tmp_path / "y"), "--json"])
+        return done.exit_code, [one["kind"] for one in json.loads(done.stdout or "[]")]
+
+    for name in "xy":
+        write(tmp_path, f"{name}/scores.jsonl", [a_score(1)])
+        write(tmp_path, f"{name}/bids.jsonl", [])
+    without = status()
+    write(tmp_path, "x/bids.jsonl", [a_bid(1)])
+    one_sided = status()
+    write(tmp_path, "y/bids.jsonl", [a_bid(1)])
+
+    assert (without, one_sided, status()) == ((0, ["scores"]), (2, []), (0, ["scores", "bids"]))

@@ -9,16 +9,16 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
+from replaying import plan, replayed, written
 
 from schemas.codec import decode_score, encode_json
 from streams.configs import shipped_config
 from streams.replay.candidate import CannotResume
 from streams.replay.html import render
-from streams.replay.measures import Results
 from streams.replay.parallel import ProcessFailed, run_in_processes, shares
 from streams.replay.plan import CandidateSpec, Plan
 from streams.replay.report import make_report
-from streams.replay.run import Interrupted, run
+from streams.replay.run import Interrupted
 from streams.replay.spec import parse_spec
 from streams.simulate import Shop
 from streams.sources import SourceError
@@ -46,26 +46,6 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("config") / "shop.yaml"
     path.write_text(shipped_config("shop").read_text() + "worker: {cache_users: 40}\n" + VARIANTS)
     return path
-
-
-def plan(events: Path, config: Path, folder: Path | None, *candidates: str | None) -> Plan:
-    specs = tuple(CandidateSpec(one or "shop", config, candidate=one) for one in candidates or (None,))
-    return Plan(sources=(parse_spec(str(events)),), candidates=specs, chunk=500, folder=folder)
-
-
-async def replayed(plan: Plan, *, stop_at: int | None = None) -> list[Results]:
-    stop = asyncio.Event()
-
-    def on_progress(share: float | None, records: int) -> None:
-        assert share is None or 0 <= share <= 1
-        if stop_at is not None and records >= stop_at:
-            stop.set()
-
-    return await run(plan, on_progress=on_progress, stop=stop)
-
-
-def written(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*.jsonl"))}
 
 
 @pytest.fixture(scope="module")

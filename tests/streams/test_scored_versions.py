@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from online_models.bidding.market import MARKET
 from online_models.crowd import CROWD
+from schemas.bids import BID, Bid
 from schemas.codec import encode_json
 from schemas.scores import Ranked, Score
 from streams.replay.as_live import Said, ScoredVersions
@@ -38,3 +40,46 @@ def test_a_score_that_was_made_before_anything_of_the_crowd_was_known_says_so() 
 
 def test_a_score_that_needed_no_crowd_names_none() -> None:
     assert versions_of(a_score(1)) == [(1, [Said("click", 7, True)])]
+
+
+def a_bid(offset: int, **fields: object) -> bytes:
+    bid = Bid(
+        bid_id=f"events-0-{offset}", event_id=f"e{offset}", user_id="u1", ts=1, topic="events", partition=0,
+        offset=offset, source_ts=1, reason=BID,
+        **fields,  # type: ignore[arg-type]
+    )  # fmt: skip
+    return encode_json(bid)
+
+
+def versions_of_bids(*values: bytes) -> list[tuple[int, list[Said]]]:
+    versions = ScoredVersions(None)
+    versions.put_bids(values, "events")
+    return list(versions.of(0))
+
+
+def test_a_bid_names_its_models_the_market_and_the_crowd() -> None:
+    found = versions_of_bids(
+        a_bid(1), a_bid(2, models={"ad_click~calm": 7, "ad_sale": 5}, market_version=9, crowd_version=4)
+    )
+
+    assert found == [
+        (1, [Said(CROWD, 0, True), Said(MARKET, 0, True)]),
+        (2, [Said("ad_click~calm", 7, True), Said("ad_sale", 5, True), Said(CROWD, 4, True), Said(MARKET, 9, True)]),
+    ]
+
+
+def test_of_a_bid_that_was_repeated_the_first_counts() -> None:
+    assert versions_of_bids(a_bid(1, market_version=3), a_bid(1, market_version=8)) == [
+        (1, [Said(CROWD, 0, True), Said(MARKET, 3, True)])
+    ]
+
+
+def test_a_bid_that_was_made_over_http_or_of_another_topic_names_nothing() -> None:
+    answered, other = a_bid(1, market_version=3, flags=["answered"]), a_bid(2, market_version=3)
+    versions = ScoredVersions(None)
+
+    versions.put_bids([answered], "events")
+    versions.put_bids([other], "clicks")
+    versions.put_bids([b"nonsense", None], "events")
+
+    assert (list(versions.of(0)), versions.count, versions.unreadable) == ([], 0, 2)
