@@ -122,6 +122,8 @@ def without_plan(pacer: Mapping[str, Any]) -> dict[str, Any]:
 def _slices(declared: object, features: FeatureSet) -> tuple[str, ...]:
     names: list[Any] = declared if isinstance(declared, list) else [declared]
     for name in names:
+        if not isinstance(name, str):
+            raise ConfigError(("slices",), f"Expected names of features, such as `[width, hour]`, got {name!r}")
         try:
             features.position(name)
         except ConfigError as error:

@@ -30,7 +30,7 @@ def problems(text: str, **environment: str) -> list[str]:
 
 
 def test_shipped_configurations_are_fine() -> None:
-    assert shipped_configs() == ["criteo", "globo", "globo_labels", "obd", "shop", "shoppers"]
+    assert shipped_configs() == ["ads", "criteo", "globo", "globo_labels", "obd", "shop", "shoppers"]
     for name in shipped_configs():
         assert load_settings(shipped_config(name), {}).objectives
 
