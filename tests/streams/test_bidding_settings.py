@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from online_models.errors import ConfigError
 from schemas.campaigns import Campaign
 from streams.campaign_files import read_campaigns
+from streams.cli.main import app
 from streams.settings import InvalidSettings, load_settings, parse_settings
 
 HEAD = """\
@@ -202,3 +204,14 @@ def test_what_a_check_says_is_told_with_the_line_of_the_value(tmp_path: Path) ->
     assert [str(one) for one in found.errors] == [
         f"{tmp_path}/campaigns.yaml:3: shoes.value_per_click: shoes is not wanted"
     ]
+
+
+def test_a_check_tells_what_it_found_of_bidding() -> None:
+    done = CliRunner().invoke(app, ["check", "ads"])
+
+    assert done.exit_code == 0
+    assert "  campaigns:  spring-shoes, tents\n  pacers:     even (dual), busy (pid)\n" in done.stdout
+
+
+def test_a_check_says_nothing_of_campaigns_where_nobody_bids() -> None:
+    assert "campaigns" not in CliRunner().invoke(app, ["check", "shop"]).stdout
