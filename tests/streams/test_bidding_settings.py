@@ -214,4 +214,4 @@ def test_a_check_tells_what_it_found_of_bidding() -> None:
 
 
 def test_a_check_says_nothing_of_campaigns_where_nobody_bids() -> None:
-    assert "campaigns" not in CliRunner().invoke(app, ["check", "shop"]).stdout
+    assert "pacers:" not in CliRunner().invoke(app, ["check", "shop"]).stdout
