@@ -35,7 +35,7 @@ from streams.output import partition_for_key
 from streams.simulate import Shop
 
 TOKEN = "token-of-the-benchmark"
-CANDIDATES, VISITORS, LEARN_FIRST, READY_S = 100, 500, 5_000, 40.0
+CANDIDATES, CAMPAIGNS, VISITORS, LEARN_FIRST, READY_S = 100, 20, 500, 5_000, 40.0
 
 Request = tuple[str, str, Any]
 
@@ -58,7 +58,25 @@ def requests(rng: random.Random) -> dict[str, Callable[[], Request]]:
         f"POST /v1/rank, {CANDIDATES} candidates": lambda: (
             "POST", "/v1/rank", {"user_id": visitor(), "candidates": [item() for _ in range(CANDIDATES)]}
         ),
+        f"POST /v1/bid, {CAMPAIGNS} campaigns": lambda: (
+            "POST", "/v1/bid", {"user_id": visitor(), "floor": 0.5, "device": "mobile", "country": "de"}
+        ),
     }  # fmt: skip
+
+
+def bidding() -> dict[str, Any]:
+    """Return a section that lets campaigns bid for every impression; half pay their bid, a third pay for orders."""
+    campaigns = {}
+    for number in range(CAMPAIGNS):
+        pays = {"value_per_conversion": 9.0 + number} if number % 3 == 0 else {"value_per_click": 0.2 + number / 100}
+        campaigns[f"campaign-{number}"] = {
+            "budget_per_day": 10_000,
+            "item_id": f"item-{number}",
+            "category": f"category-{number % 20}",
+            "auction": "first" if number % 2 else "second",
+            **pays,
+        }
+    return {"click": "click", "conversion": "purchase", "slices": ["hour_of_day"], "campaigns": campaigns}
 
 
 def _json(body: Any) -> str:
@@ -143,6 +161,8 @@ async def measured(given: argparse.Namespace, servers: Servers, folder: Path) ->
             declared = yaml.safe_load(config.read_text()) | {
                 key: shop[key] for key in ("features", "objectives", "rankings")
             }
+            declared["features"] |= {"hour_of_day": {"hour": "categorical"}}
+            declared["bidding"] = bidding()
             config.write_text(yaml.safe_dump(declared))
             environment["STREAMSCORE_WORKER_HTTP_TOKENS"] = TOKEN
             environment["STREAMSCORE_KAFKA_FETCH_MIN_BYTES"] = str(given.fetch_min_bytes)

@@ -31,8 +31,9 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from benchmarks.win_price_rivals import Counted, Factor, LogLogistic, Once, Ours, Rival, ToldOnly
+from online_models.bidding.landscape import Landscape
 from online_models.bidding.price_curve import PriceRules
-from online_models.bidding.win_price import Landscape, WinPrices
+from online_models.bidding.win_price import WinPrices
 
 CHUNK, BIDS_ASKED, HOUR_MS = 5_000, 40, 3_600_000
 TOLD: dict[str, Callable[[bool], bool]] = {
@@ -41,6 +42,8 @@ TOLD: dict[str, Callable[[bool], bool]] = {
     "never": lambda won: False,
 }
 PUBLISHED_EVERY = 50
+# The smallest step of the log-logistic curves: the best ones here, on the file and on the generated markets.
+SLOW, FAST = 0.001, 0.01
 
 
 class Auction(NamedTuple):
@@ -76,7 +79,7 @@ def known(auction: Auction, bid: float, told: str) -> tuple[bool, float | None]:
 
 
 def judged(model: Rival, auctions: Sequence[Auction], told: str) -> tuple[float, float]:
-    """Return mean absolute error and log loss of win rates, each chunk before it is learned; the first is not judged."""
+    """Return mean absolute error and log loss of win rates, each chunk but the first before it is learned."""
     prices = sorted(one.price for one in auctions)
     asked = [prices[(2 * k + 1) * len(prices) // (2 * BIDS_ASKED)] for k in range(BIDS_ASKED)]
     errors, losses = [], []
@@ -109,7 +112,8 @@ def prices(path: Path, count: int, rules: PriceRules) -> None:
     print(f"{'price told':12}{'model':24}{'mean absolute error':>20}{'log loss':>10}")
     rivals: dict[str, Callable[[], Rival]] = {
         "ours": lambda: Ours(rules),
-        "log-logistic": LogLogistic,
+        "log-logistic, slow": lambda: LogLogistic(SLOW),
+        "log-logistic, fast": lambda: LogLogistic(FAST),
         "blind to what is not told": lambda: ToldOnly(rules),
         "wins counted by bin": lambda: Counted(rules),
         "ours, learned once": lambda: Once(len(auctions) // 10, rules),
@@ -218,7 +222,8 @@ def markets(count: int, seeds: int, rules: PriceRules) -> None:
     }
     rivals: dict[str, Callable[[], Rival]] = {
         "ours": lambda: Ours(rules),
-        "log-logistic": LogLogistic,
+        "log-logistic, slow": lambda: LogLogistic(SLOW),
+        "log-logistic, fast": lambda: LogLogistic(FAST),
         "wins counted by bin": lambda: Counted(rules),
         "ours, learned once": lambda: Once(count // 10, rules),
         "share, tuned first": lambda: Factor(count // 10),
@@ -234,7 +239,7 @@ def markets(count: int, seeds: int, rules: PriceRules) -> None:
         ]
         for told in ("never", "when won", "always"):
             for rival, new in rivals.items():
-                if told == "never" or rival in ("ours", "log-logistic"):
+                if told == "never" or rival in ("ours", "log-logistic, slow", "log-logistic, fast"):
                     runs = [surplus(one.auctions, bids_of(new(), one.auctions, told)) for one in made]
                     rows.append((f"{rival}, told {told}", runs))
         for row, gained in rows:

@@ -12,8 +12,9 @@ from bisect import bisect_left
 from math import exp, log, log1p
 from typing import Protocol
 
+from online_models.bidding.landscape import Landscape
 from online_models.bidding.price_curve import PriceRules
-from online_models.bidding.win_price import Landscape, WinPrices
+from online_models.bidding.win_price import WinPrices
 
 
 class Rival(Protocol):
@@ -41,7 +42,7 @@ class Ours:
 
 
 class ToldOnly(Ours):
-    """The same, blind to auctions whose price was not told: the distribution of the prices seen, as if they were all."""
+    """The same, blind to auctions whose price was not told: as if the prices seen were all."""
 
     def __init__(self, rules: PriceRules | None = None) -> None:
         super().__init__(rules)
@@ -70,7 +71,7 @@ class Once(Ours):
 
 
 class Counted:
-    """Wins over bids in each bin of bids, slice by slice, all weighing the same; an empty bin says what the whole does."""
+    """Wins over bids in each bin of bids and slice, all weighing the same; an empty bin says what the whole does."""
 
     def __init__(self, rules: PriceRules | None = None) -> None:
         self._edges = (rules or PriceRules()).edges()
@@ -100,16 +101,16 @@ class Counted:
         return max(edges, key=lambda edge: (value - edge) * self.win_rate(key, edge))
 
 
-# A slice's numbers start as the whole's, as if seen in so many auctions; and follow at least so slowly and so fast.
-_BEFORE, _SLOWEST = 30.0, 0.001
+# A slice's numbers start as the whole's, as if seen in so many auctions.
+_BEFORE = 30.0
 
 
 class LogLogistic:
     """ln(price) is logistic about a centre with a scale, both learned slice by slice."""
 
-    def __init__(self, centre: float = -3.0, slowest: float = _SLOWEST) -> None:
+    def __init__(self, smallest_step: float, centre: float = -3.0) -> None:
         self._curves = {"": [centre, 0.0, 0.0]}  # centre, ln(scale), auctions
-        self._slowest = slowest
+        self._smallest_step = smallest_step
 
     def learn(self, key: str, *, bid: float, won: bool, price: float | None, at_ms: int) -> None:
         """Step along the natural gradient of the log likelihood of what is known of the price."""
@@ -128,7 +129,7 @@ class LogLogistic:
             else:
                 by_centre, by_scale = below / scale, z * below
             curve[2] += 1.0
-            step = max(1.0 / (curve[2] + _BEFORE), self._slowest)
+            step = max(1.0 / (curve[2] + _BEFORE), self._smallest_step)
             # The inverse Fisher information of a price that is told; of one that is censored it is less.
             curve[0] += max(-0.5, min(step * 3.0 * scale * scale * by_centre, 0.5))
             curve[1] = max(-4.0, min(curve[1] + max(-0.2, min(step * 0.7 * by_scale, 0.2)), 2.0))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, NamedTuple, Protocol
 
+from online_models.calibration import calibrated, slice_name
 from online_models.features import FeatureSet
 from online_models.objectives import Match, Objective
 from online_models.replica import Linear, LinearReplica
@@ -13,7 +14,8 @@ from online_models.serving import Served
 from online_models.uncertainty import Uncertainty
 from online_models.validation.baselines import Rule
 from schemas.events import EventBase
-from schemas.examples import Shadows
+from schemas.examples import RawShadows, Shadows
+from schemas.models import Calibration
 
 Vectorize = Callable[[Sequence[Any]], dict[str, float]]
 # (values, k) -> (probability, the k first reasons)
@@ -27,6 +29,8 @@ class Replica(Protocol):
     def name(self) -> str: ...
     @property
     def version(self) -> int: ...
+    @property
+    def calibration(self) -> Calibration | None: ...
     def score_one(self, x: dict[str, float], n_reasons: int) -> tuple[float, list[tuple[str, float]]]: ...
     def uncertainty(self) -> Uncertainty | None: ...
     def linear(self) -> Linear | None: ...
@@ -76,6 +80,10 @@ class BoundObjective:
         self.key_of = key_of(objective.match)
         self.served = served
         self.immediate = objective.labels == "immediate"
+        self.calibrating = objective.calibration
+        by = self.calibrating.by if self.calibrating else None
+        self.sliced = by is not None
+        self._slice_at = None if by is None else features.position(by)
         self.variants: dict[str, Variant] = {}
         for name, variant in objective.variants.items():
             if variant.name not in replicas:
@@ -100,13 +108,33 @@ class BoundObjective:
         """Return the hand-written rule, from feature values to its score; None: nobody wrote one."""
         return Rule(self.objective.rule, self._features).score if self.objective.rule else None
 
-    def shadows(self, shown: Variant, values: Sequence[Any]) -> Shadows:
-        """Return what the variants that are not served say: name to (probability, version)."""
-        said = {}
+    def shadows(self, shown: Variant, values: Sequence[Any]) -> tuple[Shadows, RawShadows]:
+        """Return what the variants that are not served say: name to (probability, version), and to its raw value."""
+        said: Shadows = {}
+        raws: RawShadows = {}
         for name, one in self.variants.items():
             if one is not shown:
-                said[name] = self.corrected(one.score(values, 0)[0]), one.replica.version
-        return said
+                p, raw = self.told(one, one.score(values, 0)[0], values)
+                said[name] = p, one.replica.version
+                if raw is not None:
+                    raws[name] = raw
+        return said, raws
+
+    def told(self, variant: Variant, p: float, values: Sequence[Any]) -> tuple[float, float | None]:
+        """Return what is told of a model's output: the score, and what it was calibrated from; None: it was not."""
+        p = self.corrected(p)
+        if self.calibrating is None:
+            return p, None
+        known = variant.replica.calibration
+        return (p if known is None else calibrated(known, p, self.slice_of(values))), p
+
+    def score(self, variant: Variant, values: Sequence[Any]) -> float:
+        """Return the score alone that a variant gives feature values."""
+        return self.told(variant, variant.score(values, 0)[0], values)[0]
+
+    def slice_of(self, values: Sequence[Any]) -> str | None:
+        """Return the slice of the calibration that feature values belong to; None: the whole."""
+        return None if self._slice_at is None else slice_name(values[self._slice_at])
 
     def applies(self, values: Sequence[Any]) -> bool:
         """Tell whether a trigger with these feature values passes all conditions."""

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from online_models.bound import Replica
+from online_models.calibration import Calibrator
 from online_models.contest import Contest
 from online_models.estimators import Estimator, SparseFTRL
 from online_models.explain import Reasons, leave_one_out
@@ -35,7 +36,7 @@ from schemas.codec import decode_example, decode_partition_meta, encode_json, en
 from schemas.events import EventBase, SystemEvent, VisitorEvent
 from schemas.examples import Example
 from schemas.metrics import Promotion, Standing
-from schemas.models import Serving
+from schemas.models import Calibration, Serving
 from schemas.scores import Score
 from schemas.user_state import PartitionMeta, UserState
 
@@ -54,12 +55,15 @@ class Watcher(Protocol):
 
 
 class OwnReplica:
-    """The learner's own model, seen as a replica; it may be asked between two publications, not during one."""
+    """The learner's own model and calibrator as a replica; to be asked between two publications, not during one."""
 
-    def __init__(self, model: Estimator, *, prior: float) -> None:
+    def __init__(self, model: Estimator, *, prior: float, calibrator: Calibrator | None = None) -> None:
         self.name = model.name
         self.version = 0
         self.model = model
+        self.calibrator = calibrator
+        self._calibration: Calibration | None = None
+        self._calibrated_to = 0
         self._prior = prior
 
     def score_one(self, x: dict[str, float], n_reasons: int) -> tuple[float, Reasons]:
@@ -71,6 +75,14 @@ class OwnReplica:
             return model.predict_with_contributions(x, n_reasons)
         p = self.predict(x)
         return p, leave_one_out(self.predict, x, p, n_reasons)
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """The curves of this version; fitted when they are first asked for."""
+        if self._calibrated_to != self.version:
+            self._calibrated_to = self.version
+            self._calibration = self.calibrator.calibration() if self.calibrator and self.version else None
+        return self._calibration
 
     @property
     def weights(self) -> Mapping[str, float]:
@@ -133,9 +145,10 @@ def learner_pair(
     variant: str = "",
     own_features: bool = False,
     contest: Contest | None = None,
+    calibrator: Calibrator | None = None,
 ) -> LearnerPair:
     """Join a model that has learned nothing with a replica of its own; see `LearningCore`."""
-    replica = OwnReplica(model, prior=prior)
+    replica = OwnReplica(model, prior=prior, calibrator=calibrator)
     learner = LearningCore(
         objective,
         lineage=lineage,
@@ -146,6 +159,7 @@ def learner_pair(
         variant=variant,
         own_features=own_features,
         contest=contest,
+        calibrator=calibrator,
     )
     return LearnerPair(learner, replica)
 

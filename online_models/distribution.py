@@ -23,12 +23,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
+from online_models.calibration import Calibrator
 from online_models.estimators.base import Estimator
 from online_models.estimators.sparse_ftrl import SparseFTRL
 from schemas.codec import encode_json
-from schemas.models import BLOCKS, ModelBlock, ModelDelta, ModelManifest, OpaquePart, block_of
+from schemas.models import BLOCKS, Calibration, ModelBlock, ModelDelta, ModelManifest, OpaquePart, block_of
 
 # Brokers take messages up to 1 MiB by default. Base64 adds a third to the bytes of an opaque model.
 MAX_WEIGHTS_BYTES = 900_000
@@ -50,11 +51,22 @@ class Distributor(Protocol):
         """Take up a checkpoint's state, after the estimator has taken up its own."""
 
 
-def make_distributor(objective: str, *, lineage: str, estimator: Estimator, informed: bool = False) -> Distributor:
+def make_distributor(
+    objective: str,
+    *,
+    lineage: str,
+    estimator: Estimator,
+    informed: bool = False,
+    calibrator: Calibrator | None = None,
+) -> Distributor:
     """Choose how a model travels: by its weights, with their information if a ranking asks for it, or as a whole."""
     if isinstance(estimator, SparseFTRL):
-        return WeightDistributor(objective, lineage=lineage, model=estimator, informed=informed)
-    return OpaqueDistributor(objective, lineage=lineage, model=estimator)
+        return WeightDistributor(objective, lineage=lineage, model=estimator, informed=informed, calibrator=calibrator)
+    return OpaqueDistributor(objective, lineage=lineage, model=estimator, calibrator=calibrator)
+
+
+def _curves_of(calibrator: Calibrator | None) -> Calibration | UnsetType:
+    return UNSET if calibrator is None else calibrator.calibration()
 
 
 class WeightDistributor:
@@ -72,6 +84,8 @@ class WeightDistributor:
         Of the weights in one message, and their information.
     informed
         Send the information of weights, see `online_models.uncertainty`.
+    calibrator
+        Its curves go with each manifest.
     """
 
     def __init__(
@@ -83,7 +97,9 @@ class WeightDistributor:
         blocks: int = BLOCKS,
         max_bytes: int = MAX_WEIGHTS_BYTES,
         informed: bool = False,
+        calibrator: Calibrator | None = None,
     ) -> None:
+        self._calibrator = calibrator
         self._objective = objective
         self._lineage = lineage
         self._model = model
@@ -158,7 +174,11 @@ class WeightDistributor:
     def _manifest(self, version: int) -> tuple[bytes, bytes]:
         model = self._model
         record = ModelManifest(
-            **self._common(version), model=model.name, intercept=model.intercept, features=len(model)
+            **self._common(version),
+            model=model.name,
+            intercept=model.intercept,
+            features=len(model),
+            calibration=_curves_of(self._calibrator),
         )
         return f"{self._objective}/manifest".encode(), encode_json(record)
 
@@ -180,7 +200,16 @@ def _wire_bytes_at_most(max_bytes: int, *values: dict[str, float]) -> bool:
 class OpaqueDistributor:
     """Sends a model whole, as its own signed bytes, in parts of at most `max_bytes`."""
 
-    def __init__(self, objective: str, *, lineage: str, model: Estimator, max_bytes: int = MAX_BODY_BYTES) -> None:
+    def __init__(
+        self,
+        objective: str,
+        *,
+        lineage: str,
+        model: Estimator,
+        max_bytes: int = MAX_BODY_BYTES,
+        calibrator: Calibrator | None = None,
+    ) -> None:
+        self._calibrator = calibrator
         self._objective = objective
         self._lineage = lineage
         self._model = model
@@ -198,7 +227,8 @@ class OpaqueDistributor:
             (f"{place}/{part}".encode(), encode_json(OpaquePart(**common, part=part, body=body)))
             for part, body in enumerate(bodies)
         ]
-        manifest = ModelManifest(**common, model=self._model.name, parts=len(bodies))
+        calibration = _curves_of(self._calibrator)
+        manifest = ModelManifest(**common, model=self._model.name, parts=len(bodies), calibration=calibration)
         return [*records, (f"{self._objective}/manifest".encode(), encode_json(manifest))]
 
     def state(self) -> int:

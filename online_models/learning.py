@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import Struct
 
+from online_models.calibration import Calibrator
 from online_models.contest import Contest, said_by
 from online_models.distribution import Distributor
 from online_models.estimators import Estimator
@@ -52,6 +53,7 @@ class Checkpoint(Struct, array_like=True):
     distributor: int
     metrics: Any
     contest: Any = None
+    calibration: Any = None
 
 
 _pack = msgspec.msgpack.Encoder().encode
@@ -78,6 +80,8 @@ class LearningCore:
         It sees other features than the declared model, so examples from before it was there teach it nothing.
     contest
         Of the objective's challengers; kept by the learner of the declared model.
+    calibrator
+        Learns from what this model said before; shared with the distributor, which publishes its curves.
     """
 
     def __init__(
@@ -92,11 +96,13 @@ class LearningCore:
         variant: str = "",
         own_features: bool = False,
         contest: Contest | None = None,
+        calibrator: Calibrator | None = None,
     ) -> None:
         self.objective = objective
         self.variant = variant
         self.own_features = own_features
         self.contest = contest
+        self.calibrator = calibrator
         self.lineage = lineage
         self.next_offset = 0
         self.learned = 0
@@ -132,10 +138,13 @@ class LearningCore:
             if self._is_repeat(example):
                 self.repeated += 1
                 continue
+            taught = False
             if example.use != "learn":
                 self._judge(example)
+                taught = self._calibrate(example)
             if example.use != "judge":
-                self._learn(example)
+                taught |= self._learn(example)
+            self._since_publication += taught
             if self._since_publication >= self._publish_examples:
                 publications.append(self._publish())
         return publications
@@ -157,16 +166,22 @@ class LearningCore:
             if score is not None:
                 self._metrics.update(example.label, score)
 
-    def _learn(self, example: Example) -> None:
+    def _calibrate(self, example: Example) -> bool:
+        if self.calibrator is None:
+            return False
+        self.calibrator.update(example, self.variant)
+        return True
+
+    def _learn(self, example: Example) -> bool:
         x = example.features_of.get(self.variant) if self.own_features else example.features
         if x is None:
-            return
+            return False
         if refusal(x) is not None:
             self.refused += 1
-            return
+            return False
         self._estimator.learn_one(x, example.label)
         self.learned += 1
-        self._since_publication += 1
+        return True
 
     def publish_pending(self) -> Publication | None:
         """Publish what was learned since the last publication; None if that is nothing."""
@@ -210,6 +225,7 @@ class LearningCore:
                 self._distributor.state(),
                 self._metrics.state(),
                 self.contest.state() if self.contest else None,
+                self.calibrator.state() if self.calibrator else None,
             )
         )
 
@@ -244,4 +260,6 @@ class LearningCore:
         self._estimator.restore(saved.estimator)
         self._distributor.restore(saved.distributor)
         self._metrics.restore(saved.metrics)
+        if self.calibrator is not None and saved.calibration is not None:
+            self.calibrator.restore(saved.calibration)
         return True

@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from math import isfinite, log
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from msgspec import Struct, ValidationError, convert, structs
 
+from online_models.calibration import Calibrating
 from online_models.contest import Promoting
 from online_models.errors import ConfigError
 from online_models.features import FeatureSet
@@ -22,6 +23,7 @@ from schemas.events import EVENT_TYPES
 Match = Literal["item", "session", "user"]
 Labels = Literal["at_window_end", "immediate"]
 Credit = Literal["all", "last"]
+_T = TypeVar("_T")
 
 MAX_WINDOW_MS = 30 * 86_400_000
 # Collectors deliver within seconds; an outcome may be this much out of order and still count.
@@ -95,6 +97,8 @@ class Objective(Struct, frozen=True, kw_only=True):
     rule
         What somebody would write by hand, to be beaten in replays: (conditions, score), the first case
         that applies counts; the last has no conditions. Empty: nobody wrote one.
+    calibration
+        How the probabilities of its models are calibrated; None: not at all.
     challengers, promotion
         Models that run in the shadow of the one that is served, and when one of them takes its place.
     """
@@ -113,6 +117,7 @@ class Objective(Struct, frozen=True, kw_only=True):
     model: Mapping[str, Any]
     prior: float = 0.5
     rule: tuple[tuple[tuple[Condition, ...], float], ...] = ()
+    calibration: Calibrating | None = None
     challengers: tuple[Challenger, ...] = ()
     promotion: Promoting = Promoting()
 
@@ -183,6 +188,7 @@ _KEYS = frozenset(
         "model",
         "prior",
         "rule",
+        "calibration",
         "challengers",
         "promotion",
     )
@@ -254,6 +260,7 @@ class _Reader:
             model=self.model(),
             prior=self.prior(),
             rule=self.rule(features),
+            calibration=self.calibration(features),
             challengers=self.challengers(features),
             promotion=self.promotion(),
         )
@@ -273,14 +280,29 @@ class _Reader:
         reader.body = {**kept, **reader.body}
         return Challenger(name=name, model=reader.model(), **reader.selection(features))
 
-    def promotion(self) -> Promoting:
-        declared = self.body.get("promotion", {})
-        if declared and not self.body.get("challengers"):
-            raise self.wrong("There are no `challengers` to promote", "promotion")
+    def calibration(self, features: FeatureSet) -> Calibrating | None:
+        if "calibration" not in self.body:
+            return None
+        calibrating = self.converted("calibration", Calibrating)
+        if calibrating.by is not None:
+            try:
+                kind = features.condition_kind(calibrating.by)
+            except ConfigError as error:
+                raise self.wrong(error.message, "calibration", "by") from None
+            if kind == "number":
+                raise self.wrong(f"{calibrating.by!r} is a number; expected a category", "calibration", "by")
+        return calibrating
+
+    def converted(self, key: str, kind: type[_T]) -> _T:
         try:
-            promoting = convert(declared, Promoting)
+            return convert(self.body.get(key, {}), kind)
         except ValidationError as error:
-            raise self.wrong(str(error).replace(" - at `$", " - at `promotion"), "promotion") from None
+            raise self.wrong(str(error).replace(" - at `$", f" - at `{key}"), key) from None
+
+    def promotion(self) -> Promoting:
+        if self.body.get("promotion") and not self.body.get("challengers"):
+            raise self.wrong("There are no `challengers` to promote", "promotion")
+        promoting = self.converted("promotion", Promoting)
         if not 0.0 < promoting.false_promotions <= 0.5:
             raise self.wrong("Expected a probability above 0, of at most 0.5", "promotion", "false_promotions")
         if promoting.after < 0:

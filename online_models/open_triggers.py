@@ -185,6 +185,8 @@ class OpenTriggers:
             if not bound.alone:
                 one.variant, one.shadows = score.variant, score.shadows
             one.place = place
+            if bound.calibrating is not None:
+                one.raw, one.raw_shadows = score.raw, score.raw_shadows or None
             if len(user.open) >= self._most_of_user:
                 self._keep_open(score.user_id, user, user.open[1:])
                 out.notes["open_cut"] += 1
@@ -220,6 +222,9 @@ class OpenTriggers:
             released_ts=out.stream_time_ms,
             use=use,
         )
+        if bound.calibrating is not None:
+            example.raw, example.raw_shadows = one.raw, one.raw_shadows or {}
+            example.slice = bound.slice_of(values)
         if not bound.alone:
             example.variant, example.shadows = one.variant, one.shadows or {}
             example.user_id = user_id

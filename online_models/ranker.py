@@ -96,15 +96,14 @@ class Ranker:
             impression = _impression(request, candidates[index], number, propensity)
             values = extract(slots, impression, crowd)
             p, reasons = shown.score(values, self._n_reasons)
-            one = Ranked(
-                item_id=candidates[index].item_id, score=bound.corrected(p), propensity=propensity, reasons=reasons
-            )
+            p, raw = bound.told(shown, p, values)
+            one = Ranked(item_id=candidates[index].item_id, score=p, propensity=propensity, reasons=reasons, raw=raw)
             if not request.candidates:  # they are known here alone
                 one.category, one.price = candidates[index].category, candidates[index].price
             if self._features.crowd_positions:
                 one.crowd = self._features.crowd_values(values)
             if shadowing and not bound.alone:
-                one.shadows = bound.shadows(shown, values)
+                one.shadows, one.raw_shadows = bound.shadows(shown, values)
             ranked.append(one)
             places.append(Place(number, impression, values))
         replica = shown.replica
@@ -124,18 +123,20 @@ class Ranker:
 
         No uncertainties: nobody asks for them, or they are not known.
         """
-        shown, extract, crowd = self.bound.shown, self._features.extract, self._crowd.weights
+        bound, shown = self.bound, self.bound.shown
+        extract, crowd = self._features.extract, self._crowd.weights
         impression = _impression(request, candidates[0], None, None)
         values = extract(slots, impression, crowd)
         if not shown.replica.version:
             return [shown.score(values, 0)[0]] * len(candidates), ()
         linear = shown.replica.linear()
         uncertainty = shown.replica.uncertainty() if self._ranking.policy.by_uncertainty else None
-        if linear is not None and uncertainty is None:
+        if linear is not None and uncertainty is None and not bound.sliced:
             shortlist = self._shortlists[shown.name]
-            return shortlist(slots, impression, _Putting(request), candidates, crowd, values, *linear), ()
+            scores = shortlist(slots, impression, _Putting(request), candidates, crowd, values, *linear)
+            return [bound.told(shown, p, values)[0] for p in scores] if bound.calibrating else scores, ()
         unplaced = [extract(slots, _impression(request, one, None, None), crowd) for one in candidates]
-        scores = [shown.score(values, 0)[0] for values in unplaced]
+        scores = [bound.score(shown, one) if bound.calibrating else shown.score(one, 0)[0] for one in unplaced]
         return scores, logit_variances(uncertainty, [*map(shown.vectorize, unplaced)]) if uncertainty else ()
 
     def places(self, request: RankRequest, ranked: Sequence[Ranked], slots: list[Any]) -> list[Place]:
@@ -166,6 +167,8 @@ def score_of_place(answer: Score, number: int, score_id: str) -> Score:
         propensity=one.propensity,
         shadows=one.shadows,
         crowd=one.crowd,
+        raw=one.raw,
+        raw_shadows=one.raw_shadows,
         ranking="",
         ranked=[],
     )

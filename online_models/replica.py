@@ -33,7 +33,7 @@ from online_models.explain import Reasons, leave_one_out, score_linear
 from online_models.serving import Served
 from online_models.uncertainty import Uncertainty
 from schemas.codec import BadRecord, decode_model_record
-from schemas.models import BLOCKS, ModelBlock, ModelDelta, ModelManifest, OpaquePart, Serving
+from schemas.models import BLOCKS, Calibration, ModelBlock, ModelDelta, ModelManifest, OpaquePart, Serving
 
 PublishedModel = ModelDelta | ModelBlock | OpaquePart | ModelManifest
 
@@ -50,8 +50,11 @@ class Follower(Protocol):
         scores are the declared prior without reasons.
     incomplete
         Versions that were passed over because a part of them had not come.
+    calibration
+        That was published with the version; None: nothing came yet, or the objective is not calibrated.
     """
 
+    calibration: Calibration | None
     lineage: str
     name: str
     version: int
@@ -101,6 +104,7 @@ class LinearReplica:
         self.weights: dict[str, float] = {}
         self.information: dict[str, float] | None = None
         self.incomplete = 0
+        self.calibration: Calibration | None = None
         self.prior = prior
         self._prior_precision = prior_precision
         self._origin = MISSING
@@ -161,6 +165,7 @@ class LinearReplica:
             self.information = None
             self._gathered.information = gathered.information
         self.intercept = manifest.intercept
+        self.calibration = manifest.calibration or None
         self.version = manifest.version
         self._origin = manifest.origin
 
@@ -257,6 +262,7 @@ class OpaqueReplica:
         self.name = spare.name
         self.version = 0
         self.incomplete = 0
+        self.calibration: Calibration | None = None
         self._model = spare
         self._prior = prior
         self._parts: dict[int, bytes] = {}
@@ -296,6 +302,7 @@ class OpaqueReplica:
             return
         self._parts = {}
         self._model.restore(b"".join(part for part in parts if part is not None))
+        self.calibration = manifest.calibration or None
         self.version = manifest.version
 
 

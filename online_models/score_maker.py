@@ -59,13 +59,14 @@ class ScoreMaker:
         replica = shown.replica
         ts: int = event.ts  # type: ignore[assignment]  # decoded: int
         p, reasons = shown.score(values, self._n_reasons)
+        p, raw = bound.told(shown, p, values)
         score = Score(
             score_id=score_id,
             event_id=event.event_id,
             user_id=event.user_id,
             ts=ts,
             objective=bound.name,
-            score=bound.corrected(p) if bound.immediate else p,
+            score=p,
             model=replica.name,
             model_version=replica.version,
             reasons=reasons,
@@ -76,6 +77,7 @@ class ScoreMaker:
             session_id=event.session_id,
             item_id=event.item_id,
             propensity=getattr(event, "propensity", None),
+            raw=raw,
         )
         if self._features.crowd_positions:
             score.crowd = self._features.crowd_values(values)
@@ -84,7 +86,7 @@ class ScoreMaker:
         if not bound.alone:
             score.variant = shown.name
             if self._shadowing:
-                score.shadows = bound.shadows(shown, values)
+                score.shadows, score.raw_shadows = bound.shadows(shown, values)
         if replica.version == 0 or ts + bound.closes_after_ms < stream_time_ms:
             score.flags = _flags(replica.version, ts, bound, stream_time_ms)
         return score
@@ -128,6 +130,8 @@ class ScoreMaker:
             ranked=said.ranked,
             crowd_version=said.crowd_version,
             segment=self._features.segment_in(first.crowd),
+            raw=first.raw,
+            raw_shadows=first.raw_shadows,
         )
 
 

@@ -438,4 +438,4 @@ class ScoringCore:
             self._observer.scored(score, event, values, lambda other: self._would_score(bound, other, user))
 
     def _would_score(self, bound: BoundObjective, other: EventBase, user: UserState) -> float:
-        return bound.corrected(bound.shown.score(self._features.extract(user.slots, other, self._crowd.weights), 0)[0])
+        return bound.score(bound.shown, self._features.extract(user.slots, other, self._crowd.weights))

@@ -81,7 +81,7 @@ class CampaignsAnswer(Struct, kw_only=True):
     campaigns: list[CampaignState]
 
 
-class ObjectiveScore(Struct, kw_only=True):
+class ObjectiveScore(Struct, kw_only=True, omit_defaults=True):
     """What an objective's model says of an event; fields as of a `Score`."""
 
     objective: str
@@ -89,6 +89,7 @@ class ObjectiveScore(Struct, kw_only=True):
     model_version: int
     score: float
     reasons: list[tuple[str, float]]
+    raw: float | None = None
 
 
 class ScoreAnswer(Struct, kw_only=True):

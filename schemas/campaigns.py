@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
+CAMPAIGNS_VERSION = 1
+
 Auction = Literal["first", "second"]
 _Name = Annotated[str, Meta(min_length=1, max_length=128)]
 # Currency; a budget above this is a mistake, and micros of it still fit into 63 bits.
@@ -72,6 +74,7 @@ class Campaign(Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=T
     auction: Auction = "second"
     pacer: _Name | None = None
     active: bool = True
+    schema_version: Annotated[int, Meta(ge=1, le=CAMPAIGNS_VERSION)] = 1
 
     @property
     def ad(self) -> str:

@@ -16,6 +16,8 @@ Version = Annotated[int, Meta(ge=0, le=2**53)]
 CrowdValues = list[float | int | str | None]
 # By variant: what it said, and the version of its model.
 Shadows = dict[str, tuple[Probability, Version]]
+# By variant: what its model said before it was calibrated.
+RawShadows = dict[str, Probability]
 
 
 class Example(Struct, kw_only=True, omit_defaults=True):
@@ -37,6 +39,10 @@ class Example(Struct, kw_only=True, omit_defaults=True):
         The visitor; left out where the objective has no challengers.
     shadows
         What the other variants of the objective said: name to (score, model_version).
+    raw, raw_shadows
+        What the models themselves said, where the objective is calibrated: ``score`` and ``shadows`` before that.
+    slice
+        Value of the feature that the calibration goes ``by``; None: it has none, or there is no such feature.
     features_of
         Features of the challengers that see others than the declared model.
     use
@@ -65,5 +71,8 @@ class Example(Struct, kw_only=True, omit_defaults=True):
     variant: str = ""
     user_id: str = ""
     shadows: Shadows = {}
+    raw: Probability | None = None
+    raw_shadows: RawShadows = {}
+    slice: str | None = None
     features_of: dict[str, dict[str, float]] = {}
     schema_version: Annotated[int, Meta(ge=1, le=EXAMPLES_VERSION)] = 1

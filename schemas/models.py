@@ -10,6 +10,7 @@ behind it every change since it was written.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated
 from zlib import crc32
 
@@ -87,6 +88,43 @@ class OpaquePart(Struct, kw_only=True, tag_field="kind", tag="opaque"):
     schema_version: Annotated[int, Meta(ge=1, le=MODELS_VERSION)] = 1
 
 
+Logit = Annotated[float, Meta(ge=-1e6, le=1e6)]
+
+
+class Curve(Struct):
+    """From raw logits to calibrated ones, by the points that straight lines join; neither goes down.
+
+    Attributes
+    ----------
+    raw, calibrated
+        Logits; as many of each, at least two; raw ones grow.
+    """
+
+    raw: Annotated[list[Logit], Meta(min_length=2)]
+    calibrated: Annotated[list[Logit], Meta(min_length=2)]
+
+    def __post_init__(self) -> None:
+        if len(self.raw) != len(self.calibrated) or any(b <= a for a, b in pairwise(self.raw)):
+            raise ValueError("Expected raw logits that grow, and as many calibrated ones")
+        if any(b < a for a, b in pairwise(self.calibrated)):
+            raise ValueError("Expected calibrated logits that do not fall")
+
+
+class Calibration(Struct, kw_only=True, omit_defaults=True):
+    """What turns a model's probabilities into calibrated ones.
+
+    Attributes
+    ----------
+    whole
+        For every trigger without a curve of its own.
+    slices
+        By the value of the feature that the objective's calibration goes ``by``.
+    """
+
+    whole: Curve
+    slices: dict[str, Curve] = {}
+
+
 class ModelManifest(Struct, kw_only=True, tag_field="kind", tag="manifest"):
     """Ends a publication. Key: ``objective/manifest``.
 
@@ -100,6 +138,8 @@ class ModelManifest(Struct, kw_only=True, tag_field="kind", tag="manifest"):
         Of a linear model: as in the delta, its intercept, and how many features it has met.
     parts
         Number of parts of an opaque model; 0 for a linear one.
+    calibration
+        Learned from the scores of earlier versions; only of an objective that is calibrated.
     """
 
     objective: str
@@ -110,6 +150,7 @@ class ModelManifest(Struct, kw_only=True, tag_field="kind", tag="manifest"):
     intercept: float | None = None
     features: int = 0
     parts: int = 0
+    calibration: Calibration | UnsetType = UNSET
     schema_version: Annotated[int, Meta(ge=1, le=MODELS_VERSION)] = 1
 
 

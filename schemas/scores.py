@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from schemas.examples import CrowdValues, Probability, Shadows, Version
+from schemas.examples import CrowdValues, Probability, RawShadows, Shadows, Version
 
 SCORES_VERSION = 1
 
@@ -22,7 +22,7 @@ class Ranked(Struct, kw_only=True, omit_defaults=True):
         Chance with which it got this place, given those above it.
     category, price
         What is known of an item that came from a candidate source.
-    reasons, shadows, crowd
+    reasons, shadows, crowd, raw, raw_shadows
         As of a `Score`.
     """
 
@@ -32,6 +32,8 @@ class Ranked(Struct, kw_only=True, omit_defaults=True):
     reasons: list[tuple[str, float]]
     shadows: Shadows = {}
     crowd: CrowdValues = []
+    raw: Probability | None = None
+    raw_shadows: RawShadows = {}
     category: str | None = None
     price: float | None = None
 
@@ -71,6 +73,9 @@ class Score(Struct, kw_only=True, omit_defaults=True):
         or nothing came yet.
     segment
         Number of the visitor's segment, see ``segments:``; None: there are none yet, or none are declared.
+    raw, raw_shadows
+        What the models themselves said, before ``score`` and ``shadows`` were made of it; only of an objective that is
+        calibrated, see ``calibration:``. Reasons are shares of the logit of ``raw``.
     """
 
     score_id: str
@@ -97,4 +102,6 @@ class Score(Struct, kw_only=True, omit_defaults=True):
     crowd: CrowdValues = []
     crowd_version: Version = 0
     segment: str | None = None
+    raw: Probability | None = None
+    raw_shadows: RawShadows = {}
     schema_version: Annotated[int, Meta(ge=1, le=SCORES_VERSION)] = 1

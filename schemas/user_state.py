@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from msgspec import Meta, Raw, Struct
 
 from schemas.campaigns import Campaign
-from schemas.examples import Shadows
+from schemas.examples import RawShadows, Shadows
 
 
 class OpenAttribution(Struct, array_like=True):
@@ -35,7 +35,7 @@ class OpenAttribution(Struct, array_like=True):
         As published.
     hit
         An outcome has come; the example waits for the end of the window.
-    variant, shadows
+    variant, shadows, raw, raw_shadows
         As in `schemas.examples.Example`.
     place
         Of an item that answered a rank request: its place in the list, from 1; 0: no ranking.
@@ -52,6 +52,8 @@ class OpenAttribution(Struct, array_like=True):
     variant: str = ""
     shadows: Shadows | None = None
     place: int = 0
+    raw: float | None = None
+    raw_shadows: RawShadows | None = None
 
 
 class OpenBid(Struct, array_like=True):

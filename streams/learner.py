@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 from online_models.bidding.market import MARKET, Market
+from online_models.calibration import Calibrator, make_calibrator
 from online_models.contest import Contest
 from online_models.crowd import CROWD, CrowdCounts
 from online_models.crowd_distribution import CrowdDistributor, CrowdReplica
@@ -239,6 +240,7 @@ def new_cores(objectives: Sequence[Objective], settings: Settings) -> Iterator[L
         for name, variant in objective.variants.items():
             estimator = settings.new_model(variant)
             lineage = settings.lineage(variant)
+            calibrator = make_calibrator(variant.calibration, closes_after_ms=variant.closes_after_ms)
             yield LearningCore(
                 variant.name,
                 lineage=lineage,
@@ -248,19 +250,23 @@ def new_cores(objectives: Sequence[Objective], settings: Settings) -> Iterator[L
                     lineage,
                     estimator,
                     informed=by_uncertainty(settings.rankings, objective.name),
+                    calibrator=calibrator,
                 ),
                 publish_examples=settings.learning.publish_examples,
                 judging=objective.name not in (CROWD, MARKET),
                 variant=name,
                 own_features=settings.has_own_features(variant),
                 contest=None if name else new_contest(objective, settings),
+                calibrator=calibrator,
             )
 
 
-def _new_distributor(name: str, lineage: str, estimator: Estimator, *, informed: bool) -> Distributor:
+def _new_distributor(
+    name: str, lineage: str, estimator: Estimator, *, informed: bool, calibrator: Calibrator | None
+) -> Distributor:
     if isinstance(estimator, CrowdCounts | Market):
         return CrowdDistributor(name, lineage=lineage, counts=estimator)
-    return make_distributor(name, lineage=lineage, estimator=estimator, informed=informed)
+    return make_distributor(name, lineage=lineage, estimator=estimator, informed=informed, calibrator=calibrator)
 
 
 def new_contest(objective: Objective, settings: Settings) -> Contest | None:

@@ -109,6 +109,8 @@ class Settings(Struct, frozen=True, kw_only=True):
                 objective.feature_names(self.features.names),
                 objective.labels,
                 dict(objective.model),
+                # Not where there is none, so that the models of before go on.
+                *([] if objective.calibration is None else [msgspec.to_builtins(objective.calibration)]),
             ],
             option=orjson.OPT_SORT_KEYS,
         )

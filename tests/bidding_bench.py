@@ -9,7 +9,7 @@ from core_bench import Bench, a_replica
 
 from online_models.bidding.declaration import parse_bidding
 from online_models.bidding.desks import Desks
-from online_models.bidding.market import MARKET
+from online_models.bidding.market import MARKET, ZERO
 from online_models.features import compile_features
 from online_models.objectives import parse_objectives
 from schemas.bids import Bid
@@ -47,7 +47,7 @@ class AMarket:
         self.version = 5
 
     def pace(self, campaign: str, multiplier: float, rate: float = 1.0) -> AMarket:
-        self.weights |= {f"#pace/m/{campaign}": multiplier, f"#pace/r0/{campaign}": 1.0 + rate}
+        self.weights |= {f"#pace/m/{campaign}": multiplier, f"#pace/r0/{campaign}": rate or ZERO}
         self.version += 1
         return self
 

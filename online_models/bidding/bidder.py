@@ -15,6 +15,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from msgspec.structs import replace
+
 from online_models.bidding.campaigns import TARGETING, Checked
 from online_models.bidding.declaration import Bidding
 from online_models.bidding.money import cpm_of, micros_of_cpm
@@ -26,13 +28,14 @@ from online_models.features import FeatureSet
 from online_models.objectives import variant_name
 from schemas.bids import BID, BidDecision, Considered
 from schemas.campaigns import Auction
-from schemas.events import BidRequest, Impression
+from schemas.events import BidRequest
 from schemas.user_state import UserBids
 
 # Why no bid is made, beside the reasons of `campaigns`.
 NO_CAMPAIGN, CAPPED, PACED = "no_campaign", "frequency_cap", "paced"
 BELOW_MINIMUM, BELOW_FLOOR, BUDGET = "below_minimum", "below_floor", "budget"
 OUTBID = "outbid"
+ALWAYS = (1.0,)
 # What came closest to a bid is the reason that none was made.
 _CLOSENESS = (NO_CAMPAIGN, TARGETING, CAPPED, PACED, BELOW_MINIMUM, BELOW_FLOOR, BUDGET)
 
@@ -59,17 +62,32 @@ class Offer(NamedTuple):
 
     campaign: Checked
     day: str
+    key: str
     value: float
     price: float
     multiplier: float
     p_click: float
     p_conversion: float | None
-    values: list[Any]
 
     @property
     def reserved(self) -> int:
         """The most that it can cost, in micros."""
         return micros_of_cpm(cpm_of(self.price))
+
+
+class _Asked(NamedTuple):
+    """A campaign that could take a request, its day, and the part of the market.
+
+    Attributes
+    ----------
+    values
+        Feature values at the request; those that depend on the ad may be another ad's.
+    """
+
+    campaign: Checked
+    day: str
+    key: str
+    values: list[Any]
 
 
 # Whether a campaign can set this much aside on that day, in micros.
@@ -105,7 +123,9 @@ class Bidder:
         self._features = features
         self._market = market
         self._crowd = crowd
+        self._chances = {name: Chances(one, features) for name, one in bound.items()}
         self._slices = [features.position(name) for name in bidding.slices]
+        self._one_slice = not any(features.depends_on_item(name) for name in bidding.slices)
 
     def decide(
         self, request: BidRequest, slots: list[Any], bids: UserBids | None, affordable: Affordable
@@ -120,15 +140,17 @@ class Bidder:
             Of the visitor's earlier impressions.
         """
         considered: dict[str, Considered] = {}
-        offers: list[Offer] = []
-        for name in sorted(self.campaigns):
-            campaign = self.campaigns[name]
-            outcome = self._offer(campaign, request, slots, bids)
-            if isinstance(outcome, Considered):
-                considered[name] = outcome
-            elif outcome is not None:
-                offers.append(outcome)
-                considered[name] = Considered(OUTBID, cpm_of(outcome.value), cpm_of(outcome.price))
+        asked = self._asked(request, slots, bids, considered)
+        p_click = self._probabilities(asked, [one.campaign.click for one in asked], request, slots)
+        p_conversion = self._probabilities(asked, [one.campaign.conversion for one in asked], request, slots)
+        offers = []
+        for number, one in enumerate(asked):
+            offer = self._offer(one, request, p_click[number], p_conversion[number])
+            if isinstance(offer, Considered):
+                considered[one.campaign.name] = offer
+            else:
+                offers.append(offer)
+                considered[one.campaign.name] = Considered(OUTBID, cpm_of(offer.value), cpm_of(offer.price))
         chosen = None
         for offer in sorted(offers, key=lambda one: (-one.price, one.campaign.name)):
             if affordable(offer.campaign, offer.day, offer.reserved):
@@ -136,45 +158,81 @@ class Bidder:
                 considered[offer.campaign.name].reason = BID
                 break
             considered[offer.campaign.name].reason = BUDGET
-        return self._decision(chosen, considered), chosen
+        decision = self._decision(chosen, asked, considered)
+        if chosen and self._features.crowd_positions:
+            decision.crowd = self._features.crowd_values(self.values_of(chosen.campaign, request, slots))
+        return decision, chosen
 
     def values_of(self, campaign: Checked, request: BidRequest, slots: list[Any]) -> list[Any]:
         """Return the feature values of the campaign's ad at this request."""
-        return self._features.extract(slots, _impression(campaign, request), self._crowd.weights)
+        return self._features.extract(slots, with_ad(request, campaign), self._crowd.weights)
 
     def key_of(self, values: Sequence[Any]) -> str:
         """Name the part of the market that a request with these feature values is in."""
         return "|".join(str(values[position]) for position in self._slices)
 
-    def _offer(
-        self, campaign: Checked, request: BidRequest, slots: list[Any], bids: UserBids | None
-    ) -> Offer | Considered | None:
-        """Return what a campaign would bid, or why it does not; None: it does not run."""
+    def _asked(
+        self, request: BidRequest, slots: list[Any], bids: UserBids | None, considered: dict[str, Considered]
+    ) -> list[_Asked]:
+        """Return the campaigns that could take the request; of the others that run, note why they do not."""
         ts: int = request.ts  # type: ignore[assignment]  # decoded: int
-        day = campaign.day(ts)
-        if campaign.why_not_on(day) is not None:
-            return None
-        values = self.values_of(campaign, request, slots)
-        if not campaign.is_meant(values):
-            return Considered(TARGETING)
-        if bids is not None and is_capped(campaign, bids, ts):
-            return Considered(CAPPED)
-        p_click = self._probability(campaign.click, values)
-        p_conversion = None if campaign.conversion is None else self._probability(campaign.conversion, values)
+        days: dict[int, str] = {}
+        shared = self._features.extract(slots, request, self._crowd.weights)
+        shared_key = self.key_of(shared) if self._one_slice else ""
+        found = []
+        for name in sorted(self.campaigns):
+            campaign = self.campaigns[name]
+            offset = campaign.declared.tz_offset_min
+            day = days.get(offset)
+            if day is None:
+                day = days[offset] = campaign.day(ts)
+            if campaign.why_not_on(day) is not None:
+                continue
+            values, key = shared, shared_key
+            if campaign.looks_at_item or not self._one_slice:
+                values = self.values_of(campaign, request, slots)
+                key = self.key_of(values)
+            if not campaign.is_meant(values):
+                considered[name] = Considered(TARGETING)
+            elif bids is not None and is_capped(campaign, bids, ts):
+                considered[name] = Considered(CAPPED)
+            else:
+                found.append(_Asked(campaign, day, key, values))
+        return found
+
+    def _probabilities(
+        self, asked: Sequence[_Asked], objectives: Sequence[str | None], request: BidRequest, slots: list[Any]
+    ) -> list[float | None]:
+        """Return what the objective named for each campaign says of its ad; None where none is named."""
+        found: list[float | None] = [None] * len(asked)
+        for name in dict.fromkeys(objectives):
+            if name is None:
+                continue
+            numbers = [number for number, one in enumerate(objectives) if one == name]
+            campaigns = [asked[number].campaign for number in numbers]
+            said = self._chances[name](request, campaigns, slots, asked[numbers[0]].values, self._crowd.weights)
+            for number, p in zip(numbers, said, strict=True):
+                found[number] = p
+        return found
+
+    def _offer(
+        self, asked: _Asked, request: BidRequest, p_click: float | None, p_conversion: float | None
+    ) -> Offer | Considered:
+        """Return what a campaign would bid, or why it does not."""
+        campaign = asked.campaign
+        assert p_click is not None
         value = campaign.worth * p_click * (1.0 if p_conversion is None else p_conversion)
         pace = self._market.pace(campaign.name)
-        if not takes_part(pace, value, Chance(f"{campaign.name}:{request.event_id}").number()):
-            return Considered(PACED, cpm_of(value))
-        price = self._price(campaign, value * pace.multiplier, self.key_of(values))
+        if pace.rates != ALWAYS:
+            draw = Chance(f"{campaign.name}:{request.event_id}").number()
+            if not takes_part(pace, value, draw):
+                return Considered(PACED, cpm_of(value))
+        price = self._price(campaign, value * pace.multiplier, asked.key)
         if price < campaign.low or price <= 0.0:
             return Considered(BELOW_MINIMUM, cpm_of(value))
         if request.floor is not None and cpm_of(price) < request.floor:
             return Considered(BELOW_FLOOR, cpm_of(value))
-        return Offer(campaign, day, value, price, pace.multiplier, p_click, p_conversion, values)
-
-    def _probability(self, objective: str, values: Sequence[Any]) -> float:
-        bound = self._bound[objective]
-        return bound.corrected(bound.shown.score(values, 0)[0])
+        return Offer(campaign, asked.day, asked.key, value, price, pace.multiplier, p_click, p_conversion)
 
     def _price(self, campaign: Checked, worth: float, key: str) -> float:
         high = min(worth, campaign.high)
@@ -182,37 +240,28 @@ class Bidder:
             return high
         return self._market.shade(key, worth, low=min(campaign.low, high), high=high)
 
-    def _decision(self, offer: Offer | None, considered: dict[str, Considered]) -> BidDecision:
+    def _decision(self, offer: Offer | None, asked: Sequence[_Asked], considered: dict[str, Considered]) -> BidDecision:
         market, crowd = self._market, self._crowd
-        asked = {name: self._bound[name].shown for name in self._asked()}
-        models = {variant_name(name, shown.name): shown.replica.version for name, shown in asked.items()}
+        names = dict.fromkeys([one.campaign.click for one in asked])
+        names |= dict.fromkeys([one.campaign.conversion for one in asked if one.campaign.conversion])
+        shown = {name: self._bound[name].shown for name in names}
         decision = BidDecision(
             reason=BID if offer else closest({one.reason for one in considered.values()}),
             considered=considered,
-            models=models,
+            models={variant_name(name, one.name): one.replica.version for name, one in shown.items()},
             market_version=market.version,
             crowd_version=crowd.version,
         )
         if offer is None:
             return decision
-        campaign, key = offer.campaign, self.key_of(offer.values)
+        campaign, key = offer.campaign, offer.key
         decision.campaign, decision.item_id = campaign.name, campaign.declared.ad
         decision.price, decision.value = cpm_of(offer.price), cpm_of(offer.value)
         decision.multiplier = offer.multiplier
         decision.p_click, decision.p_conversion = offer.p_click, offer.p_conversion
         decision.win_rate = market.win_rate(key, offer.price)
         decision.expected_cost = cpm_of(market.expected_cost(key, offer.price, campaign.declared.auction))
-        if self._features.crowd_positions:
-            decision.crowd = self._features.crowd_values(offer.values)
         return decision
-
-    def _asked(self) -> list[str]:
-        names: dict[str, None] = {}
-        for one in self.campaigns.values():
-            names[one.click] = None
-            if one.conversion is not None:
-                names[one.conversion] = None
-        return list(names)
 
 
 def is_capped(campaign: Checked, bids: UserBids, ts: int) -> bool:
@@ -235,31 +284,60 @@ def closest(reasons: set[str]) -> str:
     return max(reasons, key=_CLOSENESS.index, default=NO_CAMPAIGN)
 
 
-def _impression(campaign: Checked, request: BidRequest) -> Impression:
-    """Return the ad as if it were shown, in the place that is for sale."""
-    declared = campaign.declared
-    slot = {"floor": request.floor, "slot_width": request.slot_width, "slot_height": request.slot_height}
-    return Impression(
-        event_id=request.event_id,
-        user_id=request.user_id,
-        ts=request.ts,
-        session_id=request.session_id,
-        item_id=declared.ad,
-        category=declared.category or request.category,
-        price=declared.price if declared.price is not None else request.price,
-        position=request.position,
-        url=request.url,
-        referrer=request.referrer,
-        user_agent=request.user_agent,
-        device=request.device,
-        country=request.country,
-        region=request.region,
-        campaign=campaign.name,
-        tz_offset_min=request.tz_offset_min,
-        properties={
-            **{name: value for name, value in slot.items() if value is not None},
-            **(request.properties or {}),
-            **(declared.properties or {}),
+def with_ad(request: BidRequest, campaign: Checked) -> BidRequest:
+    """Return the request with the campaign's ad in the place that is for sale, as features see it."""
+    event = replace(request)
+    Putting(request)(event, campaign)
+    return event
+
+
+class Putting:
+    """Puts the ad of one campaign after the other into one request, as `with_ad` does."""
+
+    def __init__(self, request: BidRequest) -> None:
+        self._request = request
+
+    def __call__(self, event: BidRequest, campaign: Checked) -> None:
+        request, declared = self._request, campaign.declared
+        event.item_id = declared.ad
+        event.category = declared.category or request.category
+        event.price = request.price if declared.price is None else declared.price
+        own = declared.properties
+        event.properties = {**(request.properties or {}), **own} if own else request.properties
+
+
+class Chances:
+    """What one objective says of many ads at one request."""
+
+    def __init__(self, bound: BoundObjective, features: FeatureSet) -> None:
+        self._bound = bound
+        self._features = features
+        by = bound.calibrating.by if bound.calibrating else None
+        self._by_ad = by is not None and features.depends_on_item(by)
+        self._shortlists = {
+            name: features.shortlist(variant.feature_names(features.names))
+            for name, variant in bound.objective.variants.items()
         }
-        or None,
-    )
+
+    def __call__(
+        self,
+        request: BidRequest,
+        campaigns: Sequence[Checked],
+        slots: list[Any],
+        values: Sequence[Any],
+        crowd: Mapping[str, float],
+    ) -> list[float]:
+        """Return probabilities, in the order of the campaigns.
+
+        Parameters
+        ----------
+        values
+            Feature values of any ad at this request: what ads share is taken from there.
+        """
+        bound, shown = self._bound, self._bound.shown
+        linear = shown.replica.linear() if shown.replica.version else None
+        if linear is None or self._by_ad:
+            own = [self._features.extract(slots, with_ad(request, one), crowd) for one in campaigns]
+            return [bound.score(shown, one) for one in own]
+        said = self._shortlists[shown.name](slots, replace(request), Putting(request), campaigns, crowd, values, *linear)
+        return [bound.told(shown, p, values)[0] for p in said]

@@ -31,6 +31,8 @@ class Checked(NamedTuple):
         Names of the objectives that are asked; None: clicks are what is paid for.
     worth
         Of a click, or of a conversion, in currency.
+    looks_at_item
+        A condition may depend on the ad.
     conditions
         (position among the feature values, test) of the targeting.
     low, high
@@ -52,6 +54,7 @@ class Checked(NamedTuple):
     budget: int
     cap_window_ms: int
     pacer: int
+    looks_at_item: bool
 
     def day(self, ts: int) -> str:
         """Return the campaign's day at an event time, as ``2026-11-26``."""
@@ -100,6 +103,7 @@ def check_campaign(
     if declared.starts and declared.ends and declared.starts > declared.ends:
         raise ConfigError(("ends",), "Expected a day not before `starts`")
     names = [one.name for one in objectives]
+    conditions = parse_conditions(declared.targeting, features)
     return Checked(
         name=declared.campaign,
         declared=declared,
@@ -108,14 +112,13 @@ def check_campaign(
         if by_conversion is None
         else _objective(declared.conversion or bidding.conversion, "conversion", names),
         worth=by_click if by_click is not None else by_conversion or 0.0,
-        conditions=tuple(
-            (features.position(one.feature), one.holds) for one in parse_conditions(declared.targeting, features)
-        ),
+        conditions=tuple((features.position(one.feature), one.holds) for one in conditions),
         low=per_impression(declared.min_bid_cpm),
         high=per_impression(declared.max_bid_cpm),
         budget=micros_of(declared.budget_per_day),
         cap_window_ms=_cap_window(declared),
         pacer=_pacer(declared.pacer, bidding.pacer_names),
+        looks_at_item=any(features.depends_on_item(one.feature) for one in conditions),
     )
 
 

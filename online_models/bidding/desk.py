@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from online_models.attribution import Timers
 from online_models.bidding import told
 from online_models.bidding.allowances import Allowances
-from online_models.bidding.bidder import Bidder, Offer
+from online_models.bidding.bidder import Bidder
 from online_models.bidding.campaigns import Checked
 from online_models.bidding.declaration import REMEMBER_MS
 from online_models.bidding.market import MARKET
@@ -140,20 +140,19 @@ class Desk:
         bids = user.bidding or UserBids()
         self._prune(bids, out.stream_time_ms, out)
         bid_id = f"{self._id_prefix}{out.offset}"
-        offer: Offer | None = None
         decision: BidDecision | None = self.published.get(bid_id)
         flags: list[str] = []
         if decision is None or decision.event_id != request.event_id:  # type: ignore[attr-defined]  # a Bid
             decision = request.answered
             flags = [ANSWERED] if decision else []
             if decision is None:
-                decision, offer = self._bidder.decide(request, user.slots, bids, self._affordable)
+                decision, _ = self._bidder.decide(request, user.slots, bids, self._affordable)
                 self._note_shortage(decision, request)
         bid = self._bid(decision, bid_id, request, source_ts, flags, out.offset)
         out.bids.append(bid)
         self._tell(told.opportunities(bid.ts, bid), out)
         if bid.campaign is not None and bid.reason == BID:
-            self._open(bid, request, offer, user, bids, out)
+            self._open(bid, request, user, bids, out)
 
     def _affordable(self, campaign: Checked, day: str, amount: int) -> bool:
         return amount <= self.allowances.free((campaign.name, day), campaign.budget)
@@ -195,7 +194,6 @@ class Desk:
         self,
         bid: Bid,
         request: BidRequest,
-        offer: Offer | None,
         user: UserState,
         bids: UserBids,
         out: Collected,
@@ -204,8 +202,8 @@ class Desk:
         if campaign is None:  # it was taken away since the bid was made; a win would still have to be paid
             out.notes["bid_of_unknown_campaign"] += 1
             return
-        values = offer.values if offer else self._bidder.values_of(campaign, request, user.slots)
-        if offer is None and bid.crowd:
+        values = self._bidder.values_of(campaign, request, user.slots)
+        if bid.crowd:  # as they were when the bid was made
             values = self._features.with_crowd(values, bid.crowd)
         day, reserved = campaign.day(bid.ts), micros_of_cpm(bid.price)
         place = campaign.name, day

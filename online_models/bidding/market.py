@@ -32,8 +32,9 @@ MARKET_OBJECTIVE = Objective(
 )
 GONE = 0.0
 FORMAT = 1
-# Names of a pace's numbers, before the campaign's name. A rate is published with 1 added: 0 would mean that it is gone.
+# Names of a pace's numbers, before the campaign's name; and what stands for 0, which would mean that it is gone.
 _PACE = "#pace/"
+ZERO = -1.0
 _MULTIPLIER = _PACE + "m/"
 _UNPACED = Pace(1.0)
 _MINUTE_MS = 60_000
@@ -173,9 +174,9 @@ class Market:
         self._put(f"{_MULTIPLIER}{name}", pace.multiplier)
         if pace.edges or pace.rates != (1.0,):
             for number, rate in enumerate(pace.rates):
-                self._put(f"{_PACE}r{number}/{name}", 1.0 + rate)
+                self._put(f"{_PACE}r{number}/{name}", rate or ZERO)
             for number, edge in enumerate(pace.edges):
-                self._put(f"{_PACE}e{number}/{name}", edge)
+                self._put(f"{_PACE}e{number}/{name}", edge or ZERO)
 
     def _put(self, name: str, number: float) -> None:
         if self._paces.get(name) != number:
@@ -303,14 +304,12 @@ class MarketReader:
         multiplier = self._numbers.get(f"{_MULTIPLIER}{campaign}")
         if multiplier is None:
             return _UNPACED
-        rates = self._numbered("r", campaign)
-        edges = self._numbered("e", campaign)
-        return Pace(multiplier, edges, tuple(rate - 1.0 for rate in rates) or (1.0,))
+        return Pace(multiplier, self._numbered("e", campaign), self._numbered("r", campaign) or _UNPACED.rates)
 
     def _numbered(self, kind: str, campaign: str) -> tuple[float, ...]:
         found: list[float] = []
         while (number := self._numbers.get(f"{_PACE}{kind}{len(found)}/{campaign}")) is not None:
-            found.append(number)
+            found.append(0.0 if number == ZERO else number)
         return tuple(found)
 
     def win_rate(self, key: str, bid: float) -> float:

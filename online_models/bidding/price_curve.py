@@ -50,9 +50,9 @@ class PriceRules(Struct, frozen=True, forbid_unknown_fields=True):
     lowest: float = 1e-4
     highest: float = 1.0
     bins: int = 80
-    half_life_ms: int = 6 * 3_600_000
+    half_life_ms: int = 24 * 3_600_000
     most_slices: int = 256
-    strength: float = 30.0
+    strength: float = 50.0
     enough: float = 50.0
     start: float = 0.7
 

@@ -1,7 +1,7 @@
-"""Win prices: what the highest competing bid of an auction is, learned from auctions won and lost, and read by bidders.
+"""Win prices: what the highest competing bid of an auction is, learned from auctions won and lost.
 
 One learner counts, slice by slice, what auctions told of the competing price (`WinPrices`); its counts reach bidders as
-named weights, as those of a model do, and bidders make curves of them (`Landscape`, `price_curve`). Every auction
+named weights, as those of a model do, and bidders make curves of them (`landscape`, `price_curve`). Every auction
 counts in its slice and in the whole, whose key is "". A bid inside a bin counts in part at either edge of the bin, as
 far as it is from the other one.
 
@@ -13,19 +13,20 @@ what it would have counted in time. From time to time all numbers are divided by
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from math import ldexp
-from typing import Literal
 
 from msgspec import Struct
 
-from online_models.bidding.price_curve import PRIOR_STRENGTH, Curve, PriceRules, hazards, likely_below, spread
+from online_models.bidding.price_curve import PRIOR_STRENGTH, PriceRules, hazards, likely_below, spread
+from online_models.bidding.price_heaps import PriceHeaps
 
 WHOLE = ""
 GONE = 0.0
 FORMAT = 1
-# Names of numbers: the slice's key, one of these, and for the last two the number of the bin.
-_COUNT, _NOW, _PRICES, _BEYOND = "#n", "#now", "#p", "#b"
+# Names of numbers: the slice's key, one of these, and of those in the second line the number of the bin.
+COUNT, NOW = "#n", "#now"
+PRICES, BEYOND, HEAP, HEAPED = "#p", "#b", "#h", "#s"
 # Left-censored prices are spread once in so many auctions of a slice, and before at powers of two: it costs as much as
 # ten auctions, and what it moves is little by then.
 _SPREAD_EVERY = 16
@@ -79,6 +80,7 @@ class Saved(Struct, array_like=True):
     landmark_ms: int | None
     latest_ms: int
     slices: dict[str, _Slice]
+    heaps: PriceHeaps
 
 
 class WinPrices:
@@ -102,12 +104,13 @@ class WinPrices:
         self._rules = rules or PriceRules()
         self._edges = self._rules.edges()
         self._prior = self._rules.prior_hazards()
-        self._begin(None, 0, {})
+        self._begin(None, 0, {}, PriceHeaps.of(self._rules.bins))
 
-    def _begin(self, landmark_ms: int | None, latest_ms: int, slices: dict[str, _Slice]) -> None:
+    def _begin(self, landmark_ms: int | None, latest_ms: int, slices: dict[str, _Slice], heaps: PriceHeaps) -> None:
         self._landmark_ms = landmark_ms
         self._latest_ms = latest_ms
         self._slices = slices
+        self._heaps = heaps
         self._whole = slices.setdefault(WHOLE, self._empty())
         self._weights: dict[str, float] = {}
         self._stale: dict[str, None] = dict.fromkeys(slices)  # slices whose weights are to be written again
@@ -138,6 +141,8 @@ class WinPrices:
         weight = self._weight(at_ms)
         known = bid if price is None else price
         k = bisect_left(self._edges, known) - 1  # the bin; of what lies above all bins, their number
+        if price is not None and 0 <= k < self._rules.bins:
+            self._heaps.add(k, price, weight)
         self._add(WHOLE, self._whole, k, known, weight, told=price is not None, won=won)
         if key:
             one = self._slices.get(key)
@@ -204,6 +209,7 @@ class WinPrices:
         """Divide all weights by a power of two, and forget slices of which nothing is left."""
         assert self._landmark_ms is not None
         self._landmark_ms += shift * self._rules.half_life_ms
+        self._heaps.divide(shift)
         for key, one in list(self._slices.items()):
             one.divide(shift)
             if one.total < _NOTHING and key:
@@ -212,8 +218,8 @@ class WinPrices:
 
     def _take_on(self, key: str) -> _Slice:
         if len(self._slices) > self._rules.most_slices:
-            known = sorted((one.total, other) for other, one in self._slices.items() if other)
-            for _, other in known[: 1 + self._rules.most_slices // _FORGOTTEN_SHARE]:
+            known = sorted((other for other in self._slices if other), key=lambda other: self._slices[other].total)
+            for other in known[: 1 + self._rules.most_slices // _FORGOTTEN_SHARE]:
                 self._forget(other)
         one = self._slices[key] = self._empty()
         return one
@@ -242,10 +248,15 @@ class WinPrices:
 
     def _numbers(self, key: str) -> Iterator[tuple[str, float]]:
         one = self._slices[key]
-        yield key + _COUNT, float(one.count)
+        yield key + COUNT, float(one.count)
         if key == WHOLE and one.count:
-            yield key + _NOW, self._weight(self._latest_ms)
-        for kind, numbers in ((_PRICES, one.prices), (_BEYOND, one.beyond)):
+            now = self._weight(self._latest_ms)
+            yield key + NOW, now
+            for k, price in enumerate(self._heaps.prices):
+                share = self._heaps.share(k, now)
+                yield f"{key}{HEAP}{k}", price if share else GONE
+                yield f"{key}{HEAPED}{k}", share
+        for kind, numbers in ((PRICES, one.prices), (BEYOND, one.beyond)):
             for k, weight in enumerate(numbers):
                 yield f"{key}{kind}{k}", weight
 
@@ -270,7 +281,7 @@ class WinPrices:
     def state(self) -> Saved:
         """Return a copy of everything that was learned."""
         slices = {key: one.copy() for key, one in self._slices.items()}
-        return Saved(FORMAT, self._landmark_ms, self._latest_ms, slices)
+        return Saved(FORMAT, self._landmark_ms, self._latest_ms, slices, self._heaps.copy())
 
     def restore(self, saved: Saved) -> None:
         """Take up what `state` gave; raises ValueError if it is of another format or other bins."""
@@ -279,91 +290,12 @@ class WinPrices:
         for one in saved.slices.values():
             if {len(one.exact), len(one.left), len(one.beyond), len(one.prices)} != {self._rules.bins}:
                 raise ValueError(f"win prices: expected {self._rules.bins} bins")
-        self._begin(saved.landmark_ms, saved.latest_ms, {key: one.copy() for key, one in saved.slices.items()})
+        slices = {key: one.copy() for key, one in saved.slices.items()}
+        self._begin(saved.landmark_ms, saved.latest_ms, slices, saved.heaps.copy())
 
 
 def _names(key: str, bins: int) -> Iterator[str]:
-    yield key + _COUNT
-    for kind in (_PRICES, _BEYOND):
+    yield key + COUNT
+    for kind in (PRICES, BEYOND):
         for k in range(bins):
             yield f"{key}{kind}{k}"
-
-
-class Landscape:
-    """What a bid is expected to win and to cost, from the numbers of a `WinPrices`.
-
-    Parameters
-    ----------
-    weights
-        Numbers by name; may change and grow between calls.
-    rules
-        The same as those of the learner.
-
-    Examples
-    --------
-    >>> rules = PriceRules(lowest=1.0, highest=4.0, bins=3)
-    >>> nothing = Landscape({}, rules)
-    >>> round(nothing.win_rate("site", 2.0), 3), nothing.shade("site", 3.0, low=0.0, high=2.0)
-    (0.667, 2.0)
-    """
-
-    def __init__(self, weights: Mapping[str, float], rules: PriceRules | None = None) -> None:
-        self._weights = weights
-        self._rules = rules or PriceRules()
-        self._edges = self._rules.edges()
-        self._prior = self._rules.prior_hazards()
-        self._names = [(f"{_PRICES}{k}", f"{_BEYOND}{k}") for k in range(self._rules.bins)]
-        # Curves are made once for each version of the numbers, which is told by how many auctions were counted.
-        self._version = -1.0
-        self._curves: dict[str, Curve] = {}
-        self._whole_hazards = self._prior
-        self._known = self._now = 0.0
-
-    def win_rate(self, key: str, bid: float) -> float:
-        """Return how likely a bid is to win, from 0 to 1; never less for a higher bid.
-
-        With nothing known, prices are taken to be log-uniform between the lowest and the highest of the rules.
-        """
-        return self.curve(key).win_rate(bid)
-
-    def expected_cost(self, key: str, bid: float, auction: Literal["first", "second"]) -> float:
-        """Return what making this bid is expected to cost: what is paid if it wins, times how likely that is."""
-        return self.curve(key).paid(bid, auction)
-
-    def shade(self, key: str, value: float, *, low: float, high: float) -> float:
-        """Return the bid from `low` to `high` that gains most in a first-price auction: (value - bid) x win rate.
-
-        Until `enough` auctions are known of the whole it is `start` x value, within the bounds.
-        """
-        curve = self.curve(key)
-        if self._known < self._rules.enough:
-            return max(low, min(self._rules.start * value, high))
-        return curve.shade(value, low=low, high=high)
-
-    def curve(self, key: str) -> Curve:
-        """Return the curve of a slice; the whole's, if nothing is known of the slice."""
-        version = self._weights.get(WHOLE + _COUNT, 0.0)
-        if version != self._version:
-            self._begin(version)
-        curve = self._curves.get(key)
-        if curve is None:
-            if not self._weights.get(key + _COUNT):
-                return self._curves[WHOLE]
-            found = hazards(*self._read(key), self._whole_hazards, self._rules.strength * self._now)
-            curve = self._curves[key] = Curve(self._edges, likely_below(found))
-        return curve
-
-    def _begin(self, version: float) -> None:
-        prices, beyond = self._read(WHOLE)
-        self._now = self._weights.get(WHOLE + _NOW, 1.0)
-        self._known = (sum(prices) + sum(beyond)) / self._now
-        self._whole_hazards = hazards(prices, beyond, self._prior, PRIOR_STRENGTH * self._now)
-        self._curves = {WHOLE: Curve(self._edges, likely_below(self._whole_hazards))}
-        self._version = version
-
-    def _read(self, key: str) -> tuple[list[float], list[float]]:
-        get = self._weights.get
-        return (
-            [get(key + prices, 0.0) for prices, _ in self._names],
-            [get(key + beyond, 0.0) for _, beyond in self._names],
-        )

@@ -167,6 +167,10 @@ class FeatureSet:
             raise ConfigError((name,), f"{name!r} is {why}; expected one of: {', '.join(self._positions)}")
         return self._positions[name]
 
+    def depends_on_item(self, name: str) -> bool:
+        """Tell whether a base feature's value may depend on the event's item; raises ConfigError."""
+        return self._features[self.position(name)].reading.of_item
+
     def condition_kind(self, name: str) -> str:
         """Return what a condition on a base feature can compare: "number" or "category".
 

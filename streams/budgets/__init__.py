@@ -3,7 +3,7 @@
 from streams.budgets.base import CampaignDay, Draw, Drawn, Entry, Ledger, Totals, Want
 from streams.budgets.clerk import Clerk
 from streams.budgets.dict_ledger import DictLedger
-from streams.budgets.purse import Purse
+from streams.budgets.purse import Limits, Purse
 from streams.budgets.redis_ledger import RedisLedger, open_ledger
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Drawn",
     "Entry",
     "Ledger",
+    "Limits",
     "Purse",
     "RedisLedger",
     "Totals",

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from online_models.bound import Replica
+from online_models.calibration import make_calibrator
 from online_models.closed_loop import ClosedLoop, LearnerPair, Users, Watchers, learner_pair
 from online_models.features.durations import parse_duration_ms
 from online_models.scoring import ScoringCore
@@ -116,6 +117,7 @@ class Candidate:
                         variant=name,
                         own_features=settings.has_own_features(variant),
                         contest=None if name else new_contest(objective, settings),
+                        calibrator=make_calibrator(variant.calibration, closes_after_ms=variant.closes_after_ms),
                     ),
                 )
 

@@ -13,6 +13,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from pathlib import Path
 
+from online_models.calibration import Calibrator, make_calibrator
 from online_models.closed_loop import OwnReplica
 from online_models.distribution import Records
 from online_models.estimators import Estimator
@@ -103,6 +104,8 @@ class ModelHistory:
     ----------
     learned
         Examples learned so far, those learned again included.
+    calibrator
+        Of the model that `model_at` has returned last, and valid as long.
     """
 
     def __init__(
@@ -116,6 +119,7 @@ class ModelHistory:
     ) -> None:
         self.objective = objective
         self.learned = 0
+        self.calibrator: Calibrator | None = None
         self._trained_on = objective_of(objective.name)
         self._variant = variant_of(objective.name)
         self._settings = settings
@@ -142,6 +146,7 @@ class ModelHistory:
             if end % _SNAPSHOT_EVERY == 0 and all(at != end for at, _ in self._snapshots):
                 self._snapshots.append((end, learner.checkpoint()))
                 self._snapshots.sort(key=lambda one: one[0])
+        self.calibrator = learner.calibrator
         return model
 
     def _learn(self, learner: LearningCore, end: int) -> None:
@@ -192,6 +197,7 @@ class ModelHistory:
             judging=False,
             variant=self._variant,
             own_features=settings.has_own_features(objective),
+            calibrator=make_calibrator(objective.calibration, closes_after_ms=objective.closes_after_ms),
         )
         if blob is not None and not learner.restore(blob):
             raise VersionLost(
@@ -213,4 +219,5 @@ class PastReplica(OwnReplica):
     def go_to(self, version: int) -> None:
         """Become the model of a version; raises VersionLost."""
         self.model = self._history.model_at(version) if version else self._untaught
+        self.calibrator = self._history.calibrator
         self.version = version

@@ -184,14 +184,16 @@ class Answers:
         for bound in self._bound.values():
             if event.type in bound.objective.trigger and bound.applies(values):
                 p, reasons = bound.shown.score(values, self._n_reasons)
+                p, raw = bound.told(bound.shown, p, values)
                 replica = bound.shown.replica
                 found.append(
                     ObjectiveScore(
                         objective=bound.name,
                         model=replica.name,
                         model_version=replica.version,
-                        score=bound.corrected(p),
+                        score=p,
                         reasons=reasons,
+                        raw=raw,
                     )
                 )
         return ScoreAnswer(event_id=event.event_id, scores=found)
