@@ -154,7 +154,7 @@ class ScoringCore:
             asking_rules=asking_rules,
         )
         self.desk = (
-            bidding.open(
+            bidding.desk(
                 by_name,
                 self._crowd,
                 replicas,

@@ -339,5 +339,6 @@ class Chances:
         if linear is None or self._by_ad:
             own = [self._features.extract(slots, with_ad(request, one), crowd) for one in campaigns]
             return [bound.score(shown, one) for one in own]
-        said = self._shortlists[shown.name](slots, replace(request), Putting(request), campaigns, crowd, values, *linear)
+        shortlist = self._shortlists[shown.name]
+        said = shortlist(slots, replace(request), Putting(request), campaigns, crowd, values, *linear)
         return [bound.told(shown, p, values)[0] for p in said]

@@ -45,7 +45,7 @@ class Desks:
         """Return a bidder without campaigns."""
         return Bidder(self._bidding, bound, self._features, MarketReader(replicas[MARKET], self._bidding), crowd)
 
-    def open(
+    def desk(
         self,
         bound: Mapping[str, BoundObjective],
         crowd: CrowdView,

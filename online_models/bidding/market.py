@@ -17,9 +17,10 @@ from msgspec import Struct, convert, to_builtins
 from online_models.bidding import told
 from online_models.bidding.campaigns import DAY_MS
 from online_models.bidding.declaration import Bidding, without_plan
+from online_models.bidding.landscape import Landscape
 from online_models.bidding.pacing import Flight, Pace, build_pacer
 from online_models.bidding.plan import CurveState, DayCurve, Plan, even_plan
-from online_models.bidding.win_price import Landscape, Saved, WinPrices
+from online_models.bidding.win_price import Saved, WinPrices
 from online_models.objectives import Objective
 from schemas.campaigns import Auction
 from schemas.codec import BadRecord
