@@ -115,7 +115,7 @@ def _told(error: str) -> ConfigError:
     unknown = re.search(r"unknown field `([^`]+)`", message)
     if unknown:
         kind = Cap if path == ["cap"] else Campaign
-        keys = ", ".join(one.name for one in fields(kind) if one.name != "campaign")
+        keys = ", ".join(one.name for one in fields(kind) if one.name not in ("campaign", "schema_version"))
         return ConfigError((*path, unknown[1]), f"Unknown key; expected one of: {keys}")
     missing = re.search(r"missing required field `([^`]+)`", message)
     if missing:
