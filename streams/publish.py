@@ -110,7 +110,8 @@ class Publisher:
             end = ends.get(self._examples_of(objective))
             if end is not None:
                 self._freshness.examples_published(objective, end)
-        return Ends(ends.get(scores), ends.get(self._at(self._topics.bids.name, partition.partition)))
+        bids = ends.get(self._at(self._topics.bids.name, partition.partition)) if result.bids else None
+        return Ends(ends.get(scores), bids)
 
     async def _check_lease(self) -> None:
         if self._lease is not None:

@@ -407,7 +407,7 @@ class _Reader:
             try:
                 [one] = parse_objectives(body, features=features)
                 if one.name in (CROWD, MARKET):
-                    raise ConfigError((one.name,), "What is counted for everybody is called so; take another name")
+                    raise ConfigError((one.name,), "This is how counts of our own are called; take another name")
             except ConfigError as error:
                 self.errors.append(error.under("objectives"))
                 continue

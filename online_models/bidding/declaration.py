@@ -16,6 +16,8 @@ from online_models.objectives import Objective
 from schemas.campaigns import Campaign
 
 HOUR_MS = 3_600_000
+# As of `PriceRules`: prices follow the hour of the day less than the market follows the month.
+PRICE_HALF_LIFE_MS = 24 * HOUR_MS
 # Exchanges tell of a win when the ad is rendered: within seconds mostly, at most some minutes after the bid.
 NOTICE_WINDOW_MS = 5 * 60_000
 # So long a repeated notice is known, and a late one is booked.
@@ -50,7 +52,7 @@ class Bidding(Struct, frozen=True, kw_only=True):
     conversion: str | None = None
     pacers: Mapping[str, Mapping[str, Any]]
     slices: tuple[str, ...] = ()
-    price_half_life_ms: int = 6 * HOUR_MS
+    price_half_life_ms: int = PRICE_HALF_LIFE_MS
     notice_window_ms: int = NOTICE_WINDOW_MS
     campaigns: tuple[Campaign, ...] = ()
 
@@ -92,7 +94,7 @@ def parse_bidding(
         conversion=declaration.get("conversion"),
         pacers=_pacers(declaration.get("pacers")),
         slices=_slices(declaration.get("slices", []), features),
-        price_half_life_ms=_duration(declaration, "price_half_life", 6 * HOUR_MS),
+        price_half_life_ms=_duration(declaration, "price_half_life", PRICE_HALF_LIFE_MS),
         notice_window_ms=_duration(declaration, "notice_window", NOTICE_WINDOW_MS),
     )
 

@@ -11,9 +11,9 @@ Where little is known the hazard moves towards another curve's, as if that had b
 under a beta process (Hjort, Annals of Statistics 1990). It does so bin by bin, so a slice of which only low bids are
 known has its own low end and the whole's high end.
 
-Refused: a log-logistic or log-normal curve for each slice (Wu, Yeh, Chen, KDD 2015; Zhou et al., KDD 2021). Three
-numbers in place of two for each bin, but real prices stand in heaps on round numbers and floors, which such a curve
-cannot show: `benchmarks.win_price` measures both.
+Refused: a log-logistic or log-normal curve for each slice (Wu, Yeh, Chen, KDD 2015; Zhou et al., KDD 2021). It has two
+numbers in place of two for each bin, and where prices are smooth it follows their drift better; but real prices stand
+in heaps on round numbers and floors, which it cannot show. `benchmarks.win_price` measures both.
 """
 
 from __future__ import annotations

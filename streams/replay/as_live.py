@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from online_models.closed_loop import Arrival
 from online_models.crowd import CROWD
 from online_models.objectives import objective_of, variant_name, variant_of
-from online_models.scoring import ANSWERED
+from online_models.score_maker import ANSWERED
 from online_models.serving import Served
 from schemas.codec import BadRecord, decode_score
 from schemas.events import RankRequest

@@ -194,7 +194,7 @@ async def _judge_partition(
     if timers != record.timers:
         verdict.state_differs(f"{place}: timers differ")
     stored, meta = decode_partition_meta(record.meta), core.meta()
-    stored.scores_end = meta.scores_end = -1  # of the store only
+    stored.scores_end = meta.scores_end = stored.bids_end = meta.bids_end = -1  # of the store only
     if encode_partition_meta(stored) != encode_partition_meta(meta):
         verdict.state_differs(f"{place}: {stored} is stored, the core says {meta}")
     users = sorted(out.changed)
