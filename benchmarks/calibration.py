@@ -19,7 +19,8 @@ Printed of each way to score, over all triggers but the first fifth:
 `truth` scores with the true probability: what it has is the noise of the labels. `running rate` always says the share
 of positives that have come, fading by half in as many triggers as hold `half_life` positives on average.
 
-``--slices`` shows what slices are for: the model does not see the site, and each site has a rate of its own.
+``--slices`` shows what slices are for: the model does not see the site, and each site has a rate of its own. Printed is
+how far the mean score of a site is from its true rate, on average over sites. ``--cost`` prints what calibration costs.
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ import csv
 import gzip
 import math
 import random
+import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,6 +43,7 @@ from online_models.distribution import make_distributor
 from online_models.estimators import SparseFTRL
 from online_models.learning import LearningCore
 from online_models.replica import LinearReplica, ReplicaSet
+from schemas.codec import encode_json
 from schemas.examples import Example
 
 RATES = (0.001, 0.005, 0.02)
@@ -283,6 +286,32 @@ def by_slice(found: dict[str, Array]) -> dict[str, float]:
     return {name: error(scores[after]) for name, scores in found.items() if name not in ("label", "slices")}
 
 
+def print_cost() -> None:
+    rng = random.Random(SEED)
+    drawn = [
+        (rng.expovariate(50.0) % 1.0, rng.random() < 0.02, f"s{int(128 * rng.random() ** 2)}") for _ in range(50_000)
+    ]
+    print("| | learn a label | fit the curves | on the wire | calibrate a score |\n|---|---|---|---|---|")
+    for kind in KINDS:
+        for by in (None, "site"):
+            calibrator = Calibrator(Calibrating(kind=kind, by=by, half_life=1_000))
+            learning = seconds(lambda it=calibrator: [it.learn_one(*one) for one in drawn]) / len(drawn)
+            calibration = calibrator.calibration()
+            fitting = seconds(calibrator.calibration)
+            applying = seconds(lambda it=calibration: [calibrated(it, p, value) for p, _, value in drawn]) / len(drawn)
+            name = f"{kind}, {len(calibration.slices)} slices" if by else kind
+            print(
+                f"| {name} | {1e6 * learning:.1f} µs | {1e3 * fitting:.1f} ms "
+                f"| {len(encode_json(calibration)) / 1000:.1f} kB | {1e6 * applying:.1f} µs |"
+            )
+
+
+def seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--examples", type=int, default=250_000)
@@ -290,7 +319,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--slices", action="store_true")
     parser.add_argument("--data", type=Path, action="append", default=[], metavar="FILE")
+    parser.add_argument("--cost", action="store_true")
     options = parser.parse_args()
+    if options.cost:
+        print_cost()
+        return
     half_life = options.half_life
     ways = {kind: Calibrating(kind=kind, half_life=half_life) for kind in KINDS}
     if options.data:

@@ -75,7 +75,7 @@ class Calibrating(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     kind: Kind
     by: str | None = None
-    half_life: Annotated[int, Meta(ge=20, le=10**6)] = 200
+    half_life: Annotated[int, Meta(ge=20, le=10**6)] = 100
 
 
 def calibrated(calibration: Calibration, p: float, value: str | None) -> float:

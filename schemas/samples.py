@@ -13,7 +13,7 @@ from schemas.campaigns import Campaign, Cap
 from schemas.dead_letters import INVALID, DeadLetter, dead_letter, locator
 from schemas.examples import Example
 from schemas.metrics import Accounting, Contest, Progress, Promotion, Standing
-from schemas.models import ModelBlock, ModelDelta, ModelManifest, OpaquePart, Serving
+from schemas.models import Calibration, Curve, ModelBlock, ModelDelta, ModelManifest, OpaquePart, Serving
 from schemas.report import (
     AlgorithmRow,
     CalibrationPoint,
@@ -80,7 +80,7 @@ SCORES: tuple[Struct, ...] = (
     Score(
         score_id=_SCORE_ID, event_id="e-04", ts=_TS + 10_000, objective="click", score=0.0731, model="ftrl",
         model_version=52_000, reasons=[("category=shoes", 0.41), ("position=2", -0.12)], topic="events", partition=3,
-        offset=1047, source_ts=_TS + 10_020, item_id="sku-7", propensity=0.25, **_WHO,
+        offset=1047, source_ts=_TS + 10_020, item_id="sku-7", propensity=0.25, raw=0.0655, **_WHO,
     ),
 )  # fmt: skip
 
@@ -120,7 +120,17 @@ MODELS: tuple[Struct, ...] = (
     ),
     ModelBlock(**_MODEL, origin=1_000, version=52_000, block=90, weights={"position=2": -0.12}),
     OpaquePart(**_MODEL, version=52_000, part=0, body=b"signed bytes"),
-    ModelManifest(**_MODEL, model="ftrl", version=52_000, origin=1_000, intercept=-2.9, features=1_204),
+    ModelManifest(
+        **_MODEL,
+        model="ftrl",
+        version=52_000,
+        origin=1_000,
+        intercept=-2.9,
+        features=1_204,
+        calibration=Calibration(
+            whole=Curve([-20.0, 20.0], [-19.7, 19.1]), slices={"shoes": Curve([-20.0, 20.0], [-20.1, 18.7])}
+        ),
+    ),
     Serving(objective="click", variant="deep", before="", number=1),
 )
 

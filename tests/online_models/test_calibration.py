@@ -306,7 +306,7 @@ DEVICE = {"field": "device"}
 
 
 def test_a_declaration_has_a_kind_and_defaults() -> None:
-    assert declared({"kind": "platt"}).calibration == Calibrating(kind="platt", by=None, half_life=200)
+    assert declared({"kind": "platt"}).calibration == Calibrating(kind="platt", by=None, half_life=100)
     full = {"kind": "isotonic", "by": "device", "half_life": 1000}
     assert declared(full).calibration == Calibrating(kind="isotonic", by="device", half_life=1000)
 
