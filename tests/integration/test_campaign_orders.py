@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from aiokafka import AIOKafkaProducer
 from conftest import Broker
 from site_under_test import Site
 from typer.testing import CliRunner
@@ -92,6 +93,26 @@ def test_a_campaign_of_the_configuration_is_paused_on_the_topic_and_not_taken_aw
     assert {name: one.active for name, one in operator.told().items() if one} == {"rest": False}
     [refused] = operator("remove", "rest")
     assert refused.startswith("error: rest is declared in the configuration; take it out there")
+
+
+def test_what_cannot_be_read_or_would_not_bid_is_mended_first(operator: Operator) -> None:
+    written = {"shoes": {"campaign": "shoes"}, "tents": TENTS | {"campaign": "tents", "pacer": "slow", "active": False}}
+    asyncio.run(publish(operator.site.settings, written))
+
+    [unreadable] = operator("pause", "shoes")
+    assert unreadable.startswith("error: What stands on the topic for shoes cannot be read: ")
+    assert operator("resume", "tents") == [
+        "error: tents is wrong and would not bid: pacer: No pacer is called 'slow'; declared: even; "
+        "mend it: streamscore campaigns put FILE"
+    ]
+    assert operator("put", operator.write({"shoes": SHOES, "tents": TENTS})) == ["shoes: set", "tents: set"]
+
+
+async def publish(settings: Settings, records: dict[str, Any]) -> None:
+    """Write records of `campaigns` as some other program may, checked by nobody."""
+    async with AIOKafkaProducer(**settings.kafka.client_kwargs()) as producer:
+        for key, value in records.items():
+            await producer.send_and_wait(settings.topics.campaigns.name, json.dumps(value).encode(), key=key.encode())
 
 
 def test_the_list_tells_what_was_spent_today(operator: Operator) -> None:

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from online_models.errors import ConfigError
 from schemas.campaigns import Campaign
+from streams.admin import topic_configs
 from streams.campaign_files import read_campaigns
 from streams.cli.main import app
 from streams.settings import InvalidSettings, load_settings, parse_settings
@@ -215,3 +216,12 @@ def test_a_check_tells_what_it_found_of_bidding() -> None:
 
 def test_a_check_says_nothing_of_campaigns_where_nobody_bids() -> None:
     assert "pacers:" not in CliRunner().invoke(app, ["check", "shop"]).stdout
+
+
+def test_the_topics_of_bidding_are_made_where_it_is_declared_and_what_was_taken_away_is_told_for_a_month() -> None:
+    bidding, without = parse_settings(BIDDING, {}), parse_settings(HEAD, {})
+    campaigns = bidding.topics.campaigns
+
+    assert [one.name for one in bidding.used_topics if one not in without.used_topics] == ["bids", "campaigns"]
+    assert topic_configs(campaigns, bidding) == {"cleanup.policy": "compact", "delete.retention.ms": "2592000000"}
+    assert topic_configs(bidding.topics.bids, bidding) == {}
