@@ -247,6 +247,7 @@ class ScoringCore:
             scores=len(out.scores),
             examples=len(out.examples),
             stream_time_ms=self.stream_time_ms,
+            bids=len(out.bids),
         )
         return StepResult(
             out.scores,

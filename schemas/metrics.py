@@ -13,7 +13,8 @@ class Accounting(Struct, kw_only=True, tag_field="kind", tag="accounting"):
     """Where the records of one chunk went: ``events == scored + dead + sum(ignored)``.
 
     ``scored`` counts events, ``scores`` the messages they led to (one for each objective), and
-    ``examples`` the labelled triggers that the chunk released.
+    ``examples`` the labelled triggers that the chunk released. ``bids`` counts the bid requests that were
+    answered, with a bid or without; they are among those ``scored``.
 
     Chunks of a partition follow each other without gaps. After a crash a chunk may start again at
     the same ``first_offset``; the later message then replaces all that start at or behind it.
@@ -30,6 +31,7 @@ class Accounting(Struct, kw_only=True, tag_field="kind", tag="accounting"):
     scores: int
     examples: int
     stream_time_ms: int
+    bids: int = 0
     schema_version: Annotated[int, Meta(ge=1, le=METRICS_VERSION)] = 1
 
 

@@ -26,6 +26,8 @@ def topic_configs(topic: TopicSettings, settings: Settings) -> dict[str, str]:
     configs: dict[str, str] = {}
     if topic.name == settings.topics.campaigns.name:
         configs["cleanup.policy"] = "compact"
+        # A partition that nobody had meanwhile must still hear that a campaign was taken away.
+        configs["delete.retention.ms"] = str(30 * 86_400_000)
     if topic.name == settings.topics.models.name:
         configs["cleanup.policy"] = "compact"
         # Scorers that start read the whole topic; a small segment lets compaction keep it short.

@@ -22,12 +22,14 @@ from aiokafka import TopicPartition
 from faust.types import TP
 
 from online_models.features.durations import parse_duration_ms
+from schemas.api import CampaignState
 from schemas.codec import encode_json
 from schemas.events import SystemEvent
 from streams import garbage
 from streams.actors import Actor
 from streams.budgets import Clerk, open_ledger
 from streams.campaign_feed import CampaignFeed
+from streams.campaign_watch import CampaignWatch
 from streams.dashboard import Dashboard
 from streams.faust_app import make_faust_app
 from streams.freshness import Freshness
@@ -115,6 +117,15 @@ class Worker:
         self.clerk: Clerk | None = None
         self.housekeeping = Housekeeping(self)
         self.web = WebServer(self)
+        self.campaign_watch = self._watch_campaigns() if settings.bidding else None
+
+    def _watch_campaigns(self) -> CampaignWatch:
+        api = self.web.api
+
+        async def ask() -> list[CampaignState]:
+            return (await api.campaigns()).campaigns
+
+        return CampaignWatch(self.telemetry, ask=ask, is_open=lambda: api.ledger_open)
 
     def _agent(self, topic: str) -> None:
         """Attach the agent of a topic: it hands chunks to the partitions' actors, nothing else."""

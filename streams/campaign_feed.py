@@ -98,16 +98,17 @@ class CampaignFeed:
         known = self.campaigns.get(name)
         if not name or len(name) > 128 or (known is not None and version <= known.version):
             return
-        told = Told(version, None)
-        if value is not None:
-            told = _read(name, value, version)
+        told = told_by(name, value, version)
         if told.why:
             log_event(logger, logging.ERROR, "a campaign is wrong and does not bid", campaign=name, why=told.why)
         self.campaigns[name] = told
         self.revision += 1
 
 
-def _read(name: str, value: bytes, version: int) -> Told:
+def told_by(name: str, value: bytes | None, version: int) -> Told:
+    """Read what a record says of a campaign; without a value it is taken away."""
+    if value is None:
+        return Told(version, None)
     try:
         campaign = decode_campaign(value)
     except BadRecord as bad:

@@ -18,6 +18,7 @@ from faust.types import TP
 from online_models.features.durations import parse_duration_ms
 from schemas.codec import encode_json
 from schemas.events import Tick
+from streams.campaign_watch import LOOK_S
 from streams.cancelling import cancel_until_done
 from streams.dashboard import POINT_S
 from streams.learner import LearnerSession
@@ -63,6 +64,9 @@ class Housekeeping:
         if clerk is not None:
             rounds.append((_BUDGETS_S, clerk.round, "budgets"))
             rounds.append((_REFILL_S, self._worker.web.api.refill, "refill the purse"))
+        watch = self._worker.campaign_watch
+        if watch is not None:
+            rounds.append((LOOK_S, watch.look, "look after the campaigns"))
         if self._idle_s > 0:
             rounds.append((self._idle_s / 4, self._tick_idle_partitions, "idle ticks"))
         self._tasks = [asyncio.create_task(self._every(*one), name=one[2]) for one in rounds]

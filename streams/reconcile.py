@@ -1,6 +1,6 @@
 """Accounts for every event that was fed, from what the topics hold afterwards.
 
-Three independent witnesses: `scores` (which events were scored, and what was published), the dead
+Independent witnesses: `scores` and `bids` (which events were answered, and what was published), the dead
 letters (which were refused, and why), and the worker's accounting on `metrics` (which were passed
 over, by rule). The labels come from `examples`; quality is judged on the scores as published.
 """
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from online_models.evaluation import base_rate_log_loss, log_loss, roc_auc
+from schemas.bids import Bid
 from schemas.examples import Example
 from schemas.metrics import Accounting
 from schemas.scores import Score
@@ -59,6 +60,7 @@ class AccountingBook:
         for chunks in self._chunks.values():
             for chunk in chunks:
                 counts.update(scored=chunk.scored, dead=chunk.dead, scores=chunk.scores, examples=chunk.examples)
+                counts["bids"] += chunk.bids
                 ignored.update(chunk.ignored)
         return counts, ignored
 
@@ -77,11 +79,13 @@ class Reconciliation:
         self.accounting = AccountingBook(ranges)
         self._ranges = ranges
         self._scores: dict[tuple[int, int, str], float] = {}
+        self._bids: set[tuple[int, int]] = set()
         self._dead: dict[tuple[int, int], str] = {}
         self._latencies = array("d")
         self._judged: dict[str, tuple[list[bool], list[float]]] = {}
         self._judged_ids: set[tuple[int, int, int]] = set()
         self.duplicate_scores = 0
+        self.duplicate_bids = 0
         self.unknown_scores = 0
         self.unreadable = 0
         self.examples_found = 0
@@ -100,6 +104,14 @@ class Reconciliation:
             return
         self._scores[key] = score.score
         self._latencies.append(record_ts_ms - score.source_ts)
+
+    def add_bid(self, bid: Bid) -> None:
+        """Take in a message of `bids`."""
+        place = (bid.partition, bid.offset)
+        if bid.topic != self.topic or not self._is_ours(*place):
+            return
+        self.duplicate_bids += place in self._bids
+        self._bids.add(place)
 
     def add_dead(self, partition: int, offset: int, reason: str) -> None:
         """Take in a dead letter by the place its record had."""
@@ -131,6 +143,11 @@ class Reconciliation:
         return len(self._scores)
 
     @property
+    def bids_found(self) -> int:
+        """Distinct bid requests whose answer was found so far."""
+        return len(self._bids)
+
+    @property
     def dead_found(self) -> int:
         """Dead letters found so far."""
         return len(self._dead)
@@ -146,7 +163,7 @@ class Reconciliation:
             From the first record's production until the last one's state was stored.
         """
         _, ignored = self.accounting.sums()
-        scored = len({(partition, offset) for partition, offset, _ in self._scores})
+        scored = len(self._bids.union((partition, offset) for partition, offset, _ in self._scores))
         passed_over = sum(ignored.values())
         return {
             "events": events,
@@ -161,6 +178,8 @@ class Reconciliation:
             "dead_by_reason": dict(sorted(Counter(self._dead.values()).items())),
             "duplicate_scores": self.duplicate_scores,
             "scores": len(self._scores),
+            "bids": len(self._bids),
+            "duplicate_bids": self.duplicate_bids,
         }
 
     def _latency(self) -> dict[str, float] | None:

@@ -314,17 +314,13 @@ class _Reader:
         except ConfigError as error:
             self.errors.append(error.under("bidding"))
             return None
-        try:
-            campaigns = campaigns_of(declared.get("campaigns"), folder=self.folder)
-            for one in campaigns:
-                try:
-                    check_campaign(one, bidding, features=features, objectives=objectives)
-                except ConfigError as error:
-                    raise error.under(one.campaign) from None
-        except ConfigError as error:
-            self.errors.append(error.under("bidding", "campaigns"))
-            return None
-        return replace(bidding, campaigns=tuple(campaigns))
+        found = campaigns_of(
+            declared.get("campaigns"),
+            folder=self.folder,
+            check=lambda one: check_campaign(one, bidding, features=features, objectives=objectives),
+        )
+        self.errors += [error.under("bidding", "campaigns") for error in found.errors]
+        return replace(bidding, campaigns=tuple(found.campaigns))
 
     def app(self) -> str:
         app = self.document.value.get("app", "streamscore")

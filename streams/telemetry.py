@@ -18,7 +18,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 
+from online_models.bidding.desk import NOTICES
 from online_models.step import StepResult
+from schemas.bids import Bid
 from schemas.metrics import Progress
 from schemas.scores import Score
 
@@ -28,14 +30,18 @@ _LATENCY_BUCKETS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 
 _PARTS = 8
 _RECENT_LATENCIES = 4096
 _RECENT_SCORES = 20
+_NOTICES = frozenset(NOTICES)
 _objective = attrgetter("objective")
+_reason = attrgetter("reason")
 _objective_and_label = attrgetter("objective", "label")
 
 
 class Latencies(Collector):
     """A histogram that takes a batch at once; the client library's own costs 2 us for each value."""
 
-    def __init__(self) -> None:
+    def __init__(self, what: str = "score", of: str = "an event") -> None:
+        self._name = f"streamscore_{what}_latency_seconds"
+        self._text = f"Time from the Kafka timestamp of {of} to the publishing of its {what}."
         finite = (0.0, *_LATENCY_BUCKETS[:-1])
         parts = [np.linspace(low, high, _PARTS + 1)[1:] for low, high in pairwise(finite)]
         self._edges = np.append(np.concatenate(parts), inf)
@@ -69,10 +75,7 @@ class Latencies(Collector):
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
         """Return the histogram for an exposition."""
-        family = HistogramMetricFamily(
-            "streamscore_score_latency_seconds",
-            "Time from the Kafka timestamp of an event to the publishing of its score.",
-        )
+        family = HistogramMetricFamily(self._name, self._text)
         # The last part of each bucket, and what lies beyond all of them.
         reached = np.cumsum(self._counts)[[*range(_PARTS - 1, len(self._counts) - 1, _PARTS), -1]]
         names = ["+Inf" if edge == inf else str(float(edge)) for edge in _LATENCY_BUCKETS]
@@ -109,6 +112,8 @@ class Telemetry:
         )
         self.latency = Latencies()
         self.registry.register(self.latency)
+        self.bid_latency = Latencies("bid", "a bid request")
+        self.registry.register(self.bid_latency)
         self.lag = self._gauge("lag_records", "Records that wait on a partition.", "topic", "partition")
         self.open = self._gauge("open_attributions", "Triggers that wait for their label.", "partition")
         self.stream_time = self._gauge("stream_time_seconds", "Highest event time seen.", "partition")
@@ -119,6 +124,18 @@ class Telemetry:
         self.unreadable = self._gauge("unreadable_model_records", "Records of the models topic that are none.")
         self.incomplete = self._gauge("incomplete_models", "Model versions passed over for missing parts.", "objective")
         self.quality = self._gauge("progressive", "Progressive validation of the learner.", "objective", "metric")
+        self.bids = self._counter("bids", "Bid requests answered, by `bid` or the reason that none was made.", "reason")
+        self.notices = self._counter("bid_notices", "What became of bids.", "kind")
+        self.campaigns = self._gauge("campaigns", "Campaigns that run, are wrong, or do not bid.", "status")
+        self.campaign_budget = self._gauge("campaign_budget", "Budget of the day, currency.", "campaign")
+        self.campaign_spent = self._gauge("campaign_spent", "Spent today by all workers, currency.", "campaign")
+        self.campaign_left = self._gauge(
+            "campaign_left", "Of today's budget, neither spent nor handed out.", "campaign"
+        )
+        self.campaign_multiplier = self._gauge("campaign_multiplier", "By which pacing scales values.", "campaign")
+        self.ledger_open = self._gauge("ledger_open", "1 while the ledger of budgets can be reached and grants.")
+        self.bids_by_reason: Counts[str] = Counts()
+        self.notices_by_kind: Counts[str] = Counts()
         self.assigned = self._gauge("assigned_partitions", "Partitions that this worker owns.", "topic")
         self._totals = {"events": 0, "scored": 0, "ignored": 0, "dead": 0, "scores": 0, "examples": 0, "learned": 0}
         self._latencies: deque[float] = deque(maxlen=_RECENT_LATENCIES)
@@ -142,7 +159,11 @@ class Telemetry:
         for rule, count in accounting.ignored.items():
             self.ignored.labels(rule).inc(count)
         for cause, count in result.notes.items():
-            self.notes.labels(cause).inc(count)
+            if cause in _NOTICES:
+                self.notices.labels(cause).inc(count)
+                self.notices_by_kind[cause] += count
+            else:
+                self.notes.labels(cause).inc(count)
         labelled = Counts(map(_objective_and_label, result.examples))
         for (objective, label), count in labelled.items():
             self.examples.labels(objective, str(label).lower()).inc(count)
@@ -150,6 +171,8 @@ class Telemetry:
         self.open.labels(str(accounting.partition)).set(open_count)
         self.stream_time.labels(str(accounting.partition)).set(accounting.stream_time_ms / 1000)
         self._observe_scores(result.scores)
+        if result.bids:
+            self._observe_bids(result.bids)
         totals = self._totals
         totals["events"] += accounting.events
         totals["scored"] += accounting.scored
@@ -168,6 +191,14 @@ class Telemetry:
         for objective, count in Counts(map(_objective, scores)).items():
             self.scores.labels(objective).inc(count)
         self._recent.extend(scores[-_RECENT_SCORES:])
+
+    def _observe_bids(self, bids: Sequence[Bid]) -> None:
+        now_ms = time.time() * 1000
+        self.bid_latency.observe_many([now_ms - bid.source_ts for bid in bids])
+        counted = Counts(map(_reason, bids))
+        self.bids_by_reason.update(counted)
+        for reason, count in counted.items():
+            self.bids.labels(reason).inc(count)
 
     def learned_done(self, name: str, progress: Progress | None, *, learned: int, refused: int) -> None:
         """Count what a learner has learned, and show how well its scores were, if it gives any."""

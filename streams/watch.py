@@ -10,7 +10,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
-from schemas.codec import BadRecord, decode_example, decode_metric, decode_score
+from schemas.codec import BadRecord, decode_bid, decode_example, decode_metric, decode_score
 from schemas.metrics import Accounting
 from streams.dead import parse_dead
 from streams.feed import FeedResult
@@ -42,6 +42,7 @@ class Watch:
         """Note the ends of the output topics."""
         topics = self._settings.topics
         names = [topics.scores.name, topics.examples.name, topics.metrics.name, topics.dead.name]
+        names += [topics.bids.name] if self._settings.bidding else []
         self._start = await end_offsets(self._settings.kafka, names)
 
     async def wait(
@@ -104,6 +105,9 @@ class Watch:
             topics.scores.name, lambda record: _add_score(found, record), lambda: found.scores_found >= counts["scores"]
         )
         await self._read(
+            topics.bids.name, lambda record: _add_bid(found, record), lambda: found.bids_found >= counts["bids"]
+        )
+        await self._read(
             topics.dead.name, lambda record: _add_dead(found, record), lambda: found.dead_found >= counts["dead"]
         )
         await self._read(
@@ -136,6 +140,13 @@ class Watch:
 def _add_score(found: Reconciliation, record: ConsumerRecord) -> None:
     try:
         found.add_score(decode_score(record.value or b""), record.timestamp)
+    except BadRecord:
+        found.unreadable += 1
+
+
+def _add_bid(found: Reconciliation, record: ConsumerRecord) -> None:
+    try:
+        found.add_bid(decode_bid(record.value or b""))
     except BadRecord:
         found.unreadable += 1
 

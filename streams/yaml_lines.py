@@ -14,6 +14,11 @@ from online_models.errors import ConfigError
 class Document:
     """A YAML mapping and where each of its keys stands.
 
+    Parameters
+    ----------
+    such_as
+        What a mapping looks like, to tell who has written none.
+
     Raises
     ------
     ConfigError
@@ -21,7 +26,7 @@ class Document:
         the last).
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, *, such_as: str = "`features: …` and `objectives: …`") -> None:
         try:
             node = yaml.compose(text, Loader=yaml.SafeLoader)
             value = yaml.safe_load(text)
@@ -31,7 +36,7 @@ class Document:
         except yaml.YAMLError as error:
             raise ConfigError((), f"not valid YAML: {error}") from None
         if not isinstance(value, dict):
-            raise ConfigError((), "Expected a mapping at the top, such as `features: …` and `objectives: …`")
+            raise ConfigError((), f"Expected a mapping at the top, such as {such_as}")
         self.value: dict[str, Any] = value
         self._roots = [node]
         for twice in _repeated_keys(node, ()):

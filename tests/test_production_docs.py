@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from online_models.bidding.declaration import KEYS
+from schemas.campaigns import Campaign
 from streams.configs import shipped_config
 from streams.settings import load_settings
 from streams.telemetry import Telemetry
@@ -37,7 +39,15 @@ def test_the_permissions_are_of_the_topics_and_the_group_of_the_configuration() 
     settings = load_settings(shipped_config("shop"), {})
 
     assert set(re.findall(r"^\| topic `([\w.]+)`", PRODUCTION, re.MULTILINE)) == {
-        topic.name for topic in settings.topics.all()
+        topic.name for topic in settings.used_topics
     }
+    for topic in settings.topics.of_bidding():
+        assert f"`{topic.name}`" in PRODUCTION.partition("With `bidding:` also")[2].partition(". ")[0]
     assert re.findall(r"^\| group `(\w+)`", PRODUCTION, re.MULTILINE) == [settings.app]
     assert f"~{settings.app}:*" in PRODUCTION
+
+
+def test_every_key_of_a_campaign_is_told_of() -> None:
+    told = (DOCS / "configuration.md").read_text().partition("## Bidding")[2].partition("## Settings")[0]
+
+    assert [one for one in [*Campaign.__struct_fields__, *KEYS] if one != "campaign" and f"`{one}`" not in told] == []

@@ -26,7 +26,7 @@ DEFAULT_PACER = "even"
 # What a day's spend follows: the clock, the traffic that was eligible on the days before, or its value.
 PLANS = ("even", "traffic", "value")
 
-_KEYS = ("campaigns", "click", "conversion", "pacers", "slices", "price_half_life", "notice_window")
+KEYS = ("campaigns", "click", "conversion", "pacers", "slices", "price_half_life", "notice_window")
 
 
 class Bidding(Struct, frozen=True, kw_only=True):
@@ -83,8 +83,8 @@ def parse_bidding(
     if not isinstance(declaration, Mapping):
         raise ConfigError((), "Expected a mapping, such as `{click: ad_click, pacers: {even: {kind: pid}}}`")
     for key in declaration:
-        if key not in _KEYS:
-            raise ConfigError((str(key),), f"Unknown key; expected one of: {', '.join(_KEYS)}")
+        if key not in KEYS:
+            raise ConfigError((str(key),), f"Unknown key; expected one of: {', '.join(KEYS)}")
     names = [one.name for one in objectives]
     for key in ("click", "conversion"):
         if declaration.get(key) is not None and declaration[key] not in names:
@@ -124,6 +124,8 @@ def without_plan(pacer: Mapping[str, Any]) -> dict[str, Any]:
 def _slices(declared: object, features: FeatureSet) -> tuple[str, ...]:
     names: list[Any] = declared if isinstance(declared, list) else [declared]
     for name in names:
+        if not isinstance(name, str):
+            raise ConfigError(("slices",), f"Expected names of features, such as `[width, hour]`, got {name!r}")
         try:
             features.position(name)
         except ConfigError as error:

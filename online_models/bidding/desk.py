@@ -36,6 +36,17 @@ from schemas.events import BidLoss, BidRequest, BidWin, BudgetGranted, CampaignS
 from schemas.user_state import BiddingMeta, KnownCampaign, OpenBid, UserBids, UserState
 
 ANSWERED = "answered"
+# What became of bids; what is counted of a step in its notes.
+NOTICES = (WIN, LOSS, LATE_WIN, REPEATED, UNKNOWN, MISSING, ABOVE_BID, GONE) = (
+    "win",
+    "loss",
+    "late_win",
+    "notice_repeated",
+    "notice_of_unknown_bid",
+    "notice_missing",
+    "paid_above_bid",
+    "bid_of_unknown_campaign",
+)
 OPEN, WON, LOST, EXPIRED = range(4)
 # Bids that are remembered with a user; the oldest that wait for nothing go first.
 MOST_BIDS = 64
@@ -209,7 +220,7 @@ class Desk:
     ) -> None:
         campaign = self._bidder.campaigns.get(str(bid.campaign))
         if campaign is None:  # it was taken away since the bid was made; a win would still have to be paid
-            out.notes["bid_of_unknown_campaign"] += 1
+            out.notes[GONE] += 1
             return
         values = self._bidder.values_of(campaign, request, user.slots)
         if bid.crowd:  # as they were when the bid was made
@@ -254,16 +265,17 @@ class Desk:
         """
         one = self._bid_of(event.bid_id, user)
         if one is None:
-            out.notes["notice_of_unknown_bid"] += 1
+            out.notes[UNKNOWN] += 1
             return event, None
         event = replace(event, item_id=one.item_id, campaign=one.campaign)
         if one.state == WON or (isinstance(event, BidLoss) and one.state != OPEN):
-            out.notes["notice_repeated"] += 1
+            out.notes[REPEATED] += 1
             return event, None
         ts: int = event.ts  # type: ignore[assignment]  # decoded: int
         if isinstance(event, BidWin):
             self._win(one, ts, event.win_price, user, out)
             return event, unpack_values(one.values) or None
+        out.notes[LOSS] += 1
         self._release(one, LOST)
         price = None if event.win_price is None else per_impression(event.win_price)
         self._tell(told.loss(ts, key=one.key, bid=one.reserved / MICROS, price=price), out, label=False)
@@ -278,15 +290,16 @@ class Desk:
     def _win(self, one: OpenBid, ts: int, win_price: float, user: UserState, out: Collected) -> None:
         cost = micros_of_cpm(win_price)
         if cost > one.reserved:
-            out.notes["paid_above_bid"] += 1
+            out.notes[ABOVE_BID] += 1
         amount, bid = cost / MICROS, one.reserved / MICROS
         self.allowances.spend((one.campaign, one.day), cost)
         if one.state == OPEN:
+            out.notes[WIN] += 1
             self._release(one, WON)
             price = None if one.first_price else amount
             self._tell(told.win(ts, one.campaign, amount, key=one.key, bid=bid, price=price), out)
         else:
-            out.notes["late_win"] += 1
+            out.notes[LATE_WIN] += 1
             one.state = WON
             self._tell(told.late_win(ts, one.campaign, amount), out)
         campaign = self._bidder.campaigns.get(one.campaign)
@@ -310,7 +323,7 @@ class Desk:
                 self._expire(one, out)
 
     def _expire(self, one: OpenBid, out: Collected) -> None:
-        out.notes["notice_missing"] += 1
+        out.notes[MISSING] += 1
         self._release(one, EXPIRED)
         self._tell(told.loss(self._due_ms(one), key=one.key, bid=one.reserved / MICROS, price=None), out, label=False)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from streams.cli import audit, challengers, dead, demo, diff, feeding, replay, tail, topics, working
+from streams.cli import audit, campaigns, challengers, dead, demo, diff, feeding, replay, tail, topics, working
 
 app = typer.Typer(
     name="streamscore",
@@ -27,6 +27,7 @@ app.command("rollback")(challengers.rollback)
 app.command("replay")(replay.replay)
 app.command("tail")(tail.tail)
 app.add_typer(topics.app, name="topics")
+app.add_typer(campaigns.app, name="campaigns")
 app.add_typer(dead.app, name="dead")
 
 

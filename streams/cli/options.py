@@ -20,8 +20,8 @@ ConfigOption = Annotated[
     typer.Option(
         "--config",
         "-c",
-        help="The configuration: a file, or the name of a shipped one (`shop`, `globo`, `criteo`, `shoppers`, `obd`). "
-        "Default: scoring.yaml here, else the shipped `shop`.",
+        help="The configuration: a file, or the name of a shipped one (`shop`, `ads`, `globo`, `criteo`, `shoppers`, "
+        "`obd`). Default: scoring.yaml here, else the shipped `shop`.",
         envvar="STREAMSCORE_CONFIG",
         show_default=False,
     ),

@@ -22,7 +22,7 @@ def group() -> None:
 def create(config: ConfigOption = None) -> None:
     """Create the topics that are missing; those that exist are left as they are.
 
-    Needs the permission to create topics. `models` is made compacted.
+    Needs the permission to create topics. `models` and `campaigns` are made compacted.
     """
     from streams.admin import create_topics
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from online_models.bidding.pacing import DEFAULT_KIND
 from streams.cli.options import ConfigOption, config_path, settings_of
 
 
@@ -28,6 +29,13 @@ def check(config: ConfigOption = None) -> None:
     print(f"{config_path(config)}: fine")
     print(f"  objectives: {names}")
     print(f"  features:   {len(settings.features.names)}, layout {settings.features.hash}")
+    if settings.bidding is not None:
+        names = (
+            ", ".join(one.campaign for one in settings.bidding.campaigns) or "none here, see `streamscore campaigns`"
+        )
+        pacers = ", ".join(f"{name} ({one.get('kind', DEFAULT_KIND)})" for name, one in settings.bidding.pacers.items())
+        print(f"  campaigns:  {names}")
+        print(f"  pacers:     {pacers}")
 
 
 def check_argument(

@@ -19,7 +19,15 @@ from aiohttp import hdrs, web
 from msgspec import Raw, Struct
 
 import schemas
-from schemas.api import EventsAnswer, LookalikesBody, ModelsAnswer, ModelState, RefusedEvent, ScoreFound
+from schemas.api import (
+    CampaignsAnswer,
+    EventsAnswer,
+    LookalikesBody,
+    ModelsAnswer,
+    ModelState,
+    RefusedEvent,
+    ScoreFound,
+)
 from schemas.codec import BadRecord, decode_event, encode_json
 from schemas.dead_letters import INVALID, NOT_JSON, UNKNOWN_TYPE
 from schemas.events import SYSTEM_EVENTS, BidRequest, PageView, RankRequest
@@ -73,6 +81,15 @@ class Api:
             return
         with contextlib.suppress(Unavailable):
             await (await self._ready()).bidder.purse.refill()
+
+    async def campaigns(self) -> CampaignsAnswer:
+        """Return how the campaigns stand today; raises Unavailable and NoBidding."""
+        return await (await self._ready()).bidder.campaigns()
+
+    @property
+    def ledger_open(self) -> bool:
+        """Whether the ledger granted, or would have, when bids over HTTP last drew from it."""
+        return self._answers is not None and self._answers.bidder.purse.is_ready
 
     async def stop(self) -> None:
         """Give back what is not used, and let go of the connection."""
@@ -156,7 +173,7 @@ class Api:
         return _json(await (await self._ready()).bid(event))
 
     async def _campaigns(self, _: web.Request) -> web.Response:
-        return _json(await (await self._ready()).bidder.campaigns())
+        return _json(await self.campaigns())
 
     async def _score(self, request: web.Request) -> web.Response:
         event, _ = self._event(await _body(request))

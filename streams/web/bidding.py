@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from online_models.bidding.bidder import Bidder
 from online_models.bidding.campaigns import Checked
@@ -17,14 +17,14 @@ from online_models.bidding.desks import Desks
 from online_models.bidding.market import MARKET, MarketReader
 from online_models.bound import BoundObjective
 from online_models.crowd import CrowdView
-from online_models.errors import ConfigError
-from schemas.api import CampaignsAnswer, CampaignState
+from schemas.api import CampaignsAnswer
 from schemas.bids import BidDecision
 from schemas.events import BidRequest
 from schemas.user_state import UserState
 from streams.budgets import CampaignDay, Ledger, Purse
 from streams.budgets.purse import Limits
 from streams.campaign_feed import CampaignFeed
+from streams.campaign_states import Known, known_campaigns, states_of
 from streams.settings import Settings
 
 # A slice is not smaller than this part of the budget, nor than the highest bid that was made.
@@ -33,14 +33,6 @@ _LEAST_SLICE_OF = 4_096
 
 class NoBidding(ValueError):
     """The configuration has no section `bidding:`."""
-
-
-class _Known(NamedTuple):
-    """A campaign as it is told of."""
-
-    version: int
-    campaign: Checked | None
-    why: str
 
 
 class HttpBidder:
@@ -69,7 +61,7 @@ class HttpBidder:
         self._feed = feed
         self._ledger = ledger
         self._revision = -1
-        self._known: dict[str, _Known] = {}
+        self._known: dict[str, Known] = {}
         self._highest: dict[str, int] = {}
         self._bidder: Bidder = desks.bidder(bound, crowd, replicas)
         self._market = MarketReader(replicas[MARKET], settings.bidding)
@@ -90,17 +82,9 @@ class HttpBidder:
         if self._revision == self._feed.revision:
             return
         self._revision = self._feed.revision
-        known = {one.campaign: self._checked(0, one) for one in self._declared}
-        for name, told in self._feed.campaigns.items():
-            known[name] = _Known(told.version, None, told.why) if told.campaign is None else self._checked(*told[:2])
+        known = known_campaigns(self._declared, self._feed.campaigns, self._desks.check)
         self._known = known
         self._bidder.campaigns = {name: one.campaign for name, one in known.items() if one.campaign is not None}
-
-    def _checked(self, version: int, declared: Any) -> _Known:
-        try:
-            return _Known(version, self._desks.check(declared), "")
-        except ConfigError as error:
-            return _Known(version, None, str(error))
 
     def _limits(self) -> dict[CampaignDay, Limits]:
         self._look_up()
@@ -116,17 +100,9 @@ class HttpBidder:
     async def campaigns(self) -> CampaignsAnswer:
         """Return how the campaigns stand today; raises Unavailable."""
         self._look_up()
-        now_ms = time.time_ns() // 1_000_000
-        found = []
-        for name, known in sorted(self._known.items()):
-            state = CampaignState(campaign=name, version=known.version, status=known.why or "taken away")
-            if known.campaign is not None:
-                state.day = known.campaign.day(now_ms)
-                totals = (await self._ledger.totals(state.day)).get(name)
-                state.status = known.campaign.why_not_on(state.day) or "running"
-                state.budget = known.campaign.declared.budget_per_day
-                state.spent = totals.spent / 1e6 if totals else 0.0
-                state.committed = totals.committed / 1e6 if totals else 0.0
-                state.multiplier = self._market.pace(name).multiplier
-            found.append(state)
+        known = self._known
+        found = await states_of(known, self._ledger, time.time_ns() // 1_000_000)
+        for state in found:
+            if known[state.campaign].campaign is not None:
+                state.multiplier = self._market.pace(state.campaign).multiplier
         return CampaignsAnswer(campaigns=found)

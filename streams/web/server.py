@@ -118,6 +118,7 @@ class WebServer:
                 },
                 "crowd_version": worker.replicas[CROWD].version if CROWD in worker.replicas else None,
                 "market_version": worker.replicas[MARKET].version if MARKET in worker.replicas else None,
+                "bidding": worker.campaign_watch.status() if worker.campaign_watch else None,
                 "served": {name: served.variant for name, served in worker.replicas.served.items() if served.number},
             }
         )

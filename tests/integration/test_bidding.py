@@ -8,16 +8,21 @@ import json
 import random
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaProducer
 from exchange import Exchange
+from polling import eventually
 from site_under_test import Site
+from typer.testing import CliRunner
 
+from schemas.bids import Bid
 from schemas.codec import decode_bid
 from streams.admin import create_topics
+from streams.cli.main import app
 
 WITHIN_S = 60
 
@@ -51,29 +56,110 @@ def bidding_site(
         site.end()
 
 
-def test_what_is_won_is_booked_once_and_a_replay_gives_the_same_bids(
-    tmp_path: Path, kafka_broker: Any, valkey_url: str
-) -> None:
+@pytest.fixture(scope="module")
+def one_worker(tmp_path_factory: pytest.TempPathFactory, kafka_broker: Any, valkey_url: str) -> Iterator[AdSite]:
     campaign = {"budget_per_day": 1_000, "value_per_click": 0.8, "item_id": "banner", "max_bid_cpm": 9}
-    with bidding_site(tmp_path, kafka_broker.bootstrap_servers, valkey_url, {"shoes": campaign}, 1) as site:
-        open_for_bids(site, "shoes")
-        exchange = Exchange(site.settings, click_rate=0.3)
-        asyncio.run(exchange.run(400, per_s=100))
-        spent = settled(site, "shoes", exchange)
+    folder = tmp_path_factory.mktemp("bids")
+    with bidding_site(folder, kafka_broker.bootstrap_servers, valkey_url, {"shoes": campaign}, 1) as site:
+        yield site
 
-        assert exchange.outcomes["won"] > 100
-        assert exchange.outcomes["lost"] > 10
-        assert exchange.outcomes["budget"] == 0
-        assert spent == sum(exchange.cost.values())
 
-        again = tmp_path / "again"
-        done = site.command("replay", f"kafka://{site.settings.topics.events.name}", "--as-live", "--to", str(again))
-        assert done.returncode == 0, done.stderr
-        compared = site.command("diff", str(again), "live", "--json")
-        found = {one["kind"]: one for one in json.loads(compared.stdout)}
-        assert {kind: one["fields"] for kind, one in found.items()} == {"scores": {}, "examples": {}, "bids": {}}
-        assert found["bids"]["same"] >= 400
-        assert max(decode_bid(line).market_version for line in (again / "bids.jsonl").read_bytes().splitlines()) > 400
+def test_requests_are_bid_for_and_what_is_won_is_booked_once(one_worker: AdSite) -> None:
+    site = one_worker
+    open_for_bids(site, "shoes")
+    exchange = Exchange(site.settings, click_rate=0.3)
+    asyncio.run(exchange.run(400, per_s=100))
+    spent = settled(site, "shoes", exchange)
+
+    assert exchange.outcomes["won"] > 100
+    assert exchange.outcomes["lost"] > 10
+    assert exchange.outcomes["budget"] == 0
+    assert spent == sum(exchange.cost.values())
+
+
+def test_campaigns_change_while_a_worker_runs_and_a_wrong_one_never_bids(one_worker: AdSite) -> None:
+    site = one_worker
+    order = Orders(site)
+    bids: list[Bid] = []
+
+    order.put(boats={"budget_per_day": 1_000, "value_per_click": 8, "max_bid_cpm": 30})
+    asked_until(site, bids, lambda found: by(found, "boats") == {30.0})
+    order.put(boats={"budget_per_day": 1_000, "value_per_click": 8, "max_bid_cpm": 20})
+    asyncio.run(
+        publish(site, "tents", {"campaign": "tents", "budget_per_day": 9, "value_per_click": 99, "pacer": "slow"})
+    )
+    asked_until(site, bids, lambda found: by(found, "boats") == {20.0})
+    eventually(lambda: order.statuses() == {"shoes": "running", "boats": "running", "tents": WRONG_PACER})
+    order("pause", "boats")
+    asked_until(site, bids, lambda found: not by(found, "boats") and len(by(found, "shoes")) > 0)
+    order("remove", "boats")
+    order("remove", "tents")
+    eventually(lambda: order.statuses() == {"shoes": "running", "boats": "taken away", "tents": "taken away"})
+
+    assert by(bids, "tents") == set()
+    assert "tents" not in {name for bid in bids for name in bid.considered}
+    told = json.loads(site.get("/status")[1])["bidding"]
+    assert told["bids"]["bid"] >= sum(bid.campaign is not None for bid in bids)
+    assert told["ledger_open"]
+
+
+def test_a_replay_as_it_was_live_gives_the_same_bids_and_examples(one_worker: AdSite, tmp_path: Path) -> None:
+    site, again = one_worker, tmp_path / "again"
+
+    done = site.command("replay", f"kafka://{site.settings.topics.events.name}", "--as-live", "--to", str(again))
+    compared = site.command("diff", str(again), "live", "--json")
+
+    assert done.returncode == 0, done.stderr
+    found = {one["kind"]: one for one in json.loads(compared.stdout)}
+    assert {kind: one["fields"] for kind, one in found.items()} == {"scores": {}, "examples": {}, "bids": {}}
+    assert found["bids"]["same"] >= 400
+    assert max(decode_bid(line).market_version for line in (again / "bids.jsonl").read_bytes().splitlines()) > 400
+
+
+WRONG_PACER = "pacer: No pacer is called 'slow'; declared: unpaced"
+
+
+class Orders:
+    """Gives orders as an operator does, while the worker runs."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    def __call__(self, *words: str) -> None:
+        done = CliRunner().invoke(app, ["campaigns", *words], env=self._site.environment)
+        assert done.exception is None, done.exception
+
+    def put(self, **campaigns: dict[str, Any]) -> None:
+        file = self._site.folder / "campaigns.yaml"
+        file.write_text(json.dumps(campaigns))  # which is YAML too
+        self("put", str(file))
+
+    def statuses(self) -> dict[str, str]:
+        return {one["campaign"]: one["status"] for one in json.loads(self._site.get("/v1/campaigns")[1])["campaigns"]}
+
+
+def by(bids: Sequence[Bid], campaign: str) -> set[float]:
+    """Return at which prices a campaign has bid."""
+    return {bid.price for bid in bids if bid.campaign == campaign}
+
+
+def asked_until(site: Site, bids: list[Bid], come_true: Callable[[Sequence[Bid]], bool]) -> None:
+    """Ask for bids, which win nothing, a few at a time, until those asked for together are as they should be."""
+    end = time.monotonic() + WITHIN_S
+    while time.monotonic() < end:
+        asking = Exchange(site.settings, seed=time.monotonic_ns(), median_cpm=1e9)
+        asyncio.run(asking.run(16, per_s=100))
+        bids += asking.bids.values()
+        if come_true(list(asking.bids.values())):
+            return
+    raise AssertionError(f"not within {WITHIN_S} s; {bids[-4:]}")
+
+
+async def publish(site: Site, campaign: str, declaration: dict[str, Any]) -> None:
+    """Write a record of `campaigns` as some other program may, checked by nobody."""
+    async with AIOKafkaProducer(**site.settings.kafka.client_kwargs()) as producer:
+        topic = site.settings.topics.campaigns.name
+        await producer.send_and_wait(topic, json.dumps(declaration).encode(), key=campaign.encode())
 
 
 @pytest.mark.parametrize("seed", [1])

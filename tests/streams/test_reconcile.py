@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 
+from schemas.bids import BID, Bid
 from schemas.examples import Example
 from schemas.metrics import Accounting
 from schemas.scores import Score
@@ -22,6 +23,20 @@ def a_score(offset: int, score: float = 0.5, *, partition: int = 0) -> Score:
         model="ftrl",
         model_version=1,
         reasons=[],
+        topic="events",
+        partition=partition,
+        offset=offset,
+        source_ts=1000,
+    )
+
+
+def a_bid(offset: int, reason: str = BID, *, partition: int = 0) -> Bid:
+    return Bid(
+        reason=reason,
+        bid_id=f"events-{partition}-{offset}",
+        event_id=f"e{offset}",
+        user_id="u1",
+        ts=0,
         topic="events",
         partition=partition,
         offset=offset,
@@ -47,7 +62,7 @@ def an_example(offset: int, label: bool, *, use: Any = "both", seq: int = 0) -> 
     )
 
 
-def a_chunk(first: int, behind: int, *, scored: int = 0, dead: int = 0, **ignored: int) -> Accounting:
+def a_chunk(first: int, behind: int, *, scored: int = 0, dead: int = 0, bids: int = 0, **ignored: int) -> Accounting:
     return Accounting(
         topic="events",
         partition=0,
@@ -57,9 +72,10 @@ def a_chunk(first: int, behind: int, *, scored: int = 0, dead: int = 0, **ignore
         scored=scored,
         dead=dead,
         ignored=ignored,
-        scores=scored,
+        scores=scored - bids,
         examples=0,
         stream_time_ms=0,
+        bids=bids,
     )
 
 
@@ -103,6 +119,30 @@ def test_what_a_crash_has_repeated_counts_once() -> None:
 
     assert (report["scored"], report["duplicate_scores"], report["unaccounted"]) == (6, 2, 0)
     assert found.accounting.sums()[0]["scored"] == 6
+
+
+def test_answered_bid_requests_are_found_where_their_bids_stand() -> None:
+    found = Reconciliation("events", {0: (5, 10)})
+    found.accounting.add(a_chunk(5, 10, scored=4, bids=3, tick=1))
+    found.add_score(a_score(5), 1010)
+    for offset, reason in ((6, BID), (7, "paced"), (8, BID), (7, "paced"), (4, BID), (10, BID)):
+        found.add_bid(a_bid(offset, reason))
+    found.add_bid(a_bid(8, partition=1))
+
+    report = found.report(events=5, seconds=2.0)
+
+    assert (report["scored"], report["scores"], report["bids"], report["duplicate_bids"]) == (4, 1, 3, 1)
+    assert report["unaccounted"] == 0
+    assert found.bids_found == found.accounting.sums()[0]["bids"] == 3
+
+
+def test_a_bid_that_is_lost_shows() -> None:
+    found = Reconciliation("events", {0: (0, 2)})
+    found.accounting.add(a_chunk(0, 2, scored=2, bids=2))
+    found.add_bid(a_bid(0))
+
+    assert found.report(events=2, seconds=1.0)["unaccounted"] == 1
+    assert found.bids_found < found.accounting.sums()[0]["bids"]
 
 
 def test_others_events_are_left_out() -> None:

@@ -1,0 +1,98 @@
+"""What a worker shows of bidding: how the campaigns stand, asked of the ledger every few seconds, and what was bid.
+
+All workers show the same of the campaigns, because all ask the same ledger; a chart takes the maximum over them. What
+was bid is each worker's own.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from schemas.api import CampaignState
+from streams.campaign_states import RUNNING, is_wrong
+from streams.stores import Unavailable
+from streams.telemetry import Telemetry
+
+LOOK_S = 5.0
+# Each campaign is a time series of its own for each metric; those beyond are counted and not shown.
+MOST_SHOWN = 200
+WRONG = "wrong"
+
+
+class CampaignWatch:
+    """Looks after the campaigns.
+
+    Parameters
+    ----------
+    ask
+        Returns how all campaigns stand; raises Unavailable.
+    is_open
+        Whether the ledger granted something, or would have, when it was asked last.
+
+    Attributes
+    ----------
+    states
+        As of the last look.
+    """
+
+    def __init__(
+        self,
+        telemetry: Telemetry,
+        *,
+        ask: Callable[[], Awaitable[Sequence[CampaignState]]],
+        is_open: Callable[[], bool],
+    ) -> None:
+        self._telemetry = telemetry
+        self._ask = ask
+        self._is_open = is_open
+        self._is_away = False
+        self.states: Sequence[CampaignState] = ()
+
+    @property
+    def ledger_open(self) -> bool:
+        """Whether the ledger can be reached and grants."""
+        return self._is_open() and not self._is_away
+
+    async def look(self) -> None:
+        """Ask, and show what has come; while the ledger is away, what was shown last stays."""
+        try:
+            self.states = await self._ask()
+        except Unavailable:
+            self._is_away = True
+        else:
+            self._is_away = False
+            self._show()
+        self._telemetry.ledger_open.set(self.ledger_open)
+
+    def _show(self) -> None:
+        told = self._telemetry
+        told.campaigns.clear()
+        for status, count in self.counted().items():
+            told.campaigns.labels(status).set(count)
+        for gauge in (told.campaign_budget, told.campaign_spent, told.campaign_left, told.campaign_multiplier):
+            gauge.clear()
+        for one in self.shown():
+            told.campaign_budget.labels(one.campaign).set(one.budget)
+            told.campaign_spent.labels(one.campaign).set(one.spent)
+            told.campaign_left.labels(one.campaign).set(max(0.0, one.budget - one.committed))
+            told.campaign_multiplier.labels(one.campaign).set(one.multiplier)
+
+    def shown(self) -> list[CampaignState]:
+        """Return the campaigns that have a budget today, those that run first, not more than `MOST_SHOWN`."""
+        budgeted = [one for one in self.states if one.day]
+        return sorted(budgeted, key=lambda one: (one.status != RUNNING, one.campaign))[:MOST_SHOWN]
+
+    def counted(self) -> Counter[str]:
+        """Return how many campaigns run, are wrong, or do not bid for another reason."""
+        return Counter(WRONG if is_wrong(one) else one.status for one in self.states)
+
+    def status(self) -> dict[str, Any]:
+        """Return what `/status` shows."""
+        return {
+            "campaigns": dict(self.counted()),
+            "bids": dict(self._telemetry.bids_by_reason),
+            "notices": dict(self._telemetry.notices_by_kind),
+            "ledger_open": self.ledger_open,
+        }
