@@ -17,7 +17,7 @@ from math import exp, floor, log, log2
 
 from msgspec import Struct
 
-from online_models.bidding.pacing.base import Bounds, Flight, Pace
+from online_models.bidding.pacing.base import Bounds, Pace
 from online_models.bidding.pacing.progress import Progress
 from online_models.bidding.pacing.stepped import Interval, SteppedPacer
 
@@ -73,7 +73,7 @@ class LayersPacer(SteppedPacer[LayersState]):
 
     def _step(self) -> None:
         state = self._state
-        moved = state.log_share + self._gain * state.interval.error()
+        moved = state.log_share + self._gain * state.interval.error() * state.interval.belief()
         state.log_share = min(max(moved, log(_LEAST_SHARE)), log(self._most))
         state.pace = self._laid_out()
         keep = 1.0 - 1.0 / _MEMORY

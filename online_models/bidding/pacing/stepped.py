@@ -9,6 +9,10 @@ from msgspec import Struct
 from online_models.bidding.pacing.base import Flight
 from online_models.bidding.pacing.progress import Progress
 
+# An interval in which fewer wins are wanted is believed less: one win more or less says little of the multiplier.
+_ENOUGH_WINS = 10.0
+# What a win costs is remembered over so many of them.
+_MEMORY = 200
 # Spending five times what was wanted and spending fifty times as much are answered alike.
 _LARGEST_EXCESS = 4.0
 
@@ -20,6 +24,14 @@ class Interval(Struct):
     from_ms: int = 0
     from_spent: float = 0.0
     wanted: float = 0.0
+    wins: int = 0
+    cost_of_win: float = 0.0
+
+    def pay(self, at_ms: int, cost: float) -> None:
+        """Count what an auction cost."""
+        self.progress.pay(at_ms, cost)
+        self.wins += 1
+        self.cost_of_win += (cost - self.cost_of_win) / min(self.wins, _MEMORY)
 
     def begin(self, every_ms: int) -> None:
         """Start an interval now."""
@@ -32,6 +44,11 @@ class Interval(Struct):
         if self.wanted <= 0.0:
             return 0.0 if spent <= 0.0 else -_LARGEST_EXCESS
         return max(-_LARGEST_EXCESS, 1.0 - spent / self.wanted)
+
+    def belief(self) -> float:
+        """Return how much an error says, 0 to 1: all, if what was wanted is that of many wins."""
+        enough = _ENOUGH_WINS * self.cost_of_win
+        return 1.0 if self.wanted >= enough else self.wanted / enough
 
 
 class HasInterval(Protocol):
@@ -65,7 +82,7 @@ class SteppedPacer(Generic[S]):
     def spent(self, at_ms: int, cost: float) -> None:
         """Count what an auction cost."""
         self._reach(at_ms)
-        self._state.interval.progress.pay(at_ms, cost)
+        self._state.interval.pay(at_ms, cost)
 
     def _reach(self, at_ms: int) -> None:
         interval, every_ms = self._state.interval, self._every_ms
