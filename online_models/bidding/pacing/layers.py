@@ -73,7 +73,7 @@ class LayersPacer(SteppedPacer[LayersState]):
 
     def _step(self) -> None:
         state = self._state
-        moved = state.log_share + self._gain * state.interval.error() * state.interval.belief()
+        moved = state.log_share + self._gain * state.interval.error()
         state.log_share = min(max(moved, log(_LEAST_SHARE)), log(self._most))
         state.pace = self._laid_out()
         keep = 1.0 - 1.0 / _MEMORY

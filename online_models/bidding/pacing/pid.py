@@ -57,7 +57,7 @@ class PidPacer(SteppedPacer[PidState]):
 
     def _step(self) -> None:
         state, (kp, ki, kd) = self._state, self._gains
-        error = state.interval.error() * state.interval.belief()
+        error = state.interval.error()
         state.integral = min(max(state.integral + ki * error, self._low), self._high)
         signal = state.integral + kp * error + kd * (error - state.error)
         state.log_multiplier = min(max(signal, self._low), self._high)

@@ -9,8 +9,10 @@ from msgspec import Struct
 from online_models.bidding.pacing.base import Flight
 from online_models.bidding.pacing.progress import Progress
 
-# An interval in which fewer wins are wanted is believed less: one win more or less says little of the multiplier.
-_ENOUGH_WINS = 10.0
+# One win more or less says little of the multiplier.
+_ENOUGH_WINS = 5.0
+# So many times its length counts an interval in which nobody came.
+_LONGEST = 3
 # What a win costs is remembered over so many of them.
 _MEMORY = 200
 # Spending five times what was wanted and spending fifty times as much are answered alike.
@@ -18,12 +20,27 @@ _LARGEST_EXCESS = 4.0
 
 
 class Interval(Struct):
-    """The time since a pacer last looked, and what should be spent in it."""
+    """The time since a pacer last stepped, and what should be spent in it.
+
+    Attributes
+    ----------
+    from_spent
+        What was spent when it began.
+    from_ms
+        When it was last looked at.
+    wanted
+        What should have been spent from its beginning until then.
+    wanted_per_ms
+        What should be spent from then on.
+    wins, cost_of_win
+        How many there were, and what one costs.
+    """
 
     progress: Progress
-    from_ms: int = 0
     from_spent: float = 0.0
+    from_ms: int = 0
     wanted: float = 0.0
+    wanted_per_ms: float = 0.0
     wins: int = 0
     cost_of_win: float = 0.0
 
@@ -35,8 +52,23 @@ class Interval(Struct):
 
     def begin(self, every_ms: int) -> None:
         """Start an interval now."""
-        self.from_ms, self.from_spent = self.progress.now_ms, self.progress.spent
-        self.wanted = self.progress.wanted(every_ms)
+        self.from_spent, self.wanted = self.progress.spent, 0.0
+        self._go_on(every_ms)
+
+    def look(self, every_ms: int) -> bool:
+        """Take note of the time that has passed; tell whether there is enough to judge by."""
+        gone_ms = min(self.progress.now_ms - self.from_ms, _LONGEST * every_ms)
+        self.wanted += self.wanted_per_ms * gone_ms
+        self._go_on(every_ms)
+        return self._tells()
+
+    def _go_on(self, every_ms: int) -> None:
+        self.from_ms = self.progress.now_ms
+        self.wanted_per_ms = self.progress.wanted(every_ms) / every_ms
+
+    def _tells(self) -> bool:
+        """Tell whether enough was wanted, or spent, to judge by: what many wins cost."""
+        return max(self.wanted, self.progress.spent - self.from_spent) >= _ENOUGH_WINS * self.cost_of_win
 
     def error(self) -> float:
         """Return by how much too little was spent, as a part of what was wanted: at most 1, below 0 for too much."""
@@ -44,11 +76,6 @@ class Interval(Struct):
         if self.wanted <= 0.0:
             return 0.0 if spent <= 0.0 else -_LARGEST_EXCESS
         return max(-_LARGEST_EXCESS, 1.0 - spent / self.wanted)
-
-    def belief(self) -> float:
-        """Return how much an error says, 0 to 1: all, if what was wanted is that of many wins."""
-        enough = _ENOUGH_WINS * self.cost_of_win
-        return 1.0 if self.wanted >= enough else self.wanted / enough
 
 
 class HasInterval(Protocol):
@@ -61,9 +88,9 @@ S = TypeVar("S", bound=HasInterval)
 
 
 class SteppedPacer(Generic[S]):
-    """Steps with the first opportunity or cost after an interval's time.
+    """Steps with the first opportunity or cost after an interval's time, if the interval tells enough; else it goes on.
 
-    After a time without either it steps once, however long that was: where nobody came, nothing is to be learned.
+    After a long time without either, most of it does not count: where nobody came, nothing is to be learned.
     """
 
     def __init__(self, state: S, every_ms: int) -> None:
@@ -87,8 +114,9 @@ class SteppedPacer(Generic[S]):
     def _reach(self, at_ms: int) -> None:
         interval, every_ms = self._state.interval, self._every_ms
         if interval.progress.reach(at_ms) and interval.progress.now_ms >= interval.from_ms + every_ms:
-            self._step()
-            interval.begin(every_ms)
+            if interval.look(every_ms):
+                self._step()
+                interval.begin(every_ms)
 
     def _step(self) -> None:
         """Change the pace after the interval that ends now."""

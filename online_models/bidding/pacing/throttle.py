@@ -54,7 +54,6 @@ class ThrottlePacer(SteppedPacer[ThrottleState]):
         return Pace(self._multiplier * max(effort, 1.0), (), (min(effort, 1.0),))
 
     def _step(self) -> None:
-        interval = self._state.interval
-        change = self._change * interval.belief()
-        effort = self._state.effort * (1.0 + change if interval.error() > 0.0 else 1.0 - change)
+        behind = self._state.interval.error() > 0.0
+        effort = self._state.effort * (1.0 + self._change if behind else 1.0 - self._change)
         self._state.effort = min(max(effort, LEAST_RATE), self._most)

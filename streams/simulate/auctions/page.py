@@ -7,6 +7,7 @@ from html import escape
 from importlib import resources
 
 from streams.replay.charts import Series, line_chart
+from streams.simulate.auctions.market import Floats
 from streams.simulate.auctions.outcome import Row
 from streams.simulate.auctions.tables import Table, tables
 
@@ -50,7 +51,7 @@ def _spend_chart(title: str, rows: Sequence[Row]) -> str:
     )
 
 
-def _points(curve: Sequence[float]) -> list[tuple[float, float | None]]:
+def _points(curve: Floats) -> list[tuple[float, float | None]]:
     every = max(1, len(curve) // _POINTS)
     return [(0.0, 0.0), *(((at + 1) / len(curve), float(curve[at])) for at in range(every - 1, len(curve), every))]
 

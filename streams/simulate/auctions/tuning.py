@@ -8,8 +8,8 @@ import numpy as np
 
 from streams.simulate.auctions.market import Floats, Market
 
-# Levels that are tried: four in a hundred apart, and then between the neighbours of the best.
-_COARSE, _FINE = 200, 40
+# Levels that are tried: a tenth apart, and then between the neighbours of the best.
+_COARSE, _FINE = 100, 40
 # As parts of the mean price.
 _LOWEST, _HIGHEST = 0.01, 100.0
 
