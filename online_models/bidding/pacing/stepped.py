@@ -113,10 +113,11 @@ class SteppedPacer(Generic[S]):
 
     def _reach(self, at_ms: int) -> None:
         interval, every_ms = self._state.interval, self._every_ms
-        if interval.progress.reach(at_ms) and interval.progress.now_ms >= interval.from_ms + every_ms:
-            if interval.look(every_ms):
-                self._step()
-                interval.begin(every_ms)
+        if not interval.progress.reach(at_ms) or interval.progress.now_ms < interval.from_ms + every_ms:
+            return
+        if interval.look(every_ms):
+            self._step()
+            interval.begin(every_ms)
 
     def _step(self) -> None:
         """Change the pace after the interval that ends now."""

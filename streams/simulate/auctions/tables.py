@@ -30,11 +30,21 @@ def tables(rows: Sequence[Row], *, seed: int = 1) -> list[Table]:
 
 def _of_budget(rows: Sequence[Row], differences: Mapping[tuple[str, float | None], Difference]) -> Table:
     best = next((row.value for row in rows if row.strategy == HINDSIGHT), None)
-    head = ["strategy", "clicks", "than linear (95 %)", "expected", *(["of the best fixed"] if best else [])]
+    head = [
+        "strategy",
+        "clicks",
+        "than linear (95 %)",
+        "alone",
+        "p",
+        "expected",
+        *(["of the best fixed"] if best else []),
+    ]
     head += ["spend", "used", "CPM", "eCPC", "win rate", "RMSE to target", "exhausted at"]
     body = []
     for row in rows:
-        cells = [row.name, f"{row.clicks:,}", str(differences[row.name, row.budget_fraction]), f"{row.expected:,.1f}"]
+        more = differences[row.name, row.budget_fraction]
+        cells = [row.name, f"{row.clicks:,}", str(more), f"{more.alone}:{more.linear_alone}", f"{more.p:.2f}"]
+        cells += [f"{row.expected:,.1f}"]
         cells += [f"{row.value / best:.1%}"] if best else []
         cells += [f"{row.spend:,.1f}", f"{row.used:.2%}", _number(row.cpm), _number(row.ecpc)]
         cells += [f"{row.win_rate:.1%}", f"{row.rmse_to_target:.4f}"]

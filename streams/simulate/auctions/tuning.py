@@ -12,6 +12,7 @@ from streams.simulate.auctions.market import Floats, Market
 _COARSE, _FINE = 100, 40
 # As parts of the mean price.
 _LOWEST, _HIGHEST = 0.01, 100.0
+_CAPS = 100
 
 
 def tuned(market: Market, budget: float, worth: Floats, bids_at: Callable[[float], Floats]) -> float:
@@ -45,29 +46,29 @@ def bought_with(market: Market, budget: float, worth: Floats, bids: Floats) -> f
 def calibrated(market: Market) -> Callable[[Floats], Floats]:
     """Return what makes click-through rates of predictions, after the clicks of a market.
 
-    Platt's: the log odds times a slope plus an intercept, by maximum likelihood (Newton's method), drawn to slope 1 and
-    intercept 0 as if by a handful of clicks.
+    A ratio of the prediction, which ends to rise at a cap: models that promise half of their impressions a click are
+    wrong at the top first. The cap is the one of highest likelihood, the ratio makes the sum right.
     """
-    x = np.column_stack([np.ones(len(market)), _log_odds(market.pctr)])
-    y = market.clicked.astype(np.float64)
-    weights, prior = np.array([0.0, 1.0]), np.array([0.0, 1.0])
-    for _ in range(50):
-        p = 1.0 / (1.0 + np.exp(-x @ weights))
-        gradient = x.T @ (y - p) - (weights - prior)
-        hessian = (x * (p * (1.0 - p))[:, None]).T @ x + np.eye(2)
-        step = np.linalg.solve(hessian, gradient)
-        weights = weights + np.clip(step, -1.0, 1.0)
-        if np.abs(step).max() < 1e-9:
-            break
+    caps = np.geomspace(max(float(np.median(market.pctr)), 1e-9), 1.0, _CAPS)
+    ratios = [_ratio(market, cap) for cap in caps]
+    likelihoods = [
+        _log_likelihood(market, _rates(market.pctr, ratio, cap)) for ratio, cap in zip(ratios, caps, strict=True)
+    ]
+    best = int(np.argmax(likelihoods))
+    return lambda pctr: _rates(pctr, ratios[best], float(caps[best]))
 
-    def rates(pctr: Floats) -> Floats:
-        answer: Floats = 1.0 / (1.0 + np.exp(-(weights[0] + weights[1] * _log_odds(pctr))))
-        return answer
 
+def _ratio(market: Market, cap: float) -> float:
+    promised = float(np.minimum(market.pctr, cap).sum())
+    # As if half a click more had been promised and made: a log without clicks must not make everything worthless.
+    return (float(market.clicked.sum()) + 0.5) / (promised + 0.5)
+
+
+def _rates(pctr: Floats, ratio: float, cap: float) -> Floats:
+    rates: Floats = np.minimum(ratio * np.minimum(pctr, cap), 0.999)
     return rates
 
 
-def _log_odds(pctr: Floats) -> Floats:
-    p = np.clip(pctr, 1e-7, 1.0 - 1e-7)
-    odds: Floats = np.log(p / (1.0 - p))
-    return odds
+def _log_likelihood(market: Market, rates: Floats) -> float:
+    chance = np.where(market.clicked, rates, 1.0 - rates)
+    return float(np.log(np.maximum(chance, 1e-12)).sum())
