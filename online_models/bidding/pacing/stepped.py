@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Generic, Protocol, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 from msgspec import Struct
 
 from online_models.bidding.pacing.base import Flight
 from online_models.bidding.pacing.progress import Progress
+from online_models.bidding.pacing.saving import packed, unpacked
 
 # One win more or less says little of the multiplier.
 _ENOUGH_WINS = 5.0
@@ -78,13 +79,13 @@ class Interval(Struct):
         return max(-_LARGEST_EXCESS, 1.0 - spent / self.wanted)
 
 
-class HasInterval(Protocol):
+class Stepped(Struct):
     """A state of which the interval is a part."""
 
     interval: Interval
 
 
-S = TypeVar("S", bound=HasInterval)
+S = TypeVar("S", bound=Stepped)
 
 
 class SteppedPacer(Generic[S]):
@@ -92,6 +93,8 @@ class SteppedPacer(Generic[S]):
 
     After a long time without either, most of it does not count: where nobody came, nothing is to be learned.
     """
+
+    kind: ClassVar[str]
 
     def __init__(self, state: S, every_ms: int) -> None:
         self._state = state
@@ -123,10 +126,15 @@ class SteppedPacer(Generic[S]):
         """Change the pace after the interval that ends now."""
         raise NotImplementedError
 
-    def state(self) -> S:
-        """Return all that is known; to be encoded or copied before the pacer goes on."""
-        return self._state
+    def _keep_bounds(self) -> None:
+        """Put a state that was restored within the bounds of this pacer."""
+        raise NotImplementedError
 
-    def restore(self, state: S) -> None:
-        """Go on from what `state` gave."""
-        self._state = state
+    def state(self) -> bytes:
+        """Return all that is known."""
+        return packed(self.kind, self._state)
+
+    def restore(self, state: bytes) -> None:
+        """Go on from what `state` gave; raises BadRecord."""
+        self._state = unpacked(state, self.kind, type(self._state))
+        self._keep_bounds()

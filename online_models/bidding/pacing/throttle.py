@@ -12,20 +12,17 @@ and raises the multiplier, as far as that may go.
 
 from __future__ import annotations
 
-from msgspec import Struct
-
 from online_models.bidding.pacing.base import Bounds, Pace
 from online_models.bidding.pacing.progress import Progress
-from online_models.bidding.pacing.stepped import Interval, SteppedPacer
+from online_models.bidding.pacing.stepped import Interval, Stepped, SteppedPacer
 
 # Below it a campaign would hardly hear that it might spend more again.
 LEAST_RATE = 0.001
 
 
-class ThrottleState(Struct):
+class ThrottleState(Stepped):
     """All that a `ThrottlePacer` knows. Up to 1 `effort` is the rate, above it multiplies the multiplier."""
 
-    interval: Interval
     effort: float = 1.0
 
 
@@ -42,8 +39,11 @@ class ThrottlePacer(SteppedPacer[ThrottleState]):
         By which part it changes.
     """
 
+    kind = "throttle"
+
     def __init__(self, bounds: Bounds, *, every_ms: int, step: float) -> None:
-        self._multiplier, self._most = bounds.start, max(1.0, bounds.most / bounds.start)
+        self._multiplier, self._highest = bounds.start, bounds.most
+        self._most = max(1.0, bounds.most / bounds.start)
         self._change = step
         super().__init__(ThrottleState(Interval(Progress())), every_ms)
 
@@ -51,9 +51,12 @@ class ThrottlePacer(SteppedPacer[ThrottleState]):
     def pace(self) -> Pace:
         """How to bid now."""
         effort = self._state.effort
-        return Pace(self._multiplier * max(effort, 1.0), (), (min(effort, 1.0),))
+        return Pace(min(self._multiplier * max(effort, 1.0), self._highest), (), (min(effort, 1.0),))
 
     def _step(self) -> None:
         behind = self._state.interval.error() > 0.0
-        effort = self._state.effort * (1.0 + self._change if behind else 1.0 - self._change)
-        self._state.effort = min(max(effort, LEAST_RATE), self._most)
+        self._state.effort *= 1.0 + self._change if behind else 1.0 - self._change
+        self._keep_bounds()
+
+    def _keep_bounds(self) -> None:
+        self._state.effort = min(max(self._state.effort, LEAST_RATE), self._most)
