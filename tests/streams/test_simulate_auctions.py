@@ -188,11 +188,8 @@ def test_nothing_of_the_second_part_reaches_a_choice() -> None:
         truth=None,
     )
 
-    for ours, others in zip(
-        compare(replace(market, truth=None), Options(budgets=(0.1,))),
-        compare(other, Options(budgets=(0.1,))),
-        strict=True,
-    ):
+    options = Options(budgets=(0.1,))
+    for ours, others in zip(compare(replace(market, truth=None), options), compare(other, options), strict=True):
         assert ours.name == others.name
         assert ours.curve[:400].tolist() == pytest.approx(others.curve[:400].tolist())
 
@@ -254,6 +251,16 @@ def test_differences_are_paired_and_those_of_all_budgets_are_their_sum(rows: lis
     dual = [found["paced dual", fraction].clicks for fraction in (0.25, 0.0625)]
     assert found["paced dual", None].clicks == sum(dual) > 0
     assert found["paced dual", None].low > 0
+
+
+def test_a_real_log_is_spent_nearly_whole_along_the_plan(real_data: Path) -> None:
+    # Its first half, on which everything was chosen; the second is for those who report figures.
+    market = read_auctions(real_data / "ipinyou_bid_1458_300k.csv.gz", limit=150_000)
+
+    for row in compare(market, Options(budgets=(1 / 4, 1 / 16))):
+        if row.pacer:
+            assert 0.97 <= row.used <= 1.0, row.name
+            assert row.rmse_to_target <= 0.05, row.name
 
 
 # ---------------------------------------------------------------- files

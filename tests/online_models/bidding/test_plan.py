@@ -81,6 +81,14 @@ def test_a_morning_before_anybody_looked_is_not_taken_for_one_without_traffic() 
     assert curve.plan(DAY_MS, 2 * DAY_MS).share(DAY_MS + DAY_MS // 2) == pytest.approx(0.5)
 
 
+def test_one_late_request_from_before_anybody_looked_is_no_traffic_of_a_day() -> None:
+    watched = [(at_ms, 1.0) for at_ms in range(DAY_MS // 2, DAY_MS, BUCKET_MS)]
+
+    curve = a_curve([*watched, (HOUR_MS, 1e6)])
+
+    assert shares_of(curve.plan(DAY_MS, 2 * DAY_MS)) == pytest.approx([1 / 24] * 24)
+
+
 def test_nothing_is_learned_of_days_on_which_nobody_looked() -> None:
     watched = [(at_ms, 1.0) for at_ms in range(0, DAY_MS, BUCKET_MS)]
     again = [(at_ms + 5 * DAY_MS, 1.0) for at_ms, _ in watched]
