@@ -86,8 +86,7 @@ class DualPacer:
     def spent(self, at_ms: int, cost: float) -> None:
         """Count what an auction cost."""
         state = self._state
-        state.progress.pay(at_ms, cost)
-        if state.unit > 0.0:
+        if state.progress.pay(at_ms, cost) and state.unit > 0.0:
             self._move(-state.step * cost / state.unit)
 
     def _move(self, by: float) -> None:
@@ -116,4 +115,3 @@ class DualPacer:
     def restore(self, state: bytes) -> None:
         """Go on from what `state` gave; raises BadRecord."""
         self._state = unpacked(state, self.kind, DualState)
-        self._move(0.0)

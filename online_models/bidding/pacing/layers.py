@@ -76,14 +76,11 @@ class LayersPacer(SteppedPacer[LayersState]):
 
     def _step(self) -> None:
         state = self._state
-        state.log_share += self._gain * state.interval.error()
-        self._keep_bounds()
+        moved = state.log_share + self._gain * state.interval.error()
+        state.log_share = min(max(moved, _LEAST_LOG_SHARE), self._most)
         state.edges, state.rates = self._laid_out()
         keep = 1.0 - 1.0 / _MEMORY
         state.counts = {place: count * keep for place, count in state.counts.items() if count > 1e-6}
-
-    def _keep_bounds(self) -> None:
-        self._state.log_share = min(max(self._state.log_share, _LEAST_LOG_SHARE), self._most)
 
     def _laid_out(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Return edges and rates for this share, from the lowest layer to the highest."""

@@ -64,7 +64,3 @@ class PidPacer(SteppedPacer[PidState]):
 
     def _bounded(self, logarithm: float) -> float:
         return min(max(logarithm, self._low), self._high)
-
-    def _keep_bounds(self) -> None:
-        state = self._state
-        state.integral, state.log_multiplier = self._bounded(state.integral), self._bounded(state.log_multiplier)

@@ -12,6 +12,8 @@ from online_models.bidding.pacing.saving import packed, unpacked
 
 # One win more or less says little of the multiplier.
 _ENOUGH_WINS = 5.0
+# But nobody waits for more than so many lengths: a price like no other must not stop the steps for days.
+_MOST_LOOKS = 30
 # So many times its length counts an interval in which nobody came.
 _LONGEST = 3
 # What a win costs is remembered over so many of them.
@@ -33,8 +35,10 @@ class Interval(Struct):
         What should have been spent from its beginning until then.
     wanted_per_ms
         What should be spent from then on.
+    looks
+        How often it was looked at since it began.
     wins, cost_of_win
-        How many there were, and what one costs.
+        How many there were so far, and what one costs.
     """
 
     progress: Progress
@@ -42,24 +46,26 @@ class Interval(Struct):
     from_ms: int = 0
     wanted: float = 0.0
     wanted_per_ms: float = 0.0
+    looks: int = 0
     wins: int = 0
     cost_of_win: float = 0.0
 
     def pay(self, at_ms: int, cost: float) -> None:
         """Count what an auction cost."""
-        self.progress.pay(at_ms, cost)
-        self.wins += 1
-        self.cost_of_win += (cost - self.cost_of_win) / min(self.wins, _MEMORY)
+        if self.progress.pay(at_ms, cost):
+            self.wins += 1
+            self.cost_of_win += (cost - self.cost_of_win) / min(self.wins, _MEMORY)
 
     def begin(self, every_ms: int) -> None:
         """Start an interval now."""
-        self.from_spent, self.wanted = self.progress.spent, 0.0
+        self.from_spent, self.wanted, self.looks = self.progress.spent, 0.0, 0
         self._go_on(every_ms)
 
     def look(self, every_ms: int) -> bool:
         """Take note of the time that has passed; tell whether there is enough to judge by."""
         gone_ms = min(self.progress.now_ms - self.from_ms, _LONGEST * every_ms)
         self.wanted += self.wanted_per_ms * gone_ms
+        self.looks += 1
         self._go_on(every_ms)
         return self._tells()
 
@@ -69,7 +75,8 @@ class Interval(Struct):
 
     def _tells(self) -> bool:
         """Tell whether enough was wanted, or spent, to judge by: what many wins cost."""
-        return max(self.wanted, self.progress.spent - self.from_spent) >= _ENOUGH_WINS * self.cost_of_win
+        much = max(self.wanted, self.progress.spent - self.from_spent)
+        return much >= _ENOUGH_WINS * self.cost_of_win or self.looks >= _MOST_LOOKS
 
     def error(self) -> float:
         """Return by how much too little was spent, as a part of what was wanted: at most 1, below 0 for too much."""
@@ -126,10 +133,6 @@ class SteppedPacer(Generic[S]):
         """Change the pace after the interval that ends now."""
         raise NotImplementedError
 
-    def _keep_bounds(self) -> None:
-        """Put a state that was restored within the bounds of this pacer."""
-        raise NotImplementedError
-
     def state(self) -> bytes:
         """Return all that is known."""
         return packed(self.kind, self._state)
@@ -137,4 +140,3 @@ class SteppedPacer(Generic[S]):
     def restore(self, state: bytes) -> None:
         """Go on from what `state` gave; raises BadRecord."""
         self._state = unpacked(state, self.kind, type(self._state))
-        self._keep_bounds()

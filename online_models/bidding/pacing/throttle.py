@@ -55,8 +55,5 @@ class ThrottlePacer(SteppedPacer[ThrottleState]):
 
     def _step(self) -> None:
         behind = self._state.interval.error() > 0.0
-        self._state.effort *= 1.0 + self._change if behind else 1.0 - self._change
-        self._keep_bounds()
-
-    def _keep_bounds(self) -> None:
-        self._state.effort = min(max(self._state.effort, LEAST_RATE), self._most)
+        effort = self._state.effort * (1.0 + self._change if behind else 1.0 - self._change)
+        self._state.effort = min(max(effort, LEAST_RATE), self._most)

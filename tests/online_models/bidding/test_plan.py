@@ -54,7 +54,8 @@ def test_traffic_that_is_the_same_all_day_is_planned_evenly() -> None:
 
 
 def test_the_curve_comes_to_that_of_the_traffic() -> None:
-    hours = [Random(1).random() * 10 for _ in range(24)]
+    rng = Random(1)
+    hours = [rng.random() * 10 for _ in range(24)]
     curve = a_curve([(at_ms, hours[at_ms % DAY_MS // HOUR_MS]) for at_ms in range(0, 30 * DAY_MS, BUCKET_MS)])
 
     learned = shares_of(curve.plan(30 * DAY_MS, 31 * DAY_MS))
@@ -90,12 +91,15 @@ def test_one_late_request_from_before_anybody_looked_is_no_traffic_of_a_day() ->
 
 
 def test_nothing_is_learned_of_days_on_which_nobody_looked() -> None:
-    watched = [(at_ms, 1.0) for at_ms in range(0, DAY_MS, BUCKET_MS)]
-    again = [(at_ms + 5 * DAY_MS, 1.0) for at_ms, _ in watched]
+    curve = a_curve([(at_ms, 1.0) for at_ms in range(0, DAY_MS, BUCKET_MS)])
 
-    curve = a_curve([*watched, *again])
+    curve.observe(5 * DAY_MS, 1.0)
 
-    assert shares_of(curve.plan(6 * DAY_MS, 7 * DAY_MS)) == pytest.approx([1 / 24] * 24)
+    assert curve.state() == CurveState(
+        amounts=[1.0 * 0.8 + 1.0, *[1.0] * (BUCKETS - 1)],
+        days=[1.0 * 0.8 + 1.0, *[1.0] * (BUCKETS - 1)],
+        last=5 * BUCKETS,
+    )
 
 
 def test_what_comes_late_counts_for_its_own_time() -> None:
