@@ -9,7 +9,8 @@ from core_bench import Bench, a_replica
 
 from online_models.bidding.declaration import parse_bidding
 from online_models.bidding.desks import Desks
-from online_models.bidding.market import MARKET, ZERO
+from online_models.bidding.market import MARKET, ZERO, pace_name
+from online_models.bidding.pacing.base import Pace, to_numbers
 from online_models.features import compile_features
 from online_models.objectives import parse_objectives
 from schemas.bids import Bid
@@ -47,7 +48,8 @@ class AMarket:
         self.version = 5
 
     def pace(self, campaign: str, multiplier: float, rate: float = 1.0) -> AMarket:
-        self.weights |= {f"#pace/m/{campaign}": multiplier, f"#pace/r0/{campaign}": rate or ZERO}
+        numbers = to_numbers(Pace(multiplier, (), (rate,)))
+        self.weights |= {pace_name(campaign, key): number or ZERO for key, number in numbers.items()}
         self.version += 1
         return self
 

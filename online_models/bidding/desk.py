@@ -271,14 +271,13 @@ class Desk:
         if one.state == WON or (isinstance(event, BidLoss) and one.state != OPEN):
             out.notes[REPEATED] += 1
             return event, None
-        ts: int = event.ts  # type: ignore[assignment]  # decoded: int
         if isinstance(event, BidWin):
-            self._win(one, ts, event.win_price, user, out)
+            self._win(one, event.ts, event.win_price, user, out)  # type: ignore[arg-type]  # decoded: int
             return event, unpack_values(one.values) or None
         out.notes[LOSS] += 1
         self._release(one, LOST)
         price = None if event.win_price is None else per_impression(event.win_price)
-        self._tell(told.loss(ts, key=one.key, bid=one.reserved / MICROS, price=price), out, label=False)
+        self._tell(told.loss(one.ts, key=one.key, bid=one.reserved / MICROS, price=price), out, label=False)
         return event, None
 
     def _bid_of(self, bid_id: str, user: UserState) -> OpenBid | None:
@@ -297,11 +296,11 @@ class Desk:
             out.notes[WIN] += 1
             self._release(one, WON)
             price = None if one.first_price else amount
-            self._tell(told.win(ts, one.campaign, amount, key=one.key, bid=bid, price=price), out)
+            self._tell(told.win(one.ts, one.campaign, amount, key=one.key, bid=bid, price=price), out)
         else:
             out.notes[LATE_WIN] += 1
             one.state = WON
-            self._tell(told.late_win(ts, one.campaign, amount), out)
+            self._tell(told.late_win(one.ts, one.campaign, amount), out)
         campaign = self._bidder.campaigns.get(one.campaign)
         if campaign is not None and campaign.declared.cap is not None and user.bidding is not None:
             seen = [*user.bidding.wins.get(one.campaign, ()), ts]
@@ -325,7 +324,7 @@ class Desk:
     def _expire(self, one: OpenBid, out: Collected) -> None:
         out.notes[MISSING] += 1
         self._release(one, EXPIRED)
-        self._tell(told.loss(self._due_ms(one), key=one.key, bid=one.reserved / MICROS, price=None), out, label=False)
+        self._tell(told.loss(one.ts, key=one.key, bid=one.reserved / MICROS, price=None), out, label=False)
 
     def next_due_ms(self, user: UserState) -> int | None:
         """Return when the earliest of a user's open bids has waited long enough; None: none is open."""

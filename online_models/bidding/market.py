@@ -8,17 +8,18 @@ rebuilt, a bid names the version that it was made with.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 import msgspec
-from msgspec import Struct, convert, to_builtins
+from msgspec import Struct
 
 from online_models.bidding import told
 from online_models.bidding.campaigns import DAY_MS
 from online_models.bidding.declaration import Bidding, without_plan
 from online_models.bidding.landscape import Landscape
 from online_models.bidding.pacing import Flight, Pace, build_pacer
+from online_models.bidding.pacing.base import from_numbers, to_numbers
 from online_models.bidding.plan import CurveState, DayCurve, Plan, even_plan
 from online_models.bidding.win_price import Saved, WinPrices
 from online_models.objectives import Objective
@@ -33,10 +34,8 @@ MARKET_OBJECTIVE = Objective(
 )
 GONE = 0.0
 FORMAT = 1
-# Names of a pace's numbers, before the campaign's name; and what stands for 0, which would mean that it is gone.
-_PACE = "#pace/"
+# What stands for 0, which would mean that a number is gone.
 ZERO = -1.0
-_MULTIPLIER = _PACE + "m/"
 _UNPACED = Pace(1.0)
 _MINUTE_MS = 60_000
 
@@ -50,7 +49,7 @@ class _CampaignState(Struct, array_like=True):
     offset_min: int
     starts_ms: int
     ends_ms: int
-    pacing: Any
+    pacing: bytes
     curve: CurveState
 
 
@@ -129,6 +128,7 @@ class Market:
         self._prices = WinPrices(self._rules)
         self._campaigns: dict[str, _Pacing] = {}
         self._paces: dict[str, float] = {}
+        self._published: dict[str, Pace] = {}
         self._changed: dict[str, None] | None = None
         names = bidding.pacer_names
         for one in bidding.campaigns:
@@ -172,12 +172,11 @@ class Market:
 
     def _publish(self, name: str) -> None:
         pace = self._campaigns[name].pacer.pace
-        self._put(f"{_MULTIPLIER}{name}", pace.multiplier)
-        if pace.edges or pace.rates != (1.0,):
-            for number, rate in enumerate(pace.rates):
-                self._put(f"{_PACE}r{number}/{name}", rate or ZERO)
-            for number, edge in enumerate(pace.edges):
-                self._put(f"{_PACE}e{number}/{name}", edge or ZERO)
+        if self._published.get(name) == pace:
+            return
+        self._published[name] = pace
+        for key, number in to_numbers(pace).items():
+            self._put(pace_name(name, key), number or ZERO)
 
     def _put(self, name: str, number: float) -> None:
         if self._paces.get(name) != number:
@@ -217,7 +216,7 @@ class Market:
                 one.offset_min,
                 one.starts_ms,
                 one.ends_ms,
-                to_builtins(one.pacer.state()),
+                one.pacer.state(),
                 one.curve.state(),
             )
             for name, one in self._campaigns.items()
@@ -252,13 +251,36 @@ class Market:
         )
         made.curve.restore(state.curve)
         try:
-            made.pacer.restore(convert(state.pacing, type(made.pacer.state())))
+            made.pacer.restore(state.pacing)
             made.starts_ms, made.ends_ms = state.starts_ms, state.ends_ms
-        except msgspec.ValidationError:  # another kind of pacer is declared by now: it starts anew
+        except BadRecord:  # another kind of pacer is declared by now: it starts anew
             pass
         self._campaigns[name] = made
         if budget != state.budget:
             self._set(name, state.version, budget, number, state.offset_min)
+
+
+def pace_name(campaign: str, key: str) -> str:
+    """Name one number of a campaign's pace among all numbers of the market."""
+    return f"#pace/{key}/{campaign}"
+
+
+class _PaceNumbers(Mapping[str, float]):
+    """The numbers of one campaign's pace, as `from_numbers` takes them."""
+
+    def __init__(self, campaign: str, numbers: Mapping[str, float]) -> None:
+        self._campaign = campaign
+        self._numbers = numbers
+
+    def __getitem__(self, key: str) -> float:
+        number = self._numbers[pace_name(self._campaign, key)]
+        return 0.0 if number == ZERO else number
+
+    def __iter__(self) -> Iterator[str]:
+        raise TypeError("ask for names that are known")
+
+    def __len__(self) -> int:
+        return len(self._numbers)
 
 
 class _Numbers(Protocol):
@@ -302,16 +324,8 @@ class MarketReader:
         return pace
 
     def _pace(self, campaign: str) -> Pace:
-        multiplier = self._numbers.get(f"{_MULTIPLIER}{campaign}")
-        if multiplier is None:
-            return _UNPACED
-        return Pace(multiplier, self._numbered("e", campaign), self._numbered("r", campaign) or _UNPACED.rates)
-
-    def _numbered(self, kind: str, campaign: str) -> tuple[float, ...]:
-        found: list[float] = []
-        while (number := self._numbers.get(f"{_PACE}{kind}{len(found)}/{campaign}")) is not None:
-            found.append(0.0 if number == ZERO else number)
-        return tuple(found)
+        numbers = _PaceNumbers(campaign, self._numbers)
+        return from_numbers(numbers) if "layers" in numbers else _UNPACED
 
     def win_rate(self, key: str, bid: float) -> float:
         """Return how likely a bid is to win."""

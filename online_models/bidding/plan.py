@@ -93,11 +93,15 @@ class DayCurve:
         self._state = CurveState([0.0] * BUCKETS, [0.0] * BUCKETS)
 
     def observe(self, at_ms: int, amount: float = 1.0) -> None:
-        """Count what came at a time: 1 for traffic, or the value of the impression."""
+        """Count what came at a time: 1 for traffic, or the value of the impression.
+
+        What comes late counts for its own time of the day, unless nobody looked then yet.
+        """
         state, bucket = self._state, at_ms // BUCKET_MS
         if state.last is None or bucket > state.last:
             self._enter(bucket)
-        state.amounts[bucket % BUCKETS] += amount
+        if state.days[bucket % BUCKETS]:
+            state.amounts[bucket % BUCKETS] += amount
 
     def _enter(self, bucket: int) -> None:
         """Let the buckets up to this one begin another day."""

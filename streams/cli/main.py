@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import typer
 
-from streams.cli import audit, campaigns, challengers, dead, demo, diff, feeding, replay, tail, topics, working
+from streams.cli import (
+    auctions,
+    audit,
+    campaigns,
+    challengers,
+    dead,
+    demo,
+    diff,
+    feeding,
+    replay,
+    tail,
+    topics,
+    working,
+)
 
 app = typer.Typer(
     name="streamscore",
@@ -25,6 +38,7 @@ app.command("challengers")(challengers.challengers)
 app.command("promote")(challengers.promote)
 app.command("rollback")(challengers.rollback)
 app.command("replay")(replay.replay)
+app.command("simulate-auctions")(auctions.simulate_auctions)
 app.command("tail")(tail.tail)
 app.add_typer(topics.app, name="topics")
 app.add_typer(campaigns.app, name="campaigns")

@@ -11,8 +11,9 @@ Pacing is control, not a guarantee: that no budget is overspent is the ledger's 
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Mapping
 from math import exp
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from msgspec import Struct
 
@@ -73,11 +74,37 @@ def takes_part(pace: Pace, value: float, draw: float) -> bool:
     return draw < pace.rates[bisect_right(pace.edges, value)]
 
 
+def to_numbers(pace: Pace) -> dict[str, float]:
+    """Return a pace as numbers with names, to be sent as weights are.
+
+    Examples
+    --------
+    >>> to_numbers(Pace(0.8, edges=(0.5,), rates=(0.0, 1.0)))
+    {'multiplier': 0.8, 'layers': 2.0, 'rate_0': 0.0, 'edge_1': 0.5, 'rate_1': 1.0}
+    """
+    numbers = {"multiplier": pace.multiplier, "layers": float(len(pace.rates)), "rate_0": pace.rates[0]}
+    for number, (edge, rate) in enumerate(zip(pace.edges, pace.rates[1:], strict=True), 1):
+        numbers |= {f"edge_{number}": edge, f"rate_{number}": rate}
+    return numbers
+
+
+def from_numbers(numbers: Mapping[str, float]) -> Pace:
+    """Return the pace that `to_numbers` was given. What is left over from a pace of more layers is passed over."""
+    layers = range(int(numbers["layers"]))
+    edges = tuple(numbers[f"edge_{number}"] for number in layers[1:])
+    return Pace(numbers["multiplier"], edges, tuple(numbers[f"rate_{number}"] for number in layers))
+
+
 class Pacer(Protocol):
     """Keeps one campaign to its plan.
 
     The bidders may see a pace some opportunities late. `begin` may come again within a flight, with another budget or
-    plan: what was spent in it counts on, and what is left is spent after the plan.
+    plan: what was spent in it counts on, and what is left is spent after the plan. `opportunity` is told of every
+    auction that the campaign might take part in, also of those it lets pass; `spent` of each win, with the time of its
+    auction and a cost that is finite and >= 0.
+
+    A pacer that is restored from a state goes on as the one that gave it, within its own bounds. `restore` raises
+    BadRecord and changes nothing if the state is that of another kind of pacer.
     """
 
     @property
@@ -85,8 +112,8 @@ class Pacer(Protocol):
     def begin(self, flight: Flight) -> None: ...
     def opportunity(self, at_ms: int, value: float) -> None: ...
     def spent(self, at_ms: int, cost: float) -> None: ...
-    def state(self) -> Any: ...
-    def restore(self, state: Any) -> None: ...
+    def state(self) -> bytes: ...
+    def restore(self, state: bytes) -> None: ...
 
 
 class Bounds(NamedTuple):

@@ -25,9 +25,9 @@ KINDS = tuple(_KEYS)
 # Chosen on the first half of a day of iPinYou and on simulated markets (docs/bidding.md); half and twice of each differ
 # by less than 1 % in what is bought.
 DUAL_STEP = 0.2
-PID_GAINS = {"kp": 0.1, "ki": 0.03, "kd": 0.0}
+PID_GAINS = {"kp": 0.1, "ki": 0.1, "kd": 0.0}
 THROTTLE_STEP = 0.1  # the paper's
-LAYERS_GAIN = 0.1
+LAYERS_GAIN = 0.2
 LAYERS = 10
 EVERY = "1m"
 _SHORTEST_MS, _LONGEST_MS = 1_000, 3_600_000

@@ -20,6 +20,7 @@ from msgspec import Struct
 
 from online_models.bidding.pacing.base import Bounds, Flight, Pace
 from online_models.bidding.pacing.progress import Progress
+from online_models.bidding.pacing.saving import packed, unpacked
 
 # How often the plan is asked, as a part of the flight: more often changes nothing that can be measured.
 _REFRESHES = 2_000
@@ -53,6 +54,8 @@ class DualPacer:
         Of the gradient, as a multiple of 1 / sqrt(opportunities).
     """
 
+    kind = "dual"
+
     def __init__(self, bounds: Bounds, *, step: float) -> None:
         self._bounds = bounds
         self._low, self._high = log(bounds.least), log(bounds.most)
@@ -83,8 +86,7 @@ class DualPacer:
     def spent(self, at_ms: int, cost: float) -> None:
         """Count what an auction cost."""
         state = self._state
-        state.progress.pay(at_ms, cost)
-        if state.unit > 0.0:
+        if state.progress.pay(at_ms, cost) and state.unit > 0.0:
             self._move(-state.step * cost / state.unit)
 
     def _move(self, by: float) -> None:
@@ -106,10 +108,10 @@ class DualPacer:
             if state.wanted_per_ms > 0.0:
                 state.unit = state.wanted_per_ms * state.gap_ms
 
-    def state(self) -> DualState:
-        """Return all that is known; to be encoded or copied before the pacer goes on."""
-        return self._state
+    def state(self) -> bytes:
+        """Return all that is known."""
+        return packed(self.kind, self._state)
 
-    def restore(self, state: DualState) -> None:
-        """Go on from what `state` gave."""
-        self._state = state
+    def restore(self, state: bytes) -> None:
+        """Go on from what `state` gave; raises BadRecord."""
+        self._state = unpacked(state, self.kind, DualState)

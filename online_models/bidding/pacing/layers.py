@@ -15,11 +15,9 @@ from __future__ import annotations
 
 from math import exp, floor, log, log2
 
-from msgspec import Struct
-
 from online_models.bidding.pacing.base import Bounds, Pace
 from online_models.bidding.pacing.progress import Progress
-from online_models.bidding.pacing.stepped import Interval, SteppedPacer
+from online_models.bidding.pacing.stepped import Interval, Stepped, SteppedPacer
 
 # Values are counted in bins of which eight double them.
 _BINS = 8
@@ -28,16 +26,16 @@ _FARTHEST = 60 * _BINS
 # What was seen so many intervals ago counts e times less.
 _MEMORY = 500
 # Of the opportunities; less would hardly hear that more might be spent.
-_LEAST_SHARE = 0.0005
+_LEAST_LOG_SHARE = log(0.0005)
 
 
-class LayersState(Struct):
+class LayersState(Stepped):
     """All that a `LayersPacer` knows; `log_share` above 0 raises the multiplier."""
 
-    interval: Interval
-    counts: dict[int, float]
+    counts: dict[int, float] = {}
     log_share: float = 0.0
-    pace: tuple[float, tuple[float, ...], tuple[float, ...]] = (0.0, (), (1.0,))
+    edges: tuple[float, ...] = ()
+    rates: tuple[float, ...] = (1.0,)
 
 
 class LayersPacer(SteppedPacer[LayersState]):
@@ -55,15 +53,20 @@ class LayersPacer(SteppedPacer[LayersState]):
         How many.
     """
 
+    kind = "layers"
+
     def __init__(self, bounds: Bounds, *, every_ms: int, gain: float, layers: int) -> None:
-        self._multiplier, self._most = bounds.start, max(1.0, bounds.most / bounds.start)
+        self._multiplier, self._highest = bounds.start, bounds.most
+        self._most = max(0.0, log(bounds.most / bounds.start))
         self._gain, self._layers = gain, layers
-        super().__init__(LayersState(Interval(Progress()), {}, 0.0, (bounds.start, (), (1.0,))), every_ms)
+        super().__init__(LayersState(Interval(Progress())), every_ms)
 
     @property
     def pace(self) -> Pace:
         """How to bid now."""
-        return Pace(*self._state.pace)
+        state = self._state
+        multiplier = min(self._multiplier * exp(max(state.log_share, 0.0)), self._highest)
+        return Pace(multiplier, state.edges, state.rates)
 
     def opportunity(self, at_ms: int, value: float) -> None:
         """Count an auction the campaign may take part in."""
@@ -74,16 +77,16 @@ class LayersPacer(SteppedPacer[LayersState]):
     def _step(self) -> None:
         state = self._state
         moved = state.log_share + self._gain * state.interval.error()
-        state.log_share = min(max(moved, log(_LEAST_SHARE)), log(self._most))
-        state.pace = self._laid_out()
+        state.log_share = min(max(moved, _LEAST_LOG_SHARE), self._most)
+        state.edges, state.rates = self._laid_out()
         keep = 1.0 - 1.0 / _MEMORY
         state.counts = {place: count * keep for place, count in state.counts.items() if count > 1e-6}
 
-    def _laid_out(self) -> tuple[float, tuple[float, ...], tuple[float, ...]]:
-        """Return the pace of this share: edges and rates from the lowest layer to the highest."""
+    def _laid_out(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Return edges and rates for this share, from the lowest layer to the highest."""
         share = exp(self._state.log_share)
         if share >= 1.0:
-            return self._multiplier * share, (), (1.0,)
+            return (), (1.0,)
         edges: list[float] = []
         rates: list[float] = []
         above = 0.0  # share of the opportunities in the layers above this one
@@ -92,7 +95,7 @@ class LayersPacer(SteppedPacer[LayersState]):
             edges.append(edge)
             above = reaches
         rates.append(_within(share, above, 1.0))
-        return self._multiplier, tuple(reversed(edges)), tuple(reversed(rates))
+        return tuple(reversed(edges)), tuple(reversed(rates))
 
     def _tops(self) -> list[tuple[float, float]]:
         """Return the lower bounds of the layers but the lowest, from the top, with the share of all that lies above."""

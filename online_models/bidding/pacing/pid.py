@@ -11,18 +11,15 @@ from __future__ import annotations
 
 from math import log
 
-from msgspec import Struct
-
 from online_models.bidding.pacing.base import Bounds, Flight, Pace
 from online_models.bidding.pacing.progress import Progress
-from online_models.bidding.pacing.stepped import Interval, SteppedPacer
+from online_models.bidding.pacing.stepped import Interval, Stepped, SteppedPacer
 
 
-class PidState(Struct):
+class PidState(Stepped):
     """All that a `PidPacer` knows."""
 
-    interval: Interval
-    integral: float
+    integral: float = 0.0
     error: float = 0.0
     log_multiplier: float = 0.0
 
@@ -37,6 +34,8 @@ class PidPacer(SteppedPacer[PidState]):
     kp, ki, kd
         Gains of the error, its sum and its change; in logarithms of the multiplier for spending nothing at all.
     """
+
+    kind = "pid"
 
     def __init__(self, bounds: Bounds, *, every_ms: int, kp: float, ki: float, kd: float) -> None:
         self._bounds = bounds
@@ -58,7 +57,10 @@ class PidPacer(SteppedPacer[PidState]):
     def _step(self) -> None:
         state, (kp, ki, kd) = self._state, self._gains
         error = state.interval.error()
-        state.integral = min(max(state.integral + ki * error, self._low), self._high)
+        state.integral = self._bounded(state.integral + ki * error)
         signal = state.integral + kp * error + kd * (error - state.error)
-        state.log_multiplier = min(max(signal, self._low), self._high)
+        state.log_multiplier = self._bounded(signal)
         state.error = error
+
+    def _bounded(self, logarithm: float) -> float:
+        return min(max(logarithm, self._low), self._high)

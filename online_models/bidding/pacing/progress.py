@@ -55,10 +55,12 @@ class Progress(Struct):
         self.now_ms = at_ms
         return gone
 
-    def pay(self, at_ms: int, cost: float) -> None:
-        """Count a cost, unless it is of the time before this flight: another budget paid for it."""
-        if self.flight is not None and at_ms >= self.flight.starts_ms:
+    def pay(self, at_ms: int, cost: float) -> bool:
+        """Count a cost, unless it is of the time before this flight: another budget paid for it; tell which."""
+        counts = self.flight is not None and at_ms >= self.flight.starts_ms
+        if counts:
             self.spent += cost
+        return counts
 
     def target(self, at_ms: int) -> float:
         """Return what should be spent by then."""

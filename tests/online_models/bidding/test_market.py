@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from online_models.bidding import told
 from online_models.bidding.campaigns import check_campaign
 from online_models.bidding.declaration import Bidding, parse_bidding
-from online_models.bidding.market import Market, MarketReader
+from online_models.bidding.market import Market, MarketReader, pace_name
 from online_models.crowd_distribution import CrowdDistributor, CrowdReplica
 from online_models.features import compile_features
 from online_models.guard import refusal
@@ -48,7 +48,7 @@ def a_day(market: Market, *, day: int = 0, cost: float = 0.01, auctions: int = 2
     for number in range(auctions):
         at_ms = MIDNIGHT + day * DAY + number * DAY // auctions
         market.learn_one({**told._at(at_ms), f"{told.VALUE}{name}": 0.02}, True)
-        bid = 0.02 * market.weights[f"#pace/m/{name}"]
+        bid = 0.02 * market.weights[pace_name(name, "multiplier")]
         if number % 2 == 0:
             paid = min(cost, bid)
             market.learn_one(told.win(at_ms, name, paid, key="", bid=bid, price=paid), True)
