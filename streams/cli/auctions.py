@@ -136,6 +136,8 @@ def _show(markets: Sequence[Sequence[Row]], *, to_stderr: bool) -> None:
     from streams.simulate.auctions.tables import tables
 
     console = Console(highlight=False, stderr=to_stderr)
+    if not console.is_terminal:  # into a file or a pipe: nothing has to be cut
+        console.width = _WIDE
     for rows in markets:
         for table in tables(rows):
             shown = RichTable(title=table.title, title_justify="left", box=None, padding=(0, 1))
