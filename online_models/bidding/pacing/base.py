@@ -29,6 +29,9 @@ class Flight(Struct, frozen=True, array_like=True):
         What may be spent between `starts_ms` and `ends_ms`, in currency; >= 0.
     plan
         Which part of it should be spent by when.
+    starts_ms, ends_ms
+        Of a campaign that is declared in the course of a day, the flight starts then: what the plan wanted before
+        would be made up for.
     """
 
     budget: float

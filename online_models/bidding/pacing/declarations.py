@@ -22,8 +22,7 @@ _KEYS: dict[str, tuple[str, ...]] = {
     "layers": ("kind", "multiplier", "most", "every", "gain", "layers"),
 }
 KINDS = tuple(_KEYS)
-# Chosen on the first half of a day of iPinYou and on simulated markets (docs/bidding.md); half and twice of each differ
-# by less than 1 % in what is bought.
+# Chosen on the first half of iPinYou 1458 and on made-up markets, see docs/bidding.md.
 DUAL_STEP = 0.2
 PID_GAINS = {"kp": 0.1, "ki": 0.1, "kd": 0.0}
 THROTTLE_STEP = 0.1  # the paper's
