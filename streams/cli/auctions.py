@@ -18,6 +18,8 @@ from streams.cli.errors import UserError
 if TYPE_CHECKING:
     from streams.simulate.auctions import Market, Options, Row
 
+# Columns of a table that is not cut.
+_WIDE = 160
 DEFAULT_BUDGETS = "1/2,1/4,1/8,1/16,1/32"
 
 
