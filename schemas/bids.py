@@ -40,6 +40,8 @@ class BidDecision(Struct, kw_only=True, omit_defaults=True):
         ``bid``, or why none is made: that of the campaign that came closest.
     campaign, item_id
         Who bids, and for which ad; None: nobody.
+    day
+        On which of the campaign's days the cost counts.
     price
         The bid, CPM; 0: none.
     value
@@ -65,6 +67,7 @@ class BidDecision(Struct, kw_only=True, omit_defaults=True):
     reason: str
     campaign: str | None = None
     item_id: str | None = None
+    day: str = ""
     price: Annotated[float, Meta(ge=0.0)] = 0.0
     value: float = 0.0
     multiplier: float = 1.0

@@ -89,8 +89,8 @@ CAMPAIGNS: tuple[Struct, ...] = (_CAMPAIGN,)
 BIDS: tuple[Struct, ...] = (
     Bid(
         bid_id="events-3-1063", event_id="e-10", user_id="v-81", ts=_TS + 96_000, topic="events", partition=3,
-        offset=1063, source_ts=_TS + 96_020, reason=BID, campaign="spring-shoes", item_id="banner-1", price=1.74,
-        value=3.6, multiplier=0.71, p_click=0.006, win_rate=0.42, expected_cost=0.73,
+        offset=1063, source_ts=_TS + 96_020, reason=BID, campaign="spring-shoes", item_id="banner-1",
+        day="2026-09-21", price=1.74, value=3.6, multiplier=0.71, p_click=0.006, win_rate=0.42, expected_cost=0.73,
         considered={"spring-shoes": Considered(BID, 3.6, 1.74), "tents": Considered("targeting")},
         models={"click": 52_000}, market_version=51_200,
     ),

@@ -68,6 +68,11 @@ class CampaignFeed:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._caught_up.wait(), _CATCH_UP_S)
 
+    @property
+    def is_read(self) -> bool:
+        """Whether what was on the topic at the start is known: until then a campaign may be one that was paused."""
+        return self._caught_up.is_set()
+
     async def stop(self) -> None:
         """Stop reading."""
         if self._task is not None:

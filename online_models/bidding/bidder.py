@@ -255,7 +255,7 @@ class Bidder:
         if offer is None:
             return decision
         campaign, key = offer.campaign, offer.key
-        decision.campaign, decision.item_id = campaign.name, campaign.declared.ad
+        decision.campaign, decision.item_id, decision.day = campaign.name, campaign.declared.ad, offer.day
         decision.price, decision.value = cpm_of(offer.price), cpm_of(offer.value)
         decision.multiplier = offer.multiplier
         decision.p_click, decision.p_conversion = offer.p_click, offer.p_conversion

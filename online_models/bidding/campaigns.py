@@ -98,6 +98,10 @@ def check_campaign(
     by_click, by_conversion = declared.value_per_click, declared.value_per_conversion
     if (by_click is None) == (by_conversion is None):
         raise ConfigError(("value_per_click",), "Expected either `value_per_click` or `value_per_conversion`")
+    if by_conversion is None and declared.conversion is not None:
+        raise ConfigError(("conversion",), "Clicks are paid for here; with `value_per_conversion` orders would be")
+    if not micros_of(declared.budget_per_day):
+        raise ConfigError(("budget_per_day",), "Expected at least a millionth")
     if declared.min_bid_cpm > declared.max_bid_cpm:
         raise ConfigError(("min_bid_cpm",), "Expected at most `max_bid_cpm`")
     if declared.starts and declared.ends and declared.starts > declared.ends:

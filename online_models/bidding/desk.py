@@ -218,28 +218,28 @@ class Desk:
         bids: UserBids,
         out: Collected,
     ) -> None:
-        campaign = self._bidder.campaigns.get(str(bid.campaign))
-        if campaign is None:  # it was taken away since the bid was made; a win would still have to be paid
+        name, reserved = str(bid.campaign), micros_of_cpm(bid.price)
+        campaign = self._bidder.campaigns.get(name)
+        values: list[Any] = []
+        if campaign is None:  # taken away since the bid was made elsewhere: a win has to be paid, and teaches nothing
             out.notes[GONE] += 1
-            return
-        values = self._bidder.values_of(campaign, request, user.slots)
-        if bid.crowd:  # as they were when the bid was made
-            values = self._features.with_crowd(values, bid.crowd)
-        day, reserved = campaign.day(bid.ts), micros_of_cpm(bid.price)
-        place = campaign.name, day
-        if ANSWERED in bid.flags:
-            self.allowances.move_in(place, reserved)
         else:
-            self.allowances.reserve(place, reserved, campaign.budget)
+            values = self._bidder.values_of(campaign, request, user.slots)
+            if bid.crowd:  # as they were when the bid was made
+                values = self._features.with_crowd(values, bid.crowd)
+        if ANSWERED in bid.flags:
+            self.allowances.move_in((name, bid.day), reserved)
+        else:
+            self.allowances.reserve((name, bid.day), reserved, self._budget_of(name))
         one = OpenBid(
             offset=bid.offset,
-            campaign=campaign.name,
-            item_id=bid.item_id or campaign.declared.ad,
-            day=day,
+            campaign=name,
+            item_id=bid.item_id or name,
+            day=bid.day,
             ts=bid.ts,
             reserved=reserved,
-            key=self._bidder.key_of(values),
-            first_price=campaign.declared.auction == "first",
+            key=self._bidder.key_of(values) if values else "",
+            first_price=campaign is None or campaign.declared.auction == "first",
             values=pack_values(values),
         )
         bids.bids.append(one)

@@ -26,6 +26,7 @@ from streams.budgets.purse import Limits
 from streams.campaign_feed import CampaignFeed
 from streams.campaign_states import Known, known_campaigns, states_of
 from streams.settings import Settings
+from streams.stores import Unavailable
 
 # A slice is not smaller than this part of the budget, nor than the highest bid that was made.
 _LEAST_SLICE_OF = 4_096
@@ -68,7 +69,9 @@ class HttpBidder:
         self.purse = Purse(ledger, self._limits)
 
     def decide(self, request: BidRequest, slots: list[Any], user: UserState | None) -> BidDecision:
-        """Return the decision; what the bid can cost is set aside."""
+        """Return the decision; what the bid can cost is set aside. Raises Unavailable before campaigns are known."""
+        if not self._feed.is_read:
+            raise Unavailable("the campaigns are being read")
         self._look_up()
         decision, _ = self._bidder.decide(request, slots, user.bidding if user else None, self._set_aside)
         return decision

@@ -77,7 +77,7 @@ def test_an_answer_cannot_be_sent_from_outside(site: Site) -> None:
     status, answer = asked(site, "/v1/events", request)
 
     assert status == 400
-    assert "it is written by `/v1/rank` itself" in answer["refused"][0]["detail"]
+    assert "the API itself writes it" in answer["refused"][0]["detail"]
     assert asked(site, "/v1/rank", request)[0] == 400
 
 

@@ -22,6 +22,7 @@ from streams.configs import shipped_config
 from streams.learner import new_replicas
 from streams.output import ListOutput, partition_for_key
 from streams.settings import parse_settings
+from streams.stores import Unavailable
 from streams.stores.memory import DictStateStore
 from streams.web.answers import Answers
 from streams.web.bidding import NoBidding
@@ -42,6 +43,7 @@ class Deployment:
             declared["bidding"]["campaigns"] = CAMPAIGNS
         self.settings = parse_settings(yaml.safe_dump(declared), {})
         self.log, self.ledger, self.feed = ListOutput(), DictLedger(), CampaignFeed(self.settings)
+        self.feed._caught_up.set()
         self.replicas = new_replicas(self.settings)
         self.answers = Answers(
             self.settings,
@@ -146,6 +148,15 @@ async def test_campaigns_of_the_topic_take_the_place_of_declared_ones() -> None:
         ("shoes", 3, "Expected `float`, got `str` - at `$.budget_per_day`"),
         ("tents", 0, "paused"),
     ]
+
+
+async def test_nothing_is_bid_before_the_topic_of_campaigns_was_read() -> None:
+    deployment = Deployment()
+    await until_granted(deployment)
+    deployment.feed._caught_up.clear()
+
+    with pytest.raises(Unavailable):
+        await deployment.bid(1)
 
 
 async def test_what_is_held_is_given_back_at_the_end() -> None:

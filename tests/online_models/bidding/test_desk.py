@@ -23,7 +23,7 @@ from builders import T0, EventLog, a_click, a_purchase
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.bids import Considered
+from schemas.bids import BidDecision, Considered
 from schemas.campaigns import Cap
 from schemas.user_state import Allowance
 
@@ -358,6 +358,16 @@ def test_a_campaign_runs_as_the_log_told_last_and_an_older_version_changes_nothi
     bench.run(log)
 
     assert [bid.price for bid in bench.bids] == [0.0, 10.0, 10.0, 0.0]
+
+
+def test_a_bid_that_was_made_over_http_is_booked_though_its_campaign_is_gone() -> None:
+    answered = BidDecision(reason="bid", campaign="gone", item_id="ad", day=TODAY, price=10.0)
+    bench = BiddingBench(granted=True)
+
+    bench.run(EventLog().add(a_request(0, answered=answered), a_win("events-0-0", 1_000, 7.5)))
+
+    assert bench.book("gone") == Allowance("gone", TODAY, moved=10_000, spent=7_500)
+    assert bench.scores == []
 
 
 def test_a_campaign_whose_data_is_wrong_never_bids() -> None:
