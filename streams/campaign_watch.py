@@ -10,8 +10,10 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+from msgspec.structs import asdict
+
 from schemas.api import CampaignState
-from streams.campaign_states import RUNNING, is_wrong
+from streams.campaign_states import RUNNING, TAKEN_AWAY, is_wrong
 from streams.stores import Unavailable
 from streams.telemetry import Telemetry
 
@@ -81,8 +83,10 @@ class CampaignWatch:
 
     def shown(self) -> list[CampaignState]:
         """Return the campaigns that have a budget today, those that run first, not more than `MOST_SHOWN`."""
-        budgeted = [one for one in self.states if one.day]
-        return sorted(budgeted, key=lambda one: (one.status != RUNNING, one.campaign))[:MOST_SHOWN]
+        return [one for one in self._in_order() if one.day][:MOST_SHOWN]
+
+    def _in_order(self) -> list[CampaignState]:
+        return sorted(self.states, key=lambda one: (one.status != RUNNING, not one.day, one.campaign))
 
     def counted(self) -> Counter[str]:
         """Return how many campaigns run, are wrong, or do not bid for another reason."""
@@ -96,3 +100,8 @@ class CampaignWatch:
             "notices": dict(self._telemetry.notices_by_kind),
             "ledger_open": self.ledger_open,
         }
+
+    def document(self) -> dict[str, Any]:
+        """Return what the dashboard shows: of the campaigns those that run first, and those that are wrong too."""
+        shown = [asdict(one) for one in self._in_order() if one.status != TAKEN_AWAY]
+        return {**self.status(), "shown": shown[:MOST_SHOWN]}

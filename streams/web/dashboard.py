@@ -74,6 +74,7 @@ class DashboardPage:
             "partitions": sorted(str(session.partition) for session in worker.sessions.values()),
             "models": self._models(),
             "segments": self._segments(),
+            "bidding": worker.campaign_watch.document() if worker.campaign_watch else None,
         }
         return web.Response(
             body=orjson.dumps(told), content_type="application/json", headers={hdrs.CACHE_CONTROL: "no-store"}

@@ -68,7 +68,9 @@ async def test_the_figures_account_for_what_was_fed(site: Site) -> None:
     click = document["objectives"]["click"]
     assert sum(one["n"] for one in click["calibration"]) == click["judged"] == document["points"]["click.n"][-1]
     assert document["points"]["click.rule_log_loss"][-1] > 0
-    assert {one["feature"] for one in click["features"]} <= set(site.settings.features.names)
+    # The hour on its circle is two numbers of one feature.
+    features = {one["feature"].removesuffix(".sin").removesuffix(".cos") for one in click["features"]}
+    assert features <= set(site.settings.features.names)
     assert len(document["scores"]) == 20
     assert document["not_ready"] is None
     exposed = site.get("/metrics")[1]
@@ -166,6 +168,31 @@ async def test_drift_a_worker_that_is_not_ready_and_segments_are_shown_when_ther
         assert alarm.endswith("; it was 0.200 and is 0.300 since.")
         assert state == "Not ready: no partitions are assigned"
         assert "2: new, 25 % of the visits" in segments
+        assert page.complaints == []
+
+
+async def test_campaigns_are_shown_where_there_is_bidding(site: Site) -> None:
+    told_otherwise = """fetch('/dashboard.json').then(answer => answer.json()).then(told => {
+      const shoes = { campaign: 'shoes', status: 'running', day: '2026-11-26', budget: 200, spent: 50, multiplier: .8 };
+      const wrong = { status: "pacer: No pacer is called 'slow'", day: '', budget: 0, spent: 0, multiplier: 1 };
+      const tents = { campaign: '<b>tents</b>', ...wrong };
+      const bidding = { campaigns: {}, bids: { bid: 1200, paced: 3 }, ledger_open: false, shown: [shoes, tents] };
+      show(Object.assign(told, { points: {}, bidding }));
+      const text = row => [...row.cells].map(one => one.textContent).join('|');
+      return [at('bids-said').textContent, ...[...at('campaigns').rows].map(text)];
+    })"""
+    async with opened(f"http://127.0.0.1:{site.port}/") as page:
+        await filled(page)
+        assert await page.value("at('bidding').hidden")
+
+        bids, _, shoes, tents = await page.value(told_otherwise)
+        await page.width(360)
+
+        assert bids.startswith("Requests here by what became of them: 1,200 bid and 3 paced.")
+        assert bids.endswith("The ledger of budgets is away or waits for partitions: nothing is granted.")
+        assert shoes == "shoes|running|50|200|25 %|0.8"
+        assert tents == "<b>tents</b>|pacer: No pacer is called 'slow'||||"
+        await page.until(NO_SCROLLING)
         assert page.complaints == []
 
 

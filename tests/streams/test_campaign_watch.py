@@ -97,6 +97,19 @@ async def test_so_many_campaigns_are_shown_and_no_more_and_those_that_run_come_f
     assert watch.status()["campaigns"] == {"paused": MOST_SHOWN, "running": 1}
 
 
+async def test_the_dashboard_shows_those_that_run_first_and_why_others_do_not_bid() -> None:
+    gone = CampaignState(campaign="gone", version=2, status="taken away")
+    wrong = CampaignState(campaign="a-wrong-one", version=3, status="click: No objective is called 'buy'")
+    watch, _ = watching(Ledger(wrong, gone, a_state("boats", status="paused"), a_state("tents"), a_state("shoes")))
+
+    await watch.look()
+
+    document = watch.document()
+    assert [one["campaign"] for one in document["shown"]] == ["shoes", "tents", "boats", "a-wrong-one"]
+    assert (document["shown"][0]["spent"], document["shown"][3]["status"]) == (2.0, wrong.status)
+    assert document["bids"] == {}
+
+
 async def test_a_ledger_that_is_away_or_grants_nothing_is_told_and_what_was_shown_stays() -> None:
     ledger = Ledger(a_state("shoes"))
     watch, telemetry = watching(ledger)

@@ -39,6 +39,7 @@ async def a_client(why: str | None = None, **variables: str) -> AsyncIterator[Te
         dashboard=Dashboard(settings, telemetry),
         replicas=new_replicas(settings),
         sessions={},
+        campaign_watch=None,
         lag_of_events=lambda: 3,
     )
     app = web.Application(middlewares=Access(settings.worker).middlewares)

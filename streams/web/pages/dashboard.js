@@ -191,6 +191,18 @@ function showRows(told) {
   at("segment-list").replaceChildren(...told.segments.map(one => element("li", { textContent: `${one.id}: ${one.name}, ${percent(one.share)} of the visits` })));
 }
 
+function showBidding(bidding) {
+  at("bidding").hidden = !bidding;
+  if (!bidding) return;
+  const counted = counts => list(Object.entries(counts).map(([name, count]) => `${whole(count)} ${name}`));
+  const away = bidding.ledger_open ? "" : " The ledger of budgets is away or waits for partitions: nothing is granted.";
+  at("bids-said").textContent = `Requests here by what became of them: ${counted(bidding.bids) || "none"}. Money and multipliers are those of all workers.${away}`;
+  at("campaigns").tBodies[0].replaceChildren(...bidding.shown.map(one => element("tr", {},
+    element("th", { scope: "row", textContent: one.campaign }),
+    ...[one.status, ...one.day ? [number(one.spent), number(one.budget), percent(one.spent / one.budget), number(one.multiplier)] : ["", "", "", ""]]
+      .map(text => element("td", { textContent: text })))));
+}
+
 // ---------------------------------------------------------------- asking
 
 function take(told) {
@@ -214,6 +226,7 @@ function show(told) {
   showFlow(told);
   showObjectives(told);
   showRows(told);
+  showBidding(told.bidding);
 }
 
 function state(style, text) {
