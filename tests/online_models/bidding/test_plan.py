@@ -60,9 +60,9 @@ def test_the_curve_comes_to_that_of_the_traffic() -> None:
 
     learned = shares_of(curve.plan(30 * DAY_MS, 31 * DAY_MS))
 
-    # What is remembered counts 1 / (1 - 0.8) = 5 days, what evenness is believed counts one.
+    # What is remembered counts 1 / (1 - 0.8) = 5 days, evenness a quarter of one.
     mean = sum(hours) / 24
-    expected = [(5.0 * hour / mean + 1.0) / 6.0 / 24 for hour in hours]
+    expected = [(5.0 * hour / mean + 0.25) / 5.25 / 24 for hour in hours]
     assert learned == pytest.approx(expected, rel=0.01)
 
 
