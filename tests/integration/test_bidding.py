@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from aiokafka import AIOKafkaProducer
 from exchange import Exchange
 from polling import eventually
@@ -23,14 +24,17 @@ from schemas.bids import Bid
 from schemas.codec import decode_bid
 from streams.admin import create_topics
 from streams.cli.main import app
+from streams.configs import shipped_config
 
 WITHIN_S = 60
 
 
 class AdSite(Site):
-    """A site whose impressions are bid for."""
+    """A site whose impressions are bid for; `labels`: when clicks are learned."""
 
-    def __init__(self, folder: Path, bootstrap_servers: str, redis_url: str, campaigns: dict[str, Any]) -> None:
+    def __init__(
+        self, folder: Path, bootstrap_servers: str, redis_url: str, campaigns: dict[str, Any], labels: str
+    ) -> None:
         bidding = {
             "click": "ad_click",
             "conversion": "ad_sale",
@@ -38,14 +42,22 @@ class AdSite(Site):
             "pacers": {"unpaced": {"kind": "throttle", "multiplier": 1.0}},
             "campaigns": campaigns,
         }
-        super().__init__(folder, "ads", bootstrap_servers, redis_url, f"ads-{folder.name}", bidding=bidding)
+        objectives = yaml.safe_load(shipped_config("ads").read_text())["objectives"]
+        objectives["ad_click"]["labels"] = labels
+        sections = {"bidding": bidding, "objectives": objectives}
+        super().__init__(folder, "ads", bootstrap_servers, redis_url, f"ads-{folder.name}", **sections)
 
 
 @contextlib.contextmanager
 def bidding_site(
-    folder: Path, bootstrap_servers: str, redis_url: str, campaigns: dict[str, Any], workers: int
+    folder: Path,
+    bootstrap_servers: str,
+    redis_url: str,
+    campaigns: dict[str, Any],
+    workers: int,
+    labels: str = "at_window_end",
 ) -> Iterator[AdSite]:
-    site = AdSite(folder, bootstrap_servers, redis_url, campaigns)
+    site = AdSite(folder, bootstrap_servers, redis_url, campaigns, labels)
     asyncio.run(create_topics(site.settings))
     try:
         for _ in range(workers):
@@ -58,9 +70,10 @@ def bidding_site(
 
 @pytest.fixture(scope="module")
 def one_worker(tmp_path_factory: pytest.TempPathFactory, kafka_broker: Any, valkey_url: str) -> Iterator[AdSite]:
-    campaign = {"budget_per_day": 1_000, "value_per_click": 0.8, "item_id": "banner", "max_bid_cpm": 9}
-    folder = tmp_path_factory.mktemp("bids")
-    with bidding_site(folder, kafka_broker.bootstrap_servers, valkey_url, {"shoes": campaign}, 1) as site:
+    campaign = {"budget_per_day": 1_000, "value_per_click": 0.8, "item_id": "banner", "max_bid_cpm": 4}
+    folder, servers = tmp_path_factory.mktemp("bids"), (kafka_broker.bootstrap_servers, valkey_url)
+    # A window is half an hour long; models are to learn before that.
+    with bidding_site(folder, *servers, {"shoes": campaign}, 1, labels="immediate") as site:
         yield site
 
 
@@ -113,7 +126,9 @@ def test_a_replay_as_it_was_live_gives_the_same_bids_and_examples(one_worker: Ad
     found = {one["kind"]: one for one in json.loads(compared.stdout)}
     assert {kind: one["fields"] for kind, one in found.items()} == {"scores": {}, "examples": {}, "bids": {}}
     assert found["bids"]["same"] >= 400
-    assert max(decode_bid(line).market_version for line in (again / "bids.jsonl").read_bytes().splitlines()) > 400
+    bids = [decode_bid(line) for line in (again / "bids.jsonl").read_bytes().splitlines()]
+    assert max(bid.market_version for bid in bids) > 400
+    assert len({bid.models.get("ad_click") for bid in bids}) > 1, "models have learned on the way"
 
 
 WRONG_PACER = "pacer: No pacer is called 'slow'; declared: unpaced"
