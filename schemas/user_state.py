@@ -163,15 +163,15 @@ class Allowance(Struct, array_like=True):
     received
         Drawn from the ledger.
     moved
-        Came with bids that were made over HTTP, where it had been drawn, since the ledger's epoch began.
+        Came with bids that were made over HTTP, where it had been drawn; of the whole day.
     returned
-        Given back.
+        Given back, whether received or moved.
     spent
         Cost of impressions that were won.
     reserved
         The most that open bids can cost.
     seen
-        The latest that was told of what all partitions had drawn together.
+        What all had drawn together, by the latest grant.
     """
 
     campaign: str

@@ -94,21 +94,20 @@ class Allowances:
         return max(0, min(budget, _had(book)) - book.spent - book.reserved)
 
     def begin(self, epoch: str) -> None:
-        """Take up another epoch of the ledger: to it, what came over HTTP was drawn by this partition."""
+        """Take up another epoch of the ledger, which is to be told of all books."""
         if epoch == self.epoch:
             return
         self.epoch = epoch
         self._wants.clear()
-        for place, book in self._books.items():
-            book.received, book.moved = book.received + book.moved, 0
-            self._changed[place] = book
+        self._changed.update(self._books)
 
     def receive(self, place: Place, epoch: str, drawn: int, committed: int) -> None:
         """Take in that all that was ever drawn is this much; `committed`: by all together."""
         if epoch != self.epoch:
             return
         book = self._book(place)
-        book.received, book.seen = max(book.received, drawn), committed
+        if drawn > book.received:  # a repeated or late record tells of an earlier `committed`
+            book.received, book.seen = drawn, committed
         self._wants.pop(place, None)
 
     def reserve(self, place: Place, amount: int, budget: int) -> None:
@@ -118,7 +117,10 @@ class Allowances:
         self._balance(place, book, amount, budget)
 
     def move_in(self, place: Place, amount: int) -> None:
-        """Set aside what a bid can cost that was made elsewhere, out of what was drawn there."""
+        """Set aside what a bid can cost that was made over HTTP, out of what was drawn there.
+
+        What is left of it is spent here, or given back to the ledger: `returned` and `spent` may exceed `received`.
+        """
         book = self._book(place)
         book.moved += amount
         book.reserved += amount

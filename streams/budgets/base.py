@@ -10,11 +10,17 @@ has given back (`returned`) and has spent. So every message may be lost, repeate
 
 The guarantee
 -------------
-A holder *commits* what it was granted and has not given back, or what it spent, if that is more:
-``max(drawn - returned, spent)``. A grant is made in one atomic step, and only while the commitments of all
-holders and the grant together stay within the budget given with it. A holder reserves a bid only out of
-``received - returned - spent - reserved``, and a bid costs at most what was reserved for it. Then spend is
-never above the highest budget of that day, with any number of holders, crashes, lost answers and late
+A holder *commits* what it was granted and has not given back, or what it spent, if that is more. A bid over
+HTTP is reserved out of what its process drew, and then is the partition's that finds it in its log: the money
+has *moved*, and the process never gives it back. What the partition gives back or spends of it was drawn
+elsewhere, and is counted there. So of what a partition had, ``drawn + moved - returned``, or spent, `moved` is
+not its own, and its commitment is ``max(drawn - returned, spent - moved)``. It may be below zero; what is kept
+is the sum.
+
+A grant is made in one atomic step, and only while the commitments of all holders and the grant together stay
+within the budget given with it. A holder reserves a bid only out of
+``received + moved - returned - spent - reserved``, and a bid costs at most what was reserved for it. Then spend
+is never above the highest budget of that day, with any number of holders, crashes, lost answers and late
 reports. Above it can be only:
 
 - cost of a win above what was reserved for its bid;
@@ -35,9 +41,14 @@ it received. This is exact if partitions keep three rules:
 3. report `returned` only once that is stored.
 
 HTTP holders cannot be waited for, as nobody knows them any more. What they had drawn counts as committed
-up to what the partitions were last told (`Drawn.committed`, which comes back as `Entry.seen`). So after a
-loss, and only then, spend can be above the budget by what HTTP holders drew after the last answer that any
-partition has stored and have not reported themselves before it is granted again.
+up to what the partitions were last told (`Drawn.committed`, which comes back as `Entry.seen`), and at least
+up to what has moved to partitions from holders that the ledger does not know. So after a loss, and only
+then, spend can be above the budget by what HTTP holders drew after the last grant that any partition has
+stored. What partitions had paid above what was reserved may hide as much of that, and is not taken from others.
+
+An HTTP holder that is alive names its part in a report, and no longer counts among the unknown with that. It
+should do so before it gives anything back: the ledger cannot tell whether what it returned had been returned
+before the loss, and does not count that as named.
 """
 
 from __future__ import annotations
@@ -47,6 +58,8 @@ from typing import NamedTuple, Protocol
 
 # What floats, which Lua counts in, hold exactly: nine billion units of currency.
 MAX_MICROS = 2**53 - 1
+# Names of holders begin with this that answer over HTTP, whose money moves to partitions.
+HTTP_HOLDER = "http-"
 
 
 class CampaignDay(NamedTuple):
@@ -96,7 +109,7 @@ class Drawn(NamedTuple):
     granted
         How much of that is granted by this answer.
     committed
-        Commitments of all holders.
+        Commitments of all holders, together.
     left
         What may still be granted.
     """
@@ -134,12 +147,15 @@ class Entry(NamedTuple):
         Granted to it, given back by it, and cost of its wins.
     seen
         The latest `Drawn.committed` that it was told.
+    moved
+        Came to a partition with bids that were made over HTTP.
     """
 
     received: int
     returned: int = 0
     spent: int = 0
     seen: int = 0
+    moved: int = 0
 
 
 class Totals(NamedTuple):

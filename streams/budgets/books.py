@@ -43,4 +43,4 @@ class Books:
     def entry(self, place: CampaignDay) -> Entry:
         """Return what the ledger is told."""
         one = self.entries.get(place)
-        return Entry(one.received, one.returned, one.spent, one.seen) if one else Entry(0)
+        return Entry(one.received, one.returned, one.spent, one.seen, one.moved) if one else Entry(0)

@@ -113,6 +113,8 @@ class Clerk:
             for desk in list(self._desks.values()):
                 await self._serve(desk)
         except Unavailable as error:
+            place = desk.partition.partition
+            self._desks[place] = self._desks.pop(place)  # it may be away for this one only: the others go first then
             if not self._is_away:
                 log_event(logger, logging.WARNING, "budgets wait for what is away", why=str(error))
             self._is_away = True
@@ -149,7 +151,7 @@ class Clerk:
                     committed=drawn.committed,
                 )
                 await self._once(desk, (place, epoch, drawn.total), [granted], now)
-            books.wants.pop(place, None)
+            books.wants.pop(place, None)  # if more was wanted meanwhile, the next bid says so again
 
     def _wants(self, desk: _Desk, now: float) -> dict[CampaignDay, Want]:
         """Return what to ask for; a grant that is on its way through the log is waited for."""

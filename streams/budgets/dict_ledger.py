@@ -8,7 +8,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Collection, Iterable, Mapping
 
-from streams.budgets.base import CampaignDay, Draw, Drawn, Entry, Totals, Want, check_amounts
+from streams.budgets.base import HTTP_HOLDER, CampaignDay, Draw, Drawn, Entry, Totals, Want, check_amounts
 
 _NOTHING = Entry(0)
 
@@ -94,7 +94,7 @@ class _Book:
     seen
         What all had committed when a partition last heard of it, in the epoch before.
     unknown
-        As much of that as no holder has named.
+        What HTTP holders had drawn, as far as none of them has named it since.
     """
 
     def __init__(self) -> None:
@@ -102,8 +102,18 @@ class _Book:
         self.budget = self.seen = self.unknown = 0
 
     @property
+    def named(self) -> int:
+        return sum(max(one.received - one.returned, one.spent - one.moved) for one in self.entries.values())
+
+    @property
+    def moved_from_nowhere(self) -> int:
+        # At most 0 until something is lost: only what an HTTP holder has drawn and keeps moves.
+        drawn = sum(_kept(one) for holder, one in self.entries.items() if holder.startswith(HTTP_HOLDER))
+        return sum(one.moved for one in self.entries.values()) - drawn
+
+    @property
     def committed(self) -> int:
-        return self.unknown + sum(max(one.received - one.returned, one.spent) for one in self.entries.values())
+        return self.named + max(self.unknown, self.moved_from_nowhere)
 
     @property
     def totals(self) -> Totals:
@@ -111,15 +121,15 @@ class _Book:
 
     def learn(self, holder: str, told: Entry) -> None:
         known = self.entries.get(holder, _NOTHING)
-        received, returned, spent = (max(pair) for pair in zip(known[:3], told[:3], strict=True))
-        self.entries[holder] = Entry(received, returned, spent)
-        self.unknown = max(0, self.unknown - (received - known.received))
+        mine = self.entries[holder] = Entry(*map(max, known, told))._replace(seen=0)
+        if holder.startswith(HTTP_HOLDER):
+            self.unknown = max(0, self.unknown - max(0, _kept(mine) - _kept(known)))
 
     def draw(self, holder: str, want: Want) -> Drawn:
         self.budget = want.budget
-        self.learn(holder, Entry(want.received))
-        self.unknown, self.seen = max(self.unknown, self.seen - (self.committed - self.unknown)), 0
-        mine = self.entries[holder]
+        known = self.entries.get(holder, _NOTHING)
+        mine = self.entries[holder] = known._replace(received=max(known.received, want.received))
+        self.unknown, self.seen = max(self.unknown, self.seen - self.named, self.moved_from_nowhere), 0
         granted = self._grant(mine, want) if mine.received <= want.received else 0
         self.entries[holder] = mine._replace(received=mine.received + granted)
         return Drawn(mine.received + granted, granted, self.committed, max(0, want.budget - self.committed))
@@ -128,7 +138,11 @@ class _Book:
         left = want.budget - self.committed
         if left <= 0:
             return 0
-        others = sum(one.received - one.returned > one.spent for one in self.entries.values() if one is not mine)
-        # What it spent above what it was granted is committed already, so that much costs nothing.
-        overdrawn = max(0, mine.spent - (mine.received - mine.returned))
+        others = sum(_kept(one) + one.moved > one.spent for one in self.entries.values() if one is not mine)
+        # What it spent above what it had is committed already, so that much costs nothing.
+        overdrawn = max(0, mine.spent - mine.moved - _kept(mine))
         return min(want.micros, overdrawn + min(left, max(want.unit, left // (2 * (others + 1)))))
+
+
+def _kept(one: Entry) -> int:
+    return one.received - one.returned

@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from streams.budgets.base import CampaignDay, Draw, Entry, Ledger, Want
+from streams.budgets.base import HTTP_HOLDER, CampaignDay, Entry, Ledger, Want
 
 # So many refills' use is held after one, and drawn again below half of that: two may fail unnoticed.
 _REFILLS_AHEAD = 6
@@ -67,7 +67,7 @@ class Purse:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.holder = f"http-{uuid.uuid4().hex}"
+        self.holder = f"{HTTP_HOLDER}{uuid.uuid4().hex}"
         self.is_ready = False
         self._ledger = ledger
         self._limits = limits
@@ -126,7 +126,7 @@ class Purse:
             self._closed = True
             # An answer that was lost may have granted something: ask, to give that back too.
             asking = {place: Want(0, 0, one.budget, one.received) for place, one in self._slices.items() if one.budget}
-            self._take(await self._ledger.draw(self.holder, self._epoch, asking))
+            await self._ask(asking)
             await self._refill({})
 
     async def _refill(self, limits: Mapping[CampaignDay, Limits]) -> None:
@@ -146,24 +146,29 @@ class Purse:
 
     async def _draw(self, limits: Mapping[CampaignDay, Limits]) -> None:
         wants = {place: want for place in limits if (want := self._slices[place].want).micros}
-        if not self._take(await self._ledger.draw(self.holder, self._epoch, wants)):
-            await self._report()
-            wants = {place: self._slices[place].want for place in limits}
-            self._take(await self._ledger.draw(self.holder, self._epoch, wants))
+        if not await self._ask(wants):
+            await self._ask({place: self._slices[place].want for place in limits})
 
-    def _take(self, answer: Draw) -> bool:
-        """Take on what was granted; False if the epoch is another: then everything was dropped."""
-        was_ours = answer.epoch == self._epoch
-        self.is_ready = was_ours and not answer.missing
-        if not was_ours:
-            # That ledger does not know what we hold, and may grant it to others.
-            self._epoch = answer.epoch
-            for one in self._slices.values():
-                one.keep(0)
-                one.reported = None
+    async def _ask(self, wants: Mapping[CampaignDay, Want]) -> bool:
+        """Take on what is granted; False if the epoch is another: then everything was given back."""
+        answer = await self._ledger.draw(self.holder, self._epoch, wants)
+        self.is_ready = answer.epoch == self._epoch and not answer.missing
+        if answer.epoch != self._epoch:
+            await self._begin(answer.epoch)
+            return False
         for place, drawn in answer.drawn.items():
             self._slices[place].received = max(self._slices[place].received, drawn.total)
-        return was_ours
+        return True
+
+    async def _begin(self, epoch: str) -> None:
+        """Name what is held to a ledger that may not know of it, and may have granted it to others; give it back."""
+        for one in self._slices.values():
+            one.reported = None
+        await self._report()
+        self._epoch = epoch
+        for one in self._slices.values():
+            one.keep(0)
+        await self._report()
 
     async def _report(self) -> None:
         news = {place: one.entry for place, one in self._slices.items() if one.entry != one.reported}

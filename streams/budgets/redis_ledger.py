@@ -5,9 +5,10 @@ All keys share a hash tag, so that one script may touch them all on a cluster to
     <app>:{budgets}:epoch                  hash: id, server (whose run it began in), m partitions missing,
                                            x:<holder> 0 expected, 1 registered
     <app>:{budgets}:d:<day>                hash: campaign -> "budget committed spent", for who reads them all
-    <app>:{budgets}:c:<day>:<campaign>     hash: d:, r:, s:<holder> drawn, returned, spent; sums over holders:
-                                           t committed, S spent, n who hold something; b budget,
-                                           f seen, u unknown (see `_Book` of the ledger in memory)
+    <app>:{budgets}:c:<day>:<campaign>     hash: d:, r:, s:, m:<holder> drawn, returned, spent, moved; sums over
+                                           holders: t committed, S spent, n who hold something, M moved,
+                                           H drawn and not returned over HTTP; b budget, f seen, u unknown
+                                           (see `_Book` of the ledger in memory)
 
 Sums are kept beside the parts, so a draw costs the same with three holders and with three hundred. Money
 passes through Lua's floats, which are exact to 2^53; written with `%.0f`, because `tostring` turns 10^14
@@ -22,7 +23,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Collection, Iterable, Mapping
 
-from streams.budgets.base import CampaignDay, Draw, Drawn, Entry, Totals, Want, check_amounts
+from streams.budgets.base import HTTP_HOLDER, CampaignDay, Draw, Drawn, Entry, Totals, Want, check_amounts
 from streams.settings import Settings
 from streams.stores.redis_client import Client, Script, connect, faults
 
@@ -30,10 +31,10 @@ from streams.stores.redis_client import Client, Script, connect, faults
 _SHORTEST_TTL_MS = 3 * 86_400_000
 
 # KEYS: epoch, then for each campaign's day: d, c
-# ARGV: name for a new epoch, ttl, holder, epoch asked for, …
+# ARGV: name for a new epoch, ttl, holder, epoch asked for, 1 if the holder answers over HTTP, …
 _COMMON = """
 local call = redis.call
-local ttl, holder, asked = ARGV[2], ARGV[3], ARGV[4]
+local ttl, holder, asked, is_http = ARGV[2], ARGV[3], ARGV[4], ARGV[5] == '1'
 local function text(number) return string.format('%.0f', number) end
 
 local function begin(server)
@@ -62,28 +63,37 @@ end
 local function missing() return tonumber(call('HGET', KEYS[1], 'm') or 1) end
 
 local function load(key)
-  local v = call('HMGET', key, 'd:' .. holder, 'r:' .. holder, 's:' .. holder, 't', 'S', 'n', 'b', 'f', 'u')
-  for i = 1, 9 do v[i] = tonumber(v[i] or 0) end
-  return {d = v[1], r = v[2], s = v[3], t = v[4], S = v[5], n = v[6], b = v[7], f = v[8], u = v[9]}
+  local v = call('HMGET', key, 'd:' .. holder, 'r:' .. holder, 's:' .. holder, 'm:' .. holder,
+    't', 'S', 'n', 'M', 'H', 'b', 'f', 'u')
+  for i = 1, 12 do v[i] = tonumber(v[i] or 0) end
+  return {d = v[1], r = v[2], s = v[3], m = v[4],
+    t = v[5], S = v[6], n = v[7], M = v[8], H = v[9], b = v[10], f = v[11], u = v[12]}
 end
 
-local function set(book, d, r, s)
-  book.t = book.t + math.max(d - r, s) - math.max(book.d - book.r, book.s)
+local function holds(d, r, s, m) return d + m - r > s and 1 or 0 end
+
+local function set(book, d, r, s, m)
+  book.t = book.t + math.max(d - r, s - m) - math.max(book.d - book.r, book.s - book.m)
   book.S = book.S + s - book.s
-  book.n = book.n + (d - r > s and 1 or 0) - (book.d - book.r > book.s and 1 or 0)
-  book.d, book.r, book.s = d, r, s
+  book.n = book.n + holds(d, r, s, m) - holds(book.d, book.r, book.s, book.m)
+  book.M = book.M + m - book.m
+  if is_http then book.H = book.H + (d - r) - (book.d - book.r) end
+  book.d, book.r, book.s, book.m = d, r, s, m
 end
 
-local function learn(book, d, r, s)
-  d, r, s = math.max(d, book.d), math.max(r, book.r), math.max(s, book.s)
-  book.u = math.max(0, book.u - (d - book.d))
-  set(book, d, r, s)
+local function learn(book, d, r, s, m)
+  d, r, s, m = math.max(d, book.d), math.max(r, book.r), math.max(s, book.s), math.max(m, book.m)
+  if is_http then book.u = math.max(0, book.u - math.max(0, (d - r) - (book.d - book.r))) end
+  set(book, d, r, s, m)
 end
+
+local function committed(book) return book.t + math.max(book.u, book.M - book.H) end
 
 local function save(i, campaign, book)
   call('HSET', KEYS[i + 1], 'd:' .. holder, text(book.d), 'r:' .. holder, text(book.r), 's:' .. holder, text(book.s),
-    't', text(book.t), 'S', text(book.S), 'n', text(book.n), 'b', text(book.b), 'f', text(book.f), 'u', text(book.u))
-  call('HSET', KEYS[i], campaign, text(book.b) .. ' ' .. text(book.t + book.u) .. ' ' .. text(book.S))
+    'm:' .. holder, text(book.m), 't', text(book.t), 'S', text(book.S), 'n', text(book.n), 'M', text(book.M),
+    'H', text(book.H), 'b', text(book.b), 'f', text(book.f), 'u', text(book.u))
+  call('HSET', KEYS[i], campaign, text(book.b) .. ' ' .. text(committed(book)) .. ' ' .. text(book.S))
   call('PEXPIRE', KEYS[i + 1], ttl)
   call('PEXPIRE', KEYS[i], ttl)
 end
@@ -91,56 +101,56 @@ end
 
 # ARGV: … then for each: campaign, micros, unit, budget, received
 _DRAW = """
-local id = epoch(5, 5)
+local id = epoch(6, 5)
 if id ~= asked or missing() > 0 then return {id, missing()} end
 local answer = {id, 0}
 for i = 2, #KEYS, 2 do
-  local a = 5 + (i / 2 - 1) * 5
+  local a = 6 + (i / 2 - 1) * 5
   local micros, unit, received = tonumber(ARGV[a + 1]), tonumber(ARGV[a + 2]), tonumber(ARGV[a + 4])
   local book = load(KEYS[i + 1])
   book.b = tonumber(ARGV[a + 3])
-  learn(book, received, 0, 0)
-  book.u, book.f = math.max(book.u, book.f - book.t), 0
-  local left, granted = book.b - book.t - book.u, 0
+  set(book, math.max(book.d, received), book.r, book.s, book.m)
+  book.u, book.f = math.max(book.u, book.f - book.t, book.M - book.H), 0
+  local left, granted = book.b - committed(book), 0
   if book.d <= received and left > 0 then
-    local sharing = book.n + (book.d - book.r > book.s and 0 or 1)
-    local overdrawn = math.max(0, book.s - (book.d - book.r))
+    local sharing = book.n + 1 - holds(book.d, book.r, book.s, book.m)
+    local overdrawn = math.max(0, book.s - book.m - (book.d - book.r))
     granted = math.min(micros, overdrawn + math.min(left, math.max(unit, math.floor(left / (2 * sharing)))))
-    set(book, book.d + granted, book.r, book.s)
+    set(book, book.d + granted, book.r, book.s, book.m)
   end
   save(i, ARGV[a], book)
   answer[#answer + 1] = book.d
   answer[#answer + 1] = granted
-  answer[#answer + 1] = book.t + book.u
+  answer[#answer + 1] = committed(book)
 end
 return answer
 """
 
-# ARGV: … then for each: campaign, received, returned, spent
+# ARGV: … then for each: campaign, and the entry: received, returned, spent, seen, moved
 _REPORT = """
-epoch(5, 4)
+epoch(6, 6)
 for i = 2, #KEYS, 2 do
-  local a = 5 + (i / 2 - 1) * 4
+  local a = 6 + (i / 2 - 1) * 6
   local book = load(KEYS[i + 1])
-  learn(book, tonumber(ARGV[a + 1]), tonumber(ARGV[a + 2]), tonumber(ARGV[a + 3]))
+  learn(book, tonumber(ARGV[a + 1]), tonumber(ARGV[a + 2]), tonumber(ARGV[a + 3]), tonumber(ARGV[a + 5]))
   save(i, ARGV[a], book)
 end
 """
 
-# ARGV: … number of expected, the expected, then for each: campaign, received, returned, spent, seen
+# ARGV: … number of expected, the expected, then as in a report
 _REGISTER = """
-local count = tonumber(ARGV[5])
-local id = epoch(6 + count, 5)
+local count = tonumber(ARGV[6])
+local id = epoch(7 + count, 6)
 if id ~= asked then return {id, missing()} end
 local waiting = missing() > 0
 for i = 2, #KEYS, 2 do
-  local a = 6 + count + (i / 2 - 1) * 5
+  local a = 7 + count + (i / 2 - 1) * 6
   local book = load(KEYS[i + 1])
-  learn(book, tonumber(ARGV[a + 1]), tonumber(ARGV[a + 2]), tonumber(ARGV[a + 3]))
+  learn(book, tonumber(ARGV[a + 1]), tonumber(ARGV[a + 2]), tonumber(ARGV[a + 3]), tonumber(ARGV[a + 5]))
   if waiting then book.f = math.max(book.f, tonumber(ARGV[a + 4])) end
   save(i, ARGV[a], book)
 end
-for i = 6, 5 + count do
+for i = 7, 6 + count do
   if call('HEXISTS', KEYS[1], 'x:' .. ARGV[i]) == 0 then
     call('HSET', KEYS[1], 'x:' .. ARGV[i], 0, 'm', tonumber(call('HGET', KEYS[1], 'm') or 0) + 1)
   end
@@ -189,7 +199,7 @@ class RedisLedger:
         return keys
 
     def _arguments(self, holder: str, epoch: str) -> list[str | int]:
-        return [uuid.uuid4().hex, self._ttl_ms, holder, epoch]
+        return [uuid.uuid4().hex, self._ttl_ms, holder, epoch, int(holder.startswith(HTTP_HOLDER))]
 
     async def draw(self, holder: str, epoch: str, wants: Mapping[CampaignDay, Want]) -> Draw:
         arguments = self._arguments(holder, epoch)
@@ -208,7 +218,7 @@ class RedisLedger:
         arguments = self._arguments(holder, "")
         for place, entry in entries.items():
             check_amounts(place, entry)
-            arguments += (place.campaign, entry.received, entry.returned, entry.spent)
+            arguments += (place.campaign, *entry)
         await self._report(self._keys(entries), arguments)
 
     async def register(

@@ -239,11 +239,90 @@ async def test_what_http_holders_had_drawn_counts_after_a_loss_as_far_as_a_parti
 
     later = await opened(ledger, {"events-0": {SHOES: Entry(200, seen=seen)}})
     before = await draw(ledger, "events-1", later, 50)
+    await ledger.report("http-1", {SHOES: Entry(received=400, spent=20)})
     await ledger.report("http-1", {SHOES: Entry(received=400, returned=300, spent=20)})
     after = await draw(ledger, "events-1", later, BUDGET, received=50)
 
     assert before == Drawn(50, 50, 750, 250)  # 200 + 500 that no holder has named + 50
     assert after == Drawn(600, 550, 1_000, 0)  # 200 + 100 of http-1 + 100 that no holder has named + 600
+
+
+async def test_what_an_http_holder_gave_back_before_a_loss_names_nothing(ledger: Any) -> None:
+    epoch = await opened(ledger)
+    await draw(ledger, "http-1", epoch, 400)
+    await draw(ledger, "http-2", epoch, 500)
+    await ledger.report("http-2", {SHOES: Entry(received=500, returned=450)})
+    seen = (await draw(ledger, "events-0", epoch, 10)).committed
+    await ledger.lose(SHOES)
+
+    later = await opened(ledger, {"events-0": {SHOES: Entry(10, seen=seen)}})
+    before = await draw(ledger, "events-1", later, 40)
+    await ledger.report("http-2", {SHOES: Entry(received=500, returned=450)})
+    after = await draw(ledger, "events-1", later, BUDGET, received=40)
+
+    assert before == Drawn(40, 40, 500, 500)  # 10 + 450 that no holder has named + 40
+    assert after == Drawn(540, 500, 1_000, 0)  # 10 + 50 of http-2 + 400 that no holder has named + 540
+
+
+async def test_what_moved_to_a_partition_counts_once_and_what_it_gives_back_of_that_is_granted_again(
+    ledger: Any,
+) -> None:
+    epoch = await opened(ledger)
+    await draw(ledger, "http-1", epoch, 100, budget=100)
+    await ledger.report("http-1", {SHOES: Entry(received=100)})
+
+    await ledger.report("events-0", {SHOES: Entry(0, returned=50, spent=10, moved=60)})
+
+    # 40 are still with the HTTP holder, and 10 are spent: 50 were given back.
+    assert await ledger.totals(SHOES.day) == {"shoes": Totals(100, 50, 10)}
+    assert await draw(ledger, "events-1", epoch, 60, budget=100) == Drawn(50, 50, 100, 0)
+    await ledger.report("events-0", {SHOES: Entry(0, returned=50, spent=12, moved=60)})
+    # 2 of its own overdraft: it had 10 left, and they make up for what is spent already.
+    assert await ledger.totals(SHOES.day) == {"shoes": Totals(100, 102, 12)}
+    assert await draw(ledger, "events-0", epoch, 60, budget=110) == Drawn(10, 10, 110, 0)
+
+
+async def test_who_holds_what_moved_to_it_shares_what_is_left(ledger: Any) -> None:
+    epoch = await opened(ledger)
+    await draw(ledger, "http-1", epoch, 200)
+    await ledger.report("events-0", {SHOES: Entry(0, moved=100)})
+
+    # Three share 800: this one, who had nothing, the HTTP holder, and who has what moved to it.
+    assert await draw(ledger, "events-1", epoch, BUDGET, unit=1) == Drawn(133, 133, 333, 667)
+    await ledger.report("events-0", {SHOES: Entry(0, spent=100, moved=100)})
+    # Two share 667: who has spent all that moved to it holds nothing.
+    assert await draw(ledger, "events-1", epoch, BUDGET, unit=1, received=133) == Drawn(299, 166, 499, 501)
+
+
+async def test_after_a_loss_what_moved_to_partitions_is_not_granted_twice(ledger: Any) -> None:
+    epoch = await opened(ledger)
+    await draw(ledger, "http-1", epoch, 400)
+    await draw(ledger, "http-2", epoch, 600)
+    await ledger.lose(SHOES)
+
+    entries = {"events-0": Entry(0, spent=300, moved=400), "events-1": Entry(0, returned=150, moved=600)}
+    later = await opened(ledger, {name: {SHOES: entry} for name, entry in entries.items()})
+    closed = await ledger.totals(SHOES.day)
+    first = await draw(ledger, "events-2", later, BUDGET)
+    await ledger.report("http-2", {SHOES: Entry(600)})
+    named = await draw(ledger, "events-2", later, BUDGET, received=150)
+
+    assert closed == {"shoes": Totals(0, 850, 300)}  # 400 of events-0 and 450 of events-1
+    assert first == Drawn(150, 150, 1_000, 0)
+    assert named == Drawn(150, 0, 1_000, 0)
+
+
+async def test_what_moves_after_a_loss_is_what_was_drawn_after_it(ledger: Any) -> None:
+    epoch = await opened(ledger)
+    await draw(ledger, "http-1", epoch, 400)
+    await ledger.lose(SHOES)
+
+    later = await opened(ledger, {"events-0": {SHOES: Entry(0, moved=400)}})
+    drawn = await draw(ledger, "http-2", later, 100)
+    await ledger.report("events-0", {SHOES: Entry(0, moved=500)})
+
+    assert drawn == Drawn(100, 100, 500, 500)
+    assert await draw(ledger, "events-1", later, BUDGET) == Drawn(500, 500, 1_000, 0)
 
 
 async def test_who_registers_in_an_open_ledger_takes_nothing_away(ledger: Any) -> None:
@@ -273,6 +352,7 @@ async def test_large_amounts_are_exact(ledger: Any, micros: int) -> None:
         (CampaignDay("shoes", "2026:11"), Entry(0), "Expected a day without a colon, got '2026:11'"),
         (SHOES, Entry(0, -1), "Expected 0 to 9007199254740991 micros, got -1 - at returned"),
         (SHOES, Entry(2**53), "got 9007199254740992 - at received"),
+        (SHOES, Entry(5, moved=-2), "got -2 - at moved"),
     ],
 )
 async def test_what_a_ledger_cannot_keep_is_refused_whole(
@@ -292,7 +372,7 @@ async def test_what_a_ledger_cannot_keep_is_refused_whole(
 HOLDERS = st.sampled_from(["events-0", "events-1", "http-1"])
 PLACES = st.sampled_from([SHOES, HATS])
 SMALL = st.integers(0, 40)
-ENTRIES = st.dictionaries(PLACES, st.builds(Entry, SMALL, SMALL, SMALL, SMALL), max_size=2)
+ENTRIES = st.dictionaries(PLACES, st.builds(Entry, *[SMALL] * 5), max_size=2)
 WANTS = st.dictionaries(PLACES, st.builds(Want, SMALL, st.integers(0, 5), st.integers(0, 90), SMALL), max_size=2)
 STEPS = st.tuples(
     st.sampled_from(["draw", "draw", "draw", "report", "register", "register", "lose", "lose_epoch"]),

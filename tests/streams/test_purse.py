@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.budgets import CampaignDay, DictLedger, Draw, Limits, Purse, Totals, Want
+from streams.budgets import CampaignDay, DictLedger, Draw, Entry, Limits, Purse, Totals, Want
 from streams.stores import Unavailable
 
 TODAY, TOMORROW = CampaignDay("shoes", "2026-11-26"), CampaignDay("shoes", "2026-11-27")
@@ -62,6 +62,23 @@ async def test_the_first_refill_brings_two_of_the_highest_bids() -> None:
 
     assert (before, bidder.purse.is_ready, bidder.held) == (False, True, 20)
     assert await bidder.totals() == Totals(BUDGET, 20, 0)
+
+
+async def test_to_a_lost_ledger_a_purse_names_what_it_held_before_it_gives_that_back() -> None:
+    bidder = await Bidder().open()
+    await bidder.purse.refill()  # all it has is reported
+    held = bidder.held
+    bidder.ledger.forget()
+    epoch = (await bidder.ledger.draw("events-0", "", {})).epoch
+    # The partition had been told of what the purse drew.
+    await bidder.ledger.register("events-0", epoch, {TODAY: Entry(0, seen=held)}, expected=["events-0"])
+    await bidder.ledger.draw("events-0", epoch, {TODAY: Want(0, UNIT, BUDGET, 0)})
+    unnamed = await bidder.totals()
+
+    await bidder.purse.refill()
+
+    assert (unnamed.committed, bidder.held) == (2 * UNIT, 2 * UNIT)
+    assert (await bidder.totals()).committed == 2 * UNIT
 
 
 async def test_no_more_is_reserved_than_is_held() -> None:
