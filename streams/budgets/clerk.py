@@ -104,17 +104,19 @@ class Clerk:
         """Serve each partition once; while the ledger or the broker is away, nothing is lost by coming again."""
         present = self._partitions()
         for partition in present:
-            desk = self._desks.get(partition.partition)
-            if partition.books is not None and (desk is None or desk.partition is not partition):
+            known = self._desks.get(partition.partition)
+            if partition.books is not None and (known is None or known.partition is not partition):
                 self._desks[partition.partition] = _Desk(partition, partition.books)
         held = {one.partition for one in present}
         self._desks = {place: desk for place, desk in self._desks.items() if place in held}
+        served = None
         try:
-            for desk in list(self._desks.values()):
+            for place, desk in list(self._desks.items()):
+                served = place
                 await self._serve(desk)
         except Unavailable as error:
-            place = desk.partition.partition
-            self._desks[place] = self._desks.pop(place)  # it may be away for this one only: the others go first then
+            if served is not None:  # it may be away for this one only: the others go first then
+                self._desks[served] = self._desks.pop(served)
             if not self._is_away:
                 log_event(logger, logging.WARNING, "budgets wait for what is away", why=str(error))
             self._is_away = True

@@ -7,6 +7,7 @@ others only their time does.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -22,7 +23,8 @@ from online_models.score_maker import ANSWERED
 from online_models.scoring import ScoringCore
 from online_models.serving import Served
 from online_models.step import Collected, Probe
-from schemas.codec import BadRecord, decode_event
+from schemas.bids import Bid
+from schemas.codec import BadRecord, decode_bid, decode_event
 from schemas.events import SYSTEM_EVENTS, EventBase, Tick
 from schemas.scores import Score
 from schemas.user_state import UserState
@@ -141,6 +143,19 @@ class _Catch:
             self.score, self.values = score, list(values)
 
 
+async def _bids_for(score: Score, settings: Settings) -> dict[str, Bid]:
+    """Return the bids that were published for impressions of a score's visitor: what was bid is not decided again."""
+    found: dict[str, Bid] = {}
+    async with open_range(TopicRange(settings.topics.bids.name), settings.kafka) as source:
+        while batches := await source.read():
+            for record in (one for records in batches.values() for one in records):
+                with contextlib.suppress(BadRecord):
+                    bid = decode_bid(record.value or b"")
+                    if (bid.topic, bid.partition, bid.user_id) == (score.topic, score.partition, score.user_id):
+                        found.setdefault(bid.bid_id, bid)
+    return found
+
+
 async def _recomputed(
     live: Score, place: ScorePlace, objective: Objective, replicas: dict[str, PastReplica], settings: Settings
 ) -> Audit:
@@ -153,6 +168,7 @@ async def _recomputed(
         features=settings.features,
         objectives=settings.objectives,
         rankings=settings.rankings,
+        bidding=settings.desks(granted=True),
         replicas=replicas,
         served={live.objective: served},
         shadowing=False,
@@ -161,6 +177,8 @@ async def _recomputed(
     )
     users: dict[str, UserState] = {}
     collected = Collected(users)
+    if core.desk is not None:
+        core.desk.published = await _bids_for(live, settings)
     wanted = TopicRange(place.topic, None, ByOffset({place.partition: place.offset + 1}), frozenset([place.partition]))
     async with open_range(wanted, settings.kafka) as source:
         if source.starts[place.partition] > 0:
@@ -173,6 +191,7 @@ async def _recomputed(
                 _take(record, live.user_id, core, collected, settings)
             collected.scores.clear()
             collected.examples.clear()
+            collected.bids.clear()
     if catch.score is None:
         raise AuditError(f"The event at {live.score_id} gets no score now: its data, or the configuration, has changed")
     return _explained(live, catch, objective, replicas[objective.name], settings)

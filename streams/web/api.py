@@ -80,7 +80,7 @@ class Api:
         if self._worker.settings.bidding is None or not self._worker.started:
             return
         with contextlib.suppress(Unavailable):
-            await (await self._ready()).bidder.purse.refill()
+            await (await self._ready()).bidder.refill()
 
     async def campaigns(self) -> CampaignsAnswer:
         """Return how the campaigns stand today; raises Unavailable and NoBidding."""

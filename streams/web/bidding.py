@@ -7,6 +7,8 @@ requests that come within that time.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -66,6 +68,7 @@ class HttpBidder:
         self._highest: dict[str, int] = {}
         self._bidder: Bidder = desks.bidder(bound, crowd, replicas)
         self._market = MarketReader(replicas[MARKET], settings.bidding)
+        self._refilling: asyncio.Future[None] | None = None
         self.purse = Purse(ledger, self._limits)
 
     def decide(self, request: BidRequest, slots: list[Any], user: UserState | None) -> BidDecision:
@@ -78,7 +81,15 @@ class HttpBidder:
 
     def _set_aside(self, campaign: Checked, day: str, amount: int) -> bool:
         self._highest[campaign.name] = max(amount, self._highest.get(campaign.name, 0))
-        return self.purse.reserve(campaign.name, day, amount)
+        enough = self.purse.reserve(campaign.name, day, amount)
+        if not enough and (self._refilling is None or self._refilling.done()):
+            self._refilling = asyncio.ensure_future(self.refill())
+        return enough
+
+    async def refill(self) -> None:
+        """Draw what bids will need; while the ledger is away, what is held is used up."""
+        with contextlib.suppress(Unavailable):
+            await self.purse.refill()
 
     def _look_up(self) -> None:
         """Take up the campaigns that have changed."""

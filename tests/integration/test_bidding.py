@@ -21,10 +21,13 @@ from site_under_test import Site
 from typer.testing import CliRunner
 
 from schemas.bids import Bid
-from schemas.codec import decode_bid
+from schemas.codec import decode_bid, decode_score
+from schemas.scores import Score
 from streams.admin import create_topics
 from streams.cli.main import app
 from streams.configs import shipped_config
+from streams.replay.range_reader import open_range
+from streams.replay.spec import TopicRange
 
 WITHIN_S = 60
 
@@ -90,6 +93,34 @@ def test_requests_are_bid_for_and_what_is_won_is_booked_once(one_worker: AdSite)
     assert spent == sum(exchange.cost.values())
 
 
+def test_what_is_bid_over_http_is_booked_by_the_partition(one_worker: AdSite) -> None:
+    site, before = one_worker, spent_of(one_worker, "shoes")
+    answers = []
+    while len([one for one in answers if one["reason"] == "bid"]) < 20:
+        number = len(answers)
+        assert number < 200, answers[-1]
+        asked = {"event_id": f"http-{number}", "user_id": f"user-{number}", "slot_width": 300}
+        answers.append(json.loads(site.post("/v1/bid", asked)) | asked)
+        time.sleep(0.02)
+
+    made = [one for one in answers if one["reason"] == "bid"]
+    notices = [
+        {"type": "bid_win", "event_id": f"{one['bid_id']}-{time_}", "user_id": one["user_id"], "bid_id": one["bid_id"]}
+        | {"win_price": 1.5}
+        for one in made
+        for time_ in ("first", "again")
+    ]
+    site.post("/v1/events", notices)
+
+    eventually(lambda: spent_of(site, "shoes") == before + len(made) * 1_500)
+
+
+def spent_of(site: Site, campaign: str) -> int:
+    """Return the micros that the ledger knows as spent."""
+    found = {one["campaign"]: one for one in json.loads(site.get("/v1/campaigns")[1])["campaigns"]}
+    return round(found[campaign].get("spent", 0.0) * 1e6)
+
+
 def test_campaigns_change_while_a_worker_runs_and_a_wrong_one_never_bids(one_worker: AdSite) -> None:
     site = one_worker
     order = Orders(site)
@@ -129,6 +160,26 @@ def test_a_replay_as_it_was_live_gives_the_same_bids_and_examples(one_worker: Ad
     bids = [decode_bid(line) for line in (again / "bids.jsonl").read_bytes().splitlines()]
     assert max(bid.market_version for bid in bids) > 400
     assert len({bid.models.get("ad_click") for bid in bids}) > 1, "models have learned on the way"
+
+
+def test_a_score_of_an_impression_that_was_won_can_be_audited(one_worker: AdSite) -> None:
+    won = [score for score in scores_on(one_worker) if score.objective == "ad_click" and score.model_version]
+
+    done = one_worker.command("audit", won[-1].score_id)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "banner" in done.stdout
+
+
+def scores_on(site: Site) -> list[Score]:
+    async def read() -> list[Score]:
+        found: list[Score] = []
+        async with open_range(TopicRange(site.settings.topics.scores.name), site.settings.kafka) as source:
+            while batches := await source.read():
+                found += [decode_score(record.value) for records in batches.values() for record in records]
+        return found
+
+    return asyncio.run(read())
 
 
 WRONG_PACER = "pacer: No pacer is called 'slow'; declared: unpaced"
