@@ -31,6 +31,14 @@ class Target(StrEnum):
     value = "value"
 
 
+class Told(StrEnum):
+    """Who hears the price of a first-price auction."""
+
+    nobody = "nobody"
+    losers = "losers"
+    all = "all"
+
+
 def simulate_auctions(
     file: Annotated[
         Path | None,
@@ -67,6 +75,9 @@ def simulate_auctions(
         int | None, typer.Option(min=100, help="Only the first so many auctions of a log.", show_default=False)
     ] = None,
     auctions: Annotated[int, typer.Option(min=1000, help="Auctions a day of made-up markets.")] = 100_000,
+    told: Annotated[
+        Told, typer.Option(help="Who hears the price of a first-price auction, beside whether the own bid won.")
+    ] = Told.nobody,
     seed: Annotated[int, typer.Option(min=0, help="Of everything that is drawn.")] = 1,
     campaign: Annotated[str | None, typer.Option(help="What the log is called. Default: its file's name.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write tables and plots as one HTML file.")] = None,
@@ -80,7 +91,7 @@ def simulate_auctions(
 
     markets = _markets(file, market or [], auctions, seed, campaign, limit)
     target = target or (Target.even if file else Target.traffic)
-    options = Options(budgets=_fractions(budgets), curve=target.value, lag=lag, seed=seed)
+    options = Options(budgets=_fractions(budgets), curve=target.value, lag=lag, seed=seed, told=told.value)
     found = {one.name: _run(one, options) for one in markets}
     _show(list(found.values()), to_stderr=json is not None and str(json) == "-")
     if html is not None:
