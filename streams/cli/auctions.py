@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from streams.simulate.auctions import Market, Options, Row
 
 # Columns of a table that is not cut.
-_WIDE = 160
+_WIDE = 180
 DEFAULT_BUDGETS = "1/2,1/4,1/8,1/16,1/32"
 
 

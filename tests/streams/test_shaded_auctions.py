@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from math import fsum
 
 import pytest
 from auctions import AMOUNTS, a_market, whole_flight
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from online_models.bidding.pacing import build_pacer
+from streams.cli.main import app
 from streams.simulate.auctions import Options, Row, compare, generated
 from streams.simulate.auctions.replaying import replay_paced
 from streams.simulate.auctions.shading import Shaded, Told, Truthful
@@ -147,3 +150,23 @@ def test_under_a_budget_that_binds_shading_buys_more_where_losers_are_told_the_p
         assert shaded.value > 1.01 * paced.value
         assert 0.97 <= shaded.used <= 1.0
         assert shaded.rmse_to_target <= 0.05
+
+
+def test_the_command_shows_the_surplus_of_first_price_markets_and_its_json_stays_as_it_is() -> None:
+    arguments = ["simulate-auctions", "--market", "first-price-kept", "--auctions", "2000", "--budgets", "1"]
+
+    done = CliRunner().invoke(app, [*arguments, "--told", "losers", "--json", "-"])
+    shown = CliRunner().invoke(app, arguments).stdout
+
+    rows = json.loads(done.stdout)
+    assert [(row["strategy"], row["pacer"]) for row in rows[-2:]] == [("shaded", "dual"), ("shaded", "pid")]
+    assert all("surplus" not in row for row in rows)
+    assert shown.count("surplus") == 2  # at the budget, and at all
+    assert "…" not in shown
+
+
+def test_a_second_price_market_has_no_surplus_and_nothing_is_shaded_in_it() -> None:
+    shown = CliRunner().invoke(app, ["simulate-auctions", "--market", "sparse", "--budgets", "1"]).stdout
+
+    assert "surplus" not in shown
+    assert "shaded" not in shown
