@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from streams.simulate.auctions import Market, Options, Row
 
 # Columns of a table that is not cut.
-_WIDE = 160
+_WIDE = 180
 DEFAULT_BUDGETS = "1/2,1/4,1/8,1/16,1/32"
 
 
@@ -29,6 +29,14 @@ class Target(StrEnum):
     even = "even"
     traffic = "traffic"
     value = "value"
+
+
+class Told(StrEnum):
+    """Who hears the price of a first-price auction."""
+
+    nobody = "nobody"
+    losers = "losers"
+    all = "all"
 
 
 def simulate_auctions(
@@ -67,6 +75,9 @@ def simulate_auctions(
         int | None, typer.Option(min=100, help="Only the first so many auctions of a log.", show_default=False)
     ] = None,
     auctions: Annotated[int, typer.Option(min=1000, help="Auctions a day of made-up markets.")] = 100_000,
+    told: Annotated[
+        Told, typer.Option(help="Who hears the price of a first-price auction, beside whether the own bid won.")
+    ] = Told.nobody,
     seed: Annotated[int, typer.Option(min=0, help="Of everything that is drawn.")] = 1,
     campaign: Annotated[str | None, typer.Option(help="What the log is called. Default: its file's name.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write tables and plots as one HTML file.")] = None,
@@ -80,7 +91,7 @@ def simulate_auctions(
 
     markets = _markets(file, market or [], auctions, seed, campaign, limit)
     target = target or (Target.even if file else Target.traffic)
-    options = Options(budgets=_fractions(budgets), curve=target.value, lag=lag, seed=seed)
+    options = Options(budgets=_fractions(budgets), curve=target.value, lag=lag, seed=seed, told=told.value)
     found = {one.name: _run(one, options) for one in markets}
     _show(list(found.values()), to_stderr=json is not None and str(json) == "-")
     if html is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
 from math import fsum
@@ -12,14 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from auctions import AMOUNTS, a_market, whole_flight
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from online_models.bidding.pacing import KINDS, Flight, build_pacer
-from online_models.bidding.plan import even_plan
+from online_models.bidding.pacing import KINDS, build_pacer
 from streams.cli.main import app
-from streams.simulate.auctions import InvalidAuctions, Market, Options, Row, compare, generated, read_auctions
+from streams.simulate.auctions import InvalidAuctions, Options, Row, compare, generated, read_auctions
 from streams.simulate.auctions.files import HOUR_MS, spread_over_hours
 from streams.simulate.auctions.intervals import Difference, against_linear
 from streams.simulate.auctions.replaying import replay_bids, replay_paced
@@ -30,25 +29,6 @@ KEYS = [
     *("campaign", "budget_fraction", "strategy", "pacer", "clicks", "value", "spend", "budget", "ecpc"),
     *("rmse_to_target", "exhausted_at"),
 ]
-AMOUNTS = st.one_of(st.just(0.0), st.floats(0.0, 1e-6), st.floats(0.0, 2.0))
-
-
-def a_market(*, first_price: bool = False, **columns: Sequence[float]) -> Market:
-    """Auctions one second apart."""
-    count = len(columns["price"])
-    return Market(
-        name="small",
-        at_ms=np.arange(count, dtype=np.int64) * 1000,
-        pctr=np.array(columns.get("pctr", [0.5] * count), dtype=np.float64),
-        price=np.array(columns["price"], dtype=np.float64),
-        clicked=np.array(columns.get("clicked", [0.0] * count)) > 0,
-        first_price=first_price,
-    )
-
-
-def whole_flight(market: Market, budget: float) -> Flight:
-    plan = even_plan(market.starts_ms, market.ends_ms)
-    return Flight(budget, plan, market.starts_ms, market.ends_ms)
 
 
 @pytest.fixture(scope="module")
@@ -126,15 +106,6 @@ def test_a_bid_is_cut_to_what_is_left() -> None:
     assert ([*first.won], [*first.cost]) == ([0, 1], [0.5, 0.4])
 
 
-def test_bids_may_be_shaded_between_the_value_and_the_auction() -> None:
-    market = a_market(price=[0.2, 0.2], pctr=[0.9, 0.3], first_price=True)
-    pacer = build_pacer({"kind": "throttle"})
-
-    bought = replay_paced(market, whole_flight(market, 9.0), pacer, lag=0, seed=1, shade=lambda worth: worth / 2)
-
-    assert ([*bought.won], [*bought.cost]) == ([0], [0.45])
-
-
 # ---------------------------------------------------------------- tuning
 
 
@@ -177,10 +148,11 @@ def test_predictions_that_are_wrong_by_a_ratio_up_to_a_cap_are_put_right() -> No
     assert np.median(rates / market.truth) == pytest.approx(1.0, abs=0.1)
 
 
-def test_nothing_of_the_second_part_reaches_a_choice() -> None:
+@pytest.mark.parametrize("name", ["daily", "first-price", "first-price-kept"])
+def test_nothing_of_the_second_part_reaches_a_choice(name: str) -> None:
     # What is told of the first half of the second part is the same, whatever its other half holds.
-    market = generated("daily", auctions=2_000, seed=6)
-    cut = 3_000
+    market = generated(name, auctions=2_000, seed=6)
+    cut = len(market) * 3 // 4
     other = replace(
         market,
         price=np.concatenate([market.price[:cut], market.price[cut:][::-1]]),  # the same budget

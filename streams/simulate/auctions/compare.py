@@ -2,7 +2,13 @@
 
 Nothing of the second part reaches a choice: its budgets are fractions of its cost, as somebody would declare them, and
 everything else comes from the first part. A pacer spends the first part as the day before, with the same fraction as
-budget, from the multiplier of the tuned linear bid, and is kept to between a tenth and three times of it.
+budget, from the multiplier of the tuned linear bid, and is kept to between a tenth and three times of it. Where what is
+not spent is kept, it is kept below the value too.
+
+In first-price auctions bids are shaded beside: what gains most for the value times the multiplier. Under a budget that
+is the best there is, if the win rates are right: value F(b) - mu b F(b) is mu times (value / mu - b) F(b), so the
+multiplier is the inverse price of money as in second-price auctions. It has to be higher than the linear bid's by as
+much as is shaded.
 """
 
 from __future__ import annotations
@@ -19,14 +25,19 @@ from online_models.bidding.plan import DayCurve, Plan, even_plan
 from streams.simulate.auctions.market import Floats, Market
 from streams.simulate.auctions.outcome import Row, judged
 from streams.simulate.auctions.replaying import replay_bids, replay_paced
+from streams.simulate.auctions.shading import Shaded, Told
 from streams.simulate.auctions.strategies import LINEAR, STRATEGIES, Fitted, fitted
 from streams.simulate.auctions.tuning import calibrated, tuned
 
-PACED = "paced"
+PACED, SHADED = "paced", "shaded"
 HINDSIGHT = "hindsight"
 Curve = Literal["even", "traffic", "value"]
 # A market that needs more has become another; a multiplier that may go anywhere takes long to come back.
 _LEAST, _MOST = 0.1, 3.0
+# With ORTB1's win curve, b / (c + b), the bid that wins half of the auctions is a third of what it is shaded from.
+_SHADED_FROM = 3.0
+# Pacers that move the bid; those that choose who takes part would have two hands on the spend.
+_SHADED_KINDS = ("dual", "pid")
 
 
 @dataclass(frozen=True)
@@ -45,6 +56,8 @@ class Options:
         Kinds.
     settings
         Declarations of pacers, by kind, that go before what is chosen here.
+    told
+        Who hears the price of a first-price auction.
     """
 
     budgets: Sequence[float] = (1 / 2, 1 / 4, 1 / 8, 1 / 16, 1 / 32)
@@ -53,6 +66,7 @@ class Options:
     pacers: Sequence[str] = KINDS
     settings: Mapping[str, Mapping[str, Any]] | None = None
     seed: int = 1
+    told: Told = "nobody"
 
 
 def compare(market: Market, options: Options) -> Iterator[Row]:
@@ -66,7 +80,11 @@ def compare(market: Market, options: Options) -> Iterator[Row]:
 
 def rows_for_each_budget(market: Market, options: Options) -> int:
     """Return how many rows `compare` yields for a budget."""
-    return len(STRATEGIES) + (market.truth is not None) + len(options.pacers)
+    return len(STRATEGIES) + (market.truth is not None) + len(options.pacers) + len(_shaded_kinds(market, options))
+
+
+def _shaded_kinds(market: Market, options: Options) -> list[str]:
+    return [kind for kind in options.pacers if kind in _SHADED_KINDS] if market.first_price else []
 
 
 class _Comparison:
@@ -92,7 +110,9 @@ class _Comparison:
             yield self._fixed(HINDSIGHT, LINEAR, level, fraction, budget)
         multiplier = levels[LINEAR] / self._fit.mean_pctr
         for kind in self._options.pacers:
-            yield self._paced(kind, multiplier, fraction, before, budget)
+            yield self._paced(PACED, kind, multiplier, fraction, before, budget)
+        for kind in _shaded_kinds(self._second, self._options):
+            yield self._paced(SHADED, kind, multiplier, fraction, before, budget)
 
     def _tuned(self, name: str, market: Market, budget: float, worth: Floats) -> float:
         return tuned(market, budget, worth, lambda level: STRATEGIES[name].bids(market, level, self._fit))
@@ -112,14 +132,18 @@ class _Comparison:
             pacer=None,
         )
 
-    def _paced(self, kind: str, multiplier: float, fraction: float, before: float, budget: float) -> Row:
-        chosen = {**_declared(kind, multiplier), **(self._options.settings or {}).get(kind, {})}
-        pacer = build_pacer(chosen)
+    def _paced(self, strategy: str, kind: str, multiplier: float, fraction: float, before: float, budget: float) -> Row:
         first, second = self._first, self._second
+        most = _MOST * multiplier * (_SHADED_FROM if strategy == SHADED else 1.0)
+        if first.kept:
+            multiplier, most = min(multiplier, 1.0), min(most, 1.0)
+        chosen = {**_declared(kind, multiplier, most), **(self._options.settings or {}).get(kind, {})}
+        pacer = build_pacer(chosen)
+        shade = Shaded(self._options.told) if strategy == SHADED else None
         yesterday = Flight(before, even_plan(first.starts_ms, first.ends_ms), first.starts_ms, first.ends_ms)
         today = Flight(budget, self._plan, second.starts_ms, second.ends_ms)
-        replay_paced(first, yesterday, pacer, lag=self._lag, seed=self._options.seed)
-        bought = replay_paced(second, today, pacer, lag=self._lag, seed=self._options.seed + 1)
+        replay_paced(first, yesterday, pacer, lag=self._lag, seed=self._options.seed, shade=shade)
+        bought = replay_paced(second, today, pacer, lag=self._lag, seed=self._options.seed + 1, shade=shade)
         return judged(
             second,
             bought,
@@ -127,15 +151,15 @@ class _Comparison:
             plan=self._plan,
             budget=budget,
             budget_fraction=fraction,
-            strategy=PACED,
+            strategy=strategy,
             pacer=kind,
         )
 
 
-def _declared(kind: str, multiplier: float) -> dict[str, Any]:
+def _declared(kind: str, multiplier: float, most: float) -> dict[str, Any]:
     if kind in ("throttle", "layers"):
-        return {"kind": kind, "multiplier": multiplier, "most": _MOST * multiplier}
-    return {"kind": kind, "start": multiplier, "least": _LEAST * multiplier, "most": _MOST * multiplier}
+        return {"kind": kind, "multiplier": multiplier, "most": most}
+    return {"kind": kind, "start": multiplier, "least": _LEAST * multiplier, "most": most}
 
 
 def _plan_of(first: Market, second: Market, worth: Floats, curve: Curve) -> Plan:

@@ -36,6 +36,8 @@ class Kind(NamedTuple):
         Of the prices, by the time in days from the start: 0 to 1 is the first day, 1 to 2 the second.
     density
         Auctions of a day, as a part of what is asked for.
+    kept
+        What is not spent is kept.
     """
 
     what: str
@@ -43,6 +45,7 @@ class Kind(NamedTuple):
     level: Callable[[Floats], Floats] = np.ones_like
     first_price: bool = False
     density: float = 1.0
+    kept: bool = False
 
 
 MARKETS: dict[str, Kind] = {
@@ -56,7 +59,15 @@ MARKETS: dict[str, Kind] = {
     ),
     "dearer": Kind("prices are half as high again the next day", level=lambda days: np.where(days > 1.0, 1.5, 1.0)),
     "sparse": Kind("a twentieth of the requests", traffic=_DAILY, density=0.05),
-    "first-price": Kind("whoever wins pays the own bid", traffic=_DAILY, first_price=True),
+    "first-price": Kind("whoever wins pays the own bid", traffic=_DAILY, first_price=True, density=0.5),
+    "first-price-kept": Kind(
+        "others bid as much as it is worth, and what is not spent is kept",
+        traffic=_DAILY,
+        level=lambda days: np.full_like(days, _MEDIAN_CTR / _MEDIAN_PRICE),
+        first_price=True,
+        density=0.5,
+        kept=True,
+    ),
 }
 
 
@@ -86,6 +97,7 @@ def generated(name: str, *, auctions: int, seed: int) -> Market:
         clicked=rng.random(2 * count) < truth,
         truth=truth,
         first_price=kind.first_price,
+        kept=kind.kept,
     )
 
 

@@ -30,6 +30,8 @@ class Market:
         The true click-through rate, where the market was made up; None: only the clicks are known.
     first_price
         Whoever wins pays the own bid; otherwise the price.
+    kept
+        What is not spent is kept, so surplus counts: value less spend. Otherwise a budget is there to be spent.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Market:
     clicked: Booleans
     truth: Floats | None = None
     first_price: bool = False
+    kept: bool = False
 
     def __len__(self) -> int:
         return len(self.at_ms)

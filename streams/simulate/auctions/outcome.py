@@ -40,6 +40,8 @@ class Row:
         Parts of the budget that were spent by `MOMENTS` times; `target` what should have been.
     clicks_won
         For each clicked auction of the part whether it was won.
+    first_price, kept
+        As those of the market.
     """
 
     campaign: str
@@ -58,11 +60,23 @@ class Row:
     curve: Floats
     target: Floats
     clicks_won: Floats
+    first_price: bool
+    kept: bool
 
     @property
     def name(self) -> str:
         """How the row is called in tables."""
         return f"{self.strategy} {self.pacer}" if self.pacer else self.strategy
+
+    @property
+    def surplus(self) -> float:
+        """What was won is worth, less what it cost."""
+        return self.value - self.spend
+
+    @property
+    def counts(self) -> float:
+        """What there is to be had most of in this market."""
+        return self.surplus if self.kept else self.value
 
     @property
     def ecpc(self) -> float | None:
@@ -125,6 +139,8 @@ def judged(
         curve=curve,
         target=target,
         clicks_won=clicks_won,
+        first_price=market.first_price,
+        kept=market.kept,
     )
 
 

@@ -13,7 +13,7 @@ from streams.simulate.auctions.tables import Table, tables
 
 _STYLES = {
     **{"linear": "b2", "ortb": "b3", "paced dual": "m1", "paced pid": "m2", "paced throttle": "m3"},
-    **{"paced layers": "m4"},
+    **{"paced layers": "m4", "shaded dual": "m5", "shaded pid": "m6"},
 }
 # So many points of a curve can be seen.
 _POINTS = 100

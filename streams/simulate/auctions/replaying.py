@@ -5,16 +5,13 @@ A bid is cut to what is left: whoever wins may have to pay all of it. So the bud
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 from online_models.bidding.pacing import Flight, Pacer, takes_part
 from streams.simulate.auctions.market import Floats, Integers, Market
-
-Shade = Callable[[float], float]
-"""From what an impression is worth, times the multiplier, to the bid: a model of the win price has its place here."""
+from streams.simulate.auctions.shading import Shade, Truthful
 
 
 class Bought(NamedTuple):
@@ -22,11 +19,6 @@ class Bought(NamedTuple):
 
     won: Integers
     cost: Floats
-
-
-def truthful(worth: float) -> float:
-    """Bid what it is worth: right in second-price auctions."""
-    return worth
 
 
 def replay_bids(market: Market, budget: float, bids: Floats) -> Bought:
@@ -43,7 +35,7 @@ def replay_bids(market: Market, budget: float, bids: Floats) -> Bought:
 
 
 def replay_paced(
-    market: Market, flight: Flight, pacer: Pacer, *, lag: int, seed: int, shade: Shade = truthful
+    market: Market, flight: Flight, pacer: Pacer, *, lag: int, seed: int, shade: Shade | None = None
 ) -> Bought:
     """Bid as a pacer says, which hears of everything at once, while the bidder looks at it from time to time.
 
@@ -53,7 +45,10 @@ def replay_paced(
         So many opportunities after the last look the bidder looks again; 0: before each.
     seed
         Of the draws by which the pace lets a part of the opportunities pass.
+    shade
+        From the value times the multiplier to the bid; None: that is the bid.
     """
+    shade = shade or Truthful()
     draws = np.random.default_rng(seed).random(len(market)).tolist()
     left, every = flight.budget, max(lag, 1)
     won, costs = [], []
@@ -63,10 +58,14 @@ def replay_paced(
     for number, (at_ms, value, price, draw) in enumerate(auctions):
         if number >= look:
             pace, look = pacer.pace, number + every
+            shade.look()
         pacer.opportunity(at_ms, value)
         if not takes_part(pace, value, draw):
             continue
-        bid = min(shade(value * pace.multiplier), left)
+        bid = min(shade.bid(value, pace.multiplier), left)
+        if bid <= 0.0:
+            continue
+        shade.learn(at_ms, value, bid=bid, price=price)
         if bid > price:
             cost = bid if market.first_price else price
             left -= cost

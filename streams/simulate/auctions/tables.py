@@ -29,7 +29,7 @@ def tables(rows: Sequence[Row], *, seed: int = 1) -> list[Table]:
 
 
 def _of_budget(rows: Sequence[Row], differences: Mapping[tuple[str, float | None], Difference]) -> Table:
-    best = next((row.value for row in rows if row.strategy == HINDSIGHT), None)
+    best = next((row.counts for row in rows if row.strategy == HINDSIGHT), None)
     head = [
         "strategy",
         "clicks",
@@ -37,6 +37,7 @@ def _of_budget(rows: Sequence[Row], differences: Mapping[tuple[str, float | None
         "alone",
         "p",
         "expected",
+        *(["surplus"] if rows[0].first_price else []),
         *(["of the best fixed"] if best else []),
     ]
     head += ["spend", "used", "CPM", "eCPC", "win rate", "RMSE to target", "exhausted at"]
@@ -45,7 +46,8 @@ def _of_budget(rows: Sequence[Row], differences: Mapping[tuple[str, float | None
         more = differences[row.name, row.budget_fraction]
         cells = [row.name, f"{row.clicks:,}", str(more), f"{more.alone}:{more.linear_alone}", f"{more.p:.2f}"]
         cells += [f"{row.expected:,.1f}"]
-        cells += [f"{row.value / best:.1%}"] if best else []
+        cells += [f"{row.surplus:,.1f}"] if row.first_price else []
+        cells += [f"{row.counts / best:.1%}"] if best else []
         cells += [f"{row.spend:,.1f}", f"{row.used:.2%}", _number(row.cpm), _number(row.ecpc)]
         cells += [f"{row.win_rate:.1%}", f"{row.rmse_to_target:.4f}"]
         cells += ["-" if row.exhausted_at is None else f"{row.exhausted_at:.1%}"]
@@ -57,15 +59,18 @@ def _of_budget(rows: Sequence[Row], differences: Mapping[tuple[str, float | None
 
 def _of_all(rows: Sequence[Row], differences: Mapping[tuple[str, float | None], Difference]) -> Table:
     names = dict.fromkeys(row.name for row in rows)
-    best = {row.budget_fraction: row.value for row in rows if row.strategy == HINDSIGHT}
-    head = ["strategy", "clicks", "than linear (95 %)", "expected", *(["of the best fixed, worst"] if best else [])]
+    best = {row.budget_fraction: row.counts for row in rows if row.strategy == HINDSIGHT}
+    head = ["strategy", "clicks", "than linear (95 %)", "expected"]
+    head += ["surplus"] if rows[0].first_price else []
+    head += ["of the best fixed, worst"] if best else []
     head += ["used, least", "used, most", "RMSE to target, worst"]
     body = []
     for name in names:
         own = [row for row in rows if row.name == name]
         cells = [name, f"{sum(row.clicks for row in own):,}", str(differences[name, None])]
         cells += [f"{sum(row.expected for row in own):,.1f}"]
-        cells += [f"{min(row.value / best[row.budget_fraction] for row in own):.1%}"] if best else []
+        cells += [f"{sum(row.surplus for row in own):,.1f}"] if rows[0].first_price else []
+        cells += [f"{min(row.counts / best[row.budget_fraction] for row in own):.1%}"] if best else []
         used = [row.used for row in own]
         cells += [f"{min(used):.2%}", f"{max(used):.2%}", f"{max(row.rmse_to_target for row in own):.4f}"]
         body.append(cells)

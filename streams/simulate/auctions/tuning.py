@@ -1,4 +1,4 @@
-"""Finds the one number of a strategy that buys most within a budget."""
+"""Finds the one number of a strategy that buys or gains most within a budget."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CAPS = 100
 
 
 def tuned(market: Market, budget: float, worth: Floats, bids_at: Callable[[float], Floats]) -> float:
-    """Return the level that buys most, in worth, until the budget is gone.
+    """Return the level that buys most, in worth, until the budget is gone; gains most, where what is left is kept.
 
     Parameters
     ----------
@@ -37,10 +37,11 @@ def tuned(market: Market, budget: float, worth: Floats, bids_at: Callable[[float
 
 
 def bought_with(market: Market, budget: float, worth: Floats, bids: Floats) -> float:
-    """Return the worth of what is won until the budget is gone."""
+    """Return the worth of what is won until the budget is gone; less its cost, where what is left is kept."""
     won = bids > market.price
-    cost = np.cumsum((bids if market.first_price else market.price) * won)
-    return float((worth * (won & (cost <= budget))).sum())
+    cost = bids if market.first_price else market.price
+    counts = worth - cost if market.kept else worth
+    return float((counts * (won & (np.cumsum(cost * won) <= budget))).sum())
 
 
 def calibrated(market: Market) -> Callable[[Floats], Floats]:
