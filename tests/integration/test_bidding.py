@@ -41,7 +41,8 @@ class AdSite(Site):
         bidding = {
             "click": "ad_click",
             "conversion": "ad_sale",
-            "notice_window": "3s",
+            # Longer than a partition stands still when its worker is killed: what is bid late is told of late.
+            "notice_window": "30s",
             "pacers": {"unpaced": {"kind": "throttle", "multiplier": 1.0}},
             "campaigns": campaigns,
         }

@@ -54,7 +54,7 @@ async def live_state(site: Site) -> Any:
         keys = sorted([key async for key in client.scan_iter(match=f"{site.settings.app}:*", count=1000)])
         dumped = [await client.dump(key) for key in keys]
     ends = {}
-    for topic in site.settings.topics.all():
+    for topic in site.settings.used_topics:
         async with open_range(TopicRange(topic.name), site.settings.kafka) as source:
             ends[topic.name] = source.ends
     return keys, dumped, ends
