@@ -152,6 +152,7 @@ async def measured(given: argparse.Namespace, servers: Servers, folder: Path) ->
     app, source, port = "http", "http.events", free_port()
     await create(servers, (source, PARTITIONS))
     await create_ours(servers, app)
+    await create(servers, (f"{app}.bids", PARTITIONS), (f"{app}.campaigns", 1))
     shop = yaml.safe_load(shipped_config("shop").read_text())
     processes: list[Process] = []
     try:
@@ -163,6 +164,7 @@ async def measured(given: argparse.Namespace, servers: Servers, folder: Path) ->
             }
             declared["features"] |= {"hour_of_day": {"hour": "categorical"}}
             declared["bidding"] = bidding()
+            declared["topics"] |= {"bids": f"{app}.bids", "campaigns": f"{app}.campaigns"}
             config.write_text(yaml.safe_dump(declared))
             environment["STREAMSCORE_WORKER_HTTP_TOKENS"] = TOKEN
             environment["STREAMSCORE_KAFKA_FETCH_MIN_BYTES"] = str(given.fetch_min_bytes)
