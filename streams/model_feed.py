@@ -65,6 +65,7 @@ class ModelFeed:
                 for records in batches.values():
                     for record in records:
                         self._replicas.apply(record.value)
+                        await asyncio.sleep(0)  # a publication is many records; requests are answered between them
                 if not self._caught_up.is_set():
                     positions = [await consumer.position(one) >= end for one, end in ends.items()]
                     if all(positions):

@@ -258,6 +258,7 @@ class Session:
         self.stored_offset = self.next_offset = next_offset
         if self.books is not None and core_meta.bidding is not None:
             self.books.saved(core_meta.bidding.epoch, result.books, result.wants)
+            self.books.close(core_meta.bidding.allowances)
         for user_id in list(self._users)[: max(0, len(self._users) - self._cache_users)]:
             del self._users[user_id]
 

@@ -40,6 +40,12 @@ class Books:
             self.changed.add(place)
         self.wants.update((CampaignDay(*place), want) for place, want in wants.items())
 
+    def close(self, open_: Sequence[Allowance]) -> None:
+        """Let go of what was reported and is not open any more: days long past."""
+        if len(self.entries) > len(open_) + len(self.changed):
+            kept = {CampaignDay(one.campaign, one.day) for one in open_} | self.changed
+            self.entries = {place: one for place, one in self.entries.items() if place in kept}
+
     def entry(self, place: CampaignDay) -> Entry:
         """Return what the ledger is told."""
         one = self.entries.get(place)

@@ -29,6 +29,8 @@ from streams.stores import PartitionId, Unavailable
 
 logger = logging.getLogger("streamscore.budgets")
 
+# What was spent is told this often, and where nothing was left it is asked again; whoever wants money asks at once.
+_REPORT_S = _REFUSED_S = 1.0
 # How soon a partition that wants nothing hears of another epoch of the ledger.
 _ASK_S = 2.0
 # What was written is looked for in the log for so long, then written again.
@@ -59,6 +61,7 @@ class _Desk:
         self.books = books
         self.registered = ""
         self.asked_at = 0.0
+        self.refused: dict[CampaignDay, float] = {}
         self.written: dict[object, float] = {}
 
     def is_new(self, what: object, now: float) -> bool:
@@ -126,11 +129,11 @@ class Clerk:
     async def _serve(self, desk: _Desk) -> None:
         await self._tell_campaigns(desk)
         books, now = desk.books, self._clock()
-        if not (books.wants or books.changed or desk.registered != books.epoch or now - desk.asked_at >= _ASK_S):
+        epoch, since_s = books.epoch, now - desk.asked_at
+        wants = {} if desk.registered != epoch else self._wants(desk, now)
+        if not wants and desk.registered == epoch and since_s < (_REPORT_S if books.changed else _ASK_S):
             return
         holder = str(desk.partition.partition)
-        epoch = books.epoch
-        wants = {} if desk.registered != epoch else self._wants(desk, now)
         await self._report(holder, books)
         desk.asked_at = now
         answer = await self._ledger.draw(holder, epoch, wants)
@@ -153,12 +156,16 @@ class Clerk:
                     committed=drawn.committed,
                 )
                 await self._once(desk, (place, epoch, drawn.total), [granted], now)
+            elif not drawn.granted:
+                desk.refused[place] = now
             books.wants.pop(place, None)  # if more was wanted meanwhile, the next bid says so again
 
     def _wants(self, desk: _Desk, now: float) -> dict[CampaignDay, Want]:
-        """Return what to ask for; a grant that is on its way through the log is waited for."""
+        """Return what to ask for, unless a grant is on its way through the log, or nothing was left just now."""
         books, wants = desk.books, {}
         for place, want in books.wants.items():
+            if now - desk.refused.get(place, now - _REFUSED_S) < _REFUSED_S:
+                continue
             received = books.entry(place).received
             pending = [key for key in desk.written if isinstance(key, tuple) and key[:2] == (place, books.epoch)]
             if any(key[2] > received and not desk.is_new(key, now) for key in pending):

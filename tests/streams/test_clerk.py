@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from online_models.bidding.allowances import Allowances
 from schemas.codec import MIN_TS_MS
 from schemas.events import BudgetGranted, CampaignSet, LedgerBegun, SystemEvent
+from schemas.user_state import Allowance
 from streams.budgets import CampaignDay, Clerk, DictLedger, Draw, Entry, Totals, Want
 from streams.budgets.books import Books
 from streams.campaign_feed import Told
@@ -26,10 +27,12 @@ class FlakyLedger(DictLedger):
     def __init__(self) -> None:
         super().__init__()
         self.registered: list[tuple[str, Mapping[CampaignDay, Entry]]] = []
+        self.asked: list[CampaignDay] = []
 
     async def draw(self, holder: str, epoch: str, wants: Mapping[CampaignDay, Want]) -> Draw:
         if self.away:
             raise Unavailable("store: away")
+        self.asked += wants
         answer = await super().draw(holder, epoch, wants)
         if self.loses_answers:
             raise Unavailable("store: the answer was lost")
@@ -326,3 +329,30 @@ async def test_the_next_worker_goes_on_with_what_is_stored() -> None:
 
     # The first grant was read before, and the ledger is asked for more than that.
     assert office.log[1:] == [office.granted(SLICE, SLICE), office.granted(SLICE + 16_000, SLICE + 16_000)]
+
+
+async def test_where_nothing_is_left_it_is_not_asked_with_every_bid_that_cannot_be_made() -> None:
+    office = await Office().opened()
+    [partition] = office.partitions
+
+    for _ in range(30):  # three seconds, ten rounds in each
+        partition.allowances.fall_short(SHOES, 100, 0)
+        partition.save()
+        await office.clerk.round()
+        office.now_s += 0.1
+
+    assert partition.free == 0
+    assert 3 <= office.ledger.asked.count(SHOES) <= 4
+
+
+def test_books_of_days_long_past_are_let_go_once_they_were_told() -> None:
+    yesterday, today = Allowance("shoes", "2026-11-25", spent=5), Allowance("shoes", "2026-11-26", spent=7)
+    books = Books("e1", [yesterday, today])
+
+    books.close([today])
+    kept = dict(books.entries)
+    books.changed.clear()
+    books.close([today])
+
+    assert set(kept) == {CampaignDay("shoes", "2026-11-25"), SHOES}
+    assert books.entries == {SHOES: today}
