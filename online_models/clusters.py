@@ -21,8 +21,6 @@ from math import dist, inf
 from typing import Any
 
 from msgspec import Struct
-from river.cluster import KMeans
-from river.preprocessing import StandardScaler
 
 # Fewer make centres of single visitors; for more, segments would come late. A description comes once a visit.
 FIRST_PER_CLUSTER = 30
@@ -76,7 +74,7 @@ class Clusters:
         self.learned = 0
         self.sizes: list[int] = []
         self.shares: list[float] = []
-        self._scaler: Any = StandardScaler()
+        self._scaler = _new_scaler()
         self._k_means: Any = None
         self._first: list[Vector] = []
 
@@ -149,6 +147,8 @@ class Clusters:
         return tuple([z.get(one, 0.0) for one in range(self.dimensions)])  # missing: as everybody
 
     def _set_centres(self, centres: Sequence[Sequence[float]]) -> None:
+        from river.cluster import KMeans
+
         k_means = self._k_means = KMeans(n_clusters=self.count, seed=0)
         for number, centre in enumerate(centres):  # in every dimension, so that nothing is drawn
             k_means.centers[number].update(enumerate(centre))
@@ -162,7 +162,7 @@ class Clusters:
     def restore(self, saved: Saved) -> None:
         """Go on from a state, bit for bit."""
         self.learned = saved.learned
-        self._scaler = StandardScaler()
+        self._scaler = _new_scaler()
         for one in range(self.dimensions):
             if saved.counts[one]:
                 self._scaler.counts[one] = saved.counts[one]
@@ -215,3 +215,10 @@ def _grouped(
 def nearest_of(place: Sequence[float], centres: Sequence[Sequence[float]]) -> int:
     """Return the index of the nearest centre; of several, the first."""
     return min(range(len(centres)), key=lambda one: dist(place, centres[one]))
+
+
+def _new_scaler() -> Any:
+    # Here, because what it needs of River takes a process more than a second to load, and few cluster.
+    from river.preprocessing import StandardScaler
+
+    return StandardScaler()

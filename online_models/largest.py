@@ -17,7 +17,6 @@ from math import log, pi, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_ndtr
 
 Floats = NDArray[np.float64]
 
@@ -103,6 +102,8 @@ class _Grid:
             return
         x, weight = _nodes(bottom, float(high.max()), low[hopeful], high[hopeful], wide)
         z = np.clip((x - at[:, None]) / wide[:, None], -_FARTHEST, _FARTHEST)
+        from scipy.special import log_ndtr  # here, because a process takes long to load it, and few rankings explore so
+
         self._log_below = log_ndtr(z)
         # Density over distribution function: times the product of all, it is the integrand.
         self._rises = np.exp(-0.5 * z * z - _LOG_SQRT_2PI - self._log_below) / wide[:, None] * weight

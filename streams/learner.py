@@ -287,11 +287,11 @@ def new_replicas(settings: Settings) -> ReplicaSet:
 
 def _new_replica(objective: Objective, settings: Settings) -> Follower:
     lineage = settings.lineage(objective)
-    spare = settings.new_model(objective)
-    if isinstance(spare, CrowdCounts):
+    if objective.name == CROWD:
         return CrowdReplica(settings.features.crowd_tables, lineage=lineage)
-    if isinstance(spare, Market):
-        return CrowdReplica({}, lineage=lineage, name=spare.name)
+    if objective.name == MARKET:
+        return CrowdReplica({}, lineage=lineage, name=Market.name)
+    spare = settings.new_model(objective)
     if isinstance(spare, SparseFTRL):
         asked = by_uncertainty(settings.rankings, objective_of(objective.name))
         precision = spare.prior_precision if asked else None

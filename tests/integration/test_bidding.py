@@ -240,7 +240,7 @@ def test_no_budget_is_overspent_by_four_workers_that_are_killed(
     }
     with bidding_site(tmp_path, kafka_broker.bootstrap_servers, valkey_url, campaigns, 4) as site:
         open_for_bids(site, *budgets)
-        exchange = Exchange(site.settings, seed=seed, told_losses=0.9)
+        exchange = Exchange(site.settings, seed=seed, told_losses=1.0)
         asyncio.run(killing(site, exchange, random.Random(seed)))
         spent = {name: settled(site, name, exchange) for name in budgets}
 
