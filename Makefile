@@ -37,10 +37,10 @@ setup: $(VENV)/.done  ## Install everything into .venv
 demo: $(VENV)/.done  ## Run the main job here; ARGS="--seconds 30 --json"
 	@$(BIN)/streamscore demo $(ARGS)
 
-# Two processes, each with servers of its own; who has run out of tests takes over half of the other's.
+# Three processes, each with servers of its own, because many tests wait; who has run out of tests takes over half of the other's.
 .PHONY: test
 test: $(VENV)/.done  ## Run all tests; those on Apache Kafka need Java 17 and Maven; ARGS="-k offsets"
-	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist worksteal $(ARGS)
 
 # Kills, pauses, empties and cuts off everything that can be, and reconciles event by event; docs/guarantees.md.
 .PHONY: test-faults

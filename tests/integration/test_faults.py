@@ -27,7 +27,7 @@ from streams.settings import Settings
 @pytest.mark.parametrize(
     ("name", "kind", "delivery"),
     [
-        ("kill -9 between publishing and storing", "embedded", "at_least_once"),
+        # All others, on both brokers: `make test-faults`.
         ("kill -9 between commit and storing", "kafka", "exactly_once"),
         ("pause beyond the session, beside another worker", "kafka", "at_least_once"),
     ],
