@@ -268,7 +268,7 @@ def open_for_bids(site: Site, *campaigns: str) -> None:
     end = time.monotonic() + WITHIN_S
     seed = 1_000
     while time.monotonic() < end:
-        asking = Exchange(site.settings, seed=seed, median_cpm=1e9)  # nothing is won
+        asking = Exchange(site.settings, seed=seed, median_cpm=1e9, told_losses=1.0)  # nothing is won
         asyncio.run(asking.run(30, per_s=100))
         if not asking.outcomes["budget"]:
             return

@@ -150,6 +150,7 @@ async def test_partitions_move_between_workers_and_state_follows(
     assert 0 < moves[0] < 4, "the second worker got some of the partitions, and the first kept others"
 
 
+@pytest.mark.parametrize("broker", ["embedded"], indirect=True)
 async def test_dead_letters_are_listed_and_fed_back(site: Site) -> None:
     site.start_worker()
     report = await fed_and_accounted(site, [RawRecord(b"u1", value) for value in POISON])
@@ -165,6 +166,7 @@ async def test_dead_letters_are_listed_and_fed_back(site: Site) -> None:
     assert redriven.returncode == 0
 
 
+@pytest.mark.parametrize("broker", ["kafka"], indirect=True)
 def test_feed_waits_and_ends_with_one_json_object(site: Site, tmp_path: Path) -> None:
     path = tmp_path / "shop.jsonl"
     path.write_bytes(b"\n".join(encode_json(event) for event in shop_events(2000)) + b"\nno json\n")

@@ -162,7 +162,7 @@ def test_the_size_of_chunks_decides_nothing(chunk: int) -> None:
 
 @pytest.mark.parametrize("model", [{"name": "ftrl"}, {"name": "river.naive_bayes.BernoulliNB"}], ids=["own", "river"])
 @given(cut=st.integers(0, 400))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=6, deadline=None)
 def test_a_loop_that_is_restored_goes_on_as_if_nothing_had_been(model: Mapping[str, Any], cut: int) -> None:
     whole = Rig(model).run(ARRIVALS, 100)
     first = Rig(model).run(ARRIVALS[:cut], 100)
