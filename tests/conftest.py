@@ -19,7 +19,6 @@ from kafka_cluster import KafkaCluster, kafka_or_skip
 
 from streams.embedded import EmbeddedKafka, EmbeddedValkey
 
-
 # Their tests take longest: begun last, one of them would run on alone while the other processes have nothing to do.
 _FIRST = ("test_faults.py", "test_bidding.py", "test_challengers.py", "test_main_job.py", "test_replay.py")
 
