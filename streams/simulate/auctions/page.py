@@ -47,7 +47,7 @@ def _spend_chart(title: str, rows: Sequence[Row]) -> str:
     target = Series("target", _points(rows[0].target), "b1")
     lines = [Series(row.name, _points(row.curve), _STYLES[row.name]) for row in rows if row.name in _STYLES]
     return line_chart(
-        [target, *lines], title=f"Spent so far: {title}", x_text="{:.0%} of the time".format, y_text="{:.0%}".format
+        [target, *lines], title=f"Spent by part of the time: {title}", x_text="{:.0%}".format, y_text="{:.0%}".format
     )
 
 
