@@ -37,7 +37,6 @@ from streams.housekeeping import Housekeeping
 from streams.learner import LearnerSession, new_replicas, open_learner
 from streams.lease import Lease
 from streams.logs import kafka_client_said, log_event
-from streams.model_feed import ModelFeed
 from streams.output import KafkaOutput, OutRecord, RecordOutput
 from streams.publish import Publisher
 from streams.rebuild import replay_from
@@ -46,6 +45,7 @@ from streams.runner import Session, open_session
 from streams.settings import Settings
 from streams.stores import Fenced, PartitionId, Unavailable, open_store
 from streams.telemetry import Telemetry
+from streams.topic_feed import TopicFeed
 from streams.transactions import TransactionalOutput, try_transactions
 from streams.transport import RecordChunk, record_schema
 from streams.web.server import WebServer
@@ -87,7 +87,10 @@ class Worker:
         self.lease = Lease(valid_s=_lease_s(settings), ask=self._is_member)
         self.output = KafkaOutput(settings, may_write=lambda: self.lease.is_valid)
         self.replicas = new_replicas(settings)
-        self.models = ModelFeed(settings, self.replicas)
+        # If it cannot be read at the start, that does not stop the scoring: scores then say `cold`.
+        self.models = TopicFeed(
+            settings.kafka, settings.topics.models.name, lambda record: self.replicas.apply(record.value)
+        )
         self.freshness = Freshness(
             self.replicas,
             most_behind=2 * settings.learning.publish_examples,
