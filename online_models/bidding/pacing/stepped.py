@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import ClassVar, Generic, TypeVar
 
 from msgspec import Struct
@@ -95,7 +96,7 @@ class Stepped(Struct):
 S = TypeVar("S", bound=Stepped)
 
 
-class SteppedPacer(Generic[S]):
+class SteppedPacer(ABC, Generic[S]):
     """Steps with the first opportunity or cost after an interval's time, if the interval tells enough; else it goes on.
 
     After a long time without either, most of it does not count: where nobody came, nothing is to be learned.
@@ -129,9 +130,9 @@ class SteppedPacer(Generic[S]):
             self._step()
             interval.begin(every_ms)
 
+    @abstractmethod
     def _step(self) -> None:
         """Change the pace after the interval that ends now."""
-        raise NotImplementedError
 
     def state(self) -> bytes:
         """Return all that is known."""
