@@ -108,6 +108,8 @@ class Bidder:
     ----------
     campaigns
         Those that may bid, by name; whoever owns the bidder changes them.
+    market
+        What it goes by.
     """
 
     def __init__(
@@ -121,7 +123,7 @@ class Bidder:
         self.campaigns: dict[str, Checked] = {}
         self._bound = bound
         self._features = features
-        self._market = market
+        self.market = market
         self._crowd = crowd
         self._chances = {name: Chances(one, features) for name, one in bound.items()}
         self._slices = [features.position(name) for name in bidding.slices]
@@ -222,7 +224,7 @@ class Bidder:
         campaign = asked.campaign
         assert p_click is not None
         value = campaign.worth * p_click * (1.0 if p_conversion is None else p_conversion)
-        pace = self._market.pace(campaign.name)
+        pace = self.market.pace(campaign.name)
         if pace.rates != ALWAYS:
             draw = Chance(f"{campaign.name}:{request.event_id}").number()
             if not takes_part(pace, value, draw):
@@ -238,10 +240,10 @@ class Bidder:
         high = min(worth, campaign.high)
         if campaign.declared.auction == "second":
             return high
-        return self._market.shade(key, worth, low=min(campaign.low, high), high=high)
+        return self.market.shade(key, worth, low=min(campaign.low, high), high=high)
 
     def _decision(self, offer: Offer | None, asked: Sequence[_Asked], considered: dict[str, Considered]) -> BidDecision:
-        market, crowd = self._market, self._crowd
+        market, crowd = self.market, self._crowd
         names = dict.fromkeys([one.campaign.click for one in asked])
         names |= dict.fromkeys([one.campaign.conversion for one in asked if one.campaign.conversion])
         shown = {name: self._bound[name].shown for name in names}

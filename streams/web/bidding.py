@@ -16,7 +16,6 @@ from typing import Any
 from online_models.bidding.bidder import Bidder
 from online_models.bidding.campaigns import Checked
 from online_models.bidding.desks import Desks
-from online_models.bidding.market import MARKET, MarketReader
 from online_models.bound import BoundObjective
 from online_models.crowd import CrowdView
 from schemas.api import CampaignsAnswer
@@ -67,7 +66,6 @@ class HttpBidder:
         self._known: dict[str, Known] = {}
         self._highest: dict[str, int] = {}
         self._bidder: Bidder = desks.bidder(bound, crowd, replicas)
-        self._market = MarketReader(replicas[MARKET], settings.bidding)
         self._refilling: asyncio.Future[None] | None = None
         self.purse = Purse(ledger, self._limits)
 
@@ -118,5 +116,5 @@ class HttpBidder:
         found = await states_of(known, self._ledger, time.time_ns() // 1_000_000)
         for state in found:
             if known[state.campaign].campaign is not None:
-                state.multiplier = self._market.pace(state.campaign).multiplier
+                state.multiplier = self._bidder.market.pace(state.campaign).multiplier
         return CampaignsAnswer(campaigns=found)
