@@ -41,7 +41,7 @@ _MINUTE_MS = 60_000
 
 
 class _CampaignState(Struct, array_like=True):
-    """What is known of a campaign's pacing."""
+    """What is known of a campaign's pacing; see `_Pacing`."""
 
     version: int
     budget: float
@@ -49,6 +49,9 @@ class _CampaignState(Struct, array_like=True):
     offset_min: int
     starts_ms: int
     ends_ms: int
+    spent_before: float
+    before_until_ms: int
+    spent_since: float
     pacing: bytes
     curve: CurveState
 
@@ -64,7 +67,15 @@ _unpack = msgspec.msgpack.Decoder(_Saved).decode
 
 
 class _Pacing:
-    """One campaign: its pacer, its days, and the curve that its plans follow."""
+    """One campaign: its pacer, its days, and the curve that its plans follow.
+
+    Attributes
+    ----------
+    spent_before
+        Of the day that ends at `before_until_ms`, what was spent before this pacer came; it paces what is left.
+    spent_since
+        On the present day, since it came.
+    """
 
     def __init__(
         self, declared: Mapping[str, Any], *, version: int, budget: float, pacer: int, offset_min: int
@@ -74,6 +85,8 @@ class _Pacing:
         self.number = pacer
         self.offset_min = offset_min
         self.starts_ms = self.ends_ms = 0  # no day has begun
+        self.spent_before = self.spent_since = 0.0
+        self.before_until_ms = 0
         self.curve = DayCurve()
         self._follows = declared.get("plan", "even")
         self.pacer = build_pacer(without_plan(declared))
@@ -85,7 +98,16 @@ class _Pacing:
 
     def spent(self, at_ms: int, cost: float) -> None:
         self._reach(at_ms)
+        if at_ms >= self.starts_ms:  # not a notice of yesterday
+            self.spent_since += cost
         self.pacer.spent(at_ms, cost)
+
+    def take_over(self, other: _Pacing) -> None:
+        """Go on where another pacer of the campaign has come to."""
+        self.curve = other.curve
+        self.spent_before, self.before_until_ms = other.spent_since, other.ends_ms
+        if other.before_until_ms == other.ends_ms:
+            self.spent_before += other.spent_before
 
     def _reach(self, at_ms: int) -> None:
         """Begin the day of an event, unless it has begun."""
@@ -93,13 +115,16 @@ class _Pacing:
             return
         local = at_ms + self.offset_min * _MINUTE_MS
         midnight = at_ms - local % DAY_MS
+        self.spent_since = 0.0
         # Of a campaign that has just come, the part of the day that is left: nobody waits for what should have been.
         self.begin(midnight if self.ends_ms else at_ms, midnight + DAY_MS)
 
     def begin(self, starts_ms: int, ends_ms: int) -> None:
         """Begin a day, or plan what is left of one anew."""
         self.starts_ms, self.ends_ms = starts_ms, ends_ms
-        self.pacer.begin(Flight(self.budget, self._plan(starts_ms, ends_ms), starts_ms, ends_ms))
+        before = self.spent_before if starts_ms < self.before_until_ms else 0.0
+        left = max(0.0, self.budget - before)
+        self.pacer.begin(Flight(left, self._plan(starts_ms, ends_ms), starts_ms, ends_ms))
 
     def _plan(self, starts_ms: int, ends_ms: int) -> Plan:
         return even_plan(starts_ms, ends_ms) if self._follows == "even" else self.curve.plan(starts_ms, ends_ms)
@@ -156,18 +181,21 @@ class Market:
         for key, bid in told.named(x, told.BID):
             self._prices.learn(key, bid=bid, won=y, price=x.get(told.PRICE + key), at_ms=at_ms)
 
+    def _new(self, pacer: int, *, version: int, budget: float, offset_min: int) -> _Pacing:
+        number = pacer if pacer < len(self._declared) else 0
+        return _Pacing(self._declared[number], version=version, budget=budget, pacer=number, offset_min=offset_min)
+
     def _set(self, name: str, version: int, budget: float, pacer: int, offset_min: int) -> None:
         """Pace a campaign as declared; one that is paced already goes on from where it is."""
         known = self._campaigns.get(name)
-        pacer = pacer if pacer < len(self._declared) else 0
-        if known is None or known.number != pacer or known.offset_min != offset_min:
-            made = _Pacing(self._declared[pacer], version=version, budget=budget, pacer=pacer, offset_min=offset_min)
+        made = self._new(pacer, version=version, budget=budget, offset_min=offset_min)
+        if known is None or (known.number, known.offset_min) != (made.number, offset_min):
             if known is not None:
-                made.curve = known.curve
+                made.take_over(known)
             self._campaigns[name] = made
             return
-        known.version, known.budget = version, budget
-        if known.ends_ms:
+        changed, known.version, known.budget = budget != known.budget, version, budget
+        if changed and known.ends_ms:
             known.begin(known.starts_ms, known.ends_ms)
 
     def _publish(self, name: str) -> None:
@@ -216,6 +244,9 @@ class Market:
                 one.offset_min,
                 one.starts_ms,
                 one.ends_ms,
+                one.spent_before,
+                one.before_until_ms,
+                one.spent_since,
                 one.pacer.state(),
                 one.curve.state(),
             )
@@ -233,31 +264,25 @@ class Market:
         except (msgspec.DecodeError, ValueError) as error:
             raise BadRecord(INVALID, f"market: {error}") from None
         for name, state in saved.campaigns.items():
-            known = self._campaigns.get(name)
-            if known is not None and known.version >= state.version > 0:
-                continue
-            budget = known.budget if known is not None and not state.version else state.budget
-            self._restore_campaign(name, state, budget)
+            declared = self._campaigns.get(name)
+            self._campaigns[name] = self._restored(state)
+            if declared is not None and not state.version:  # the configuration's, which may be another by now
+                self._set(name, 0, declared.budget, declared.number, declared.offset_min)
             self._publish(name)
 
-    def _restore_campaign(self, name: str, state: _CampaignState, budget: float) -> None:
-        number = state.pacer if state.pacer < len(self._declared) else 0
-        made = _Pacing(
-            self._declared[number],
-            version=state.version,
-            budget=state.budget,
-            pacer=number,
-            offset_min=state.offset_min,
-        )
+    def _restored(self, state: _CampaignState) -> _Pacing:
+        made = self._new(state.pacer, version=state.version, budget=state.budget, offset_min=state.offset_min)
         made.curve.restore(state.curve)
+        made.starts_ms, made.ends_ms = state.starts_ms, state.ends_ms
+        made.spent_before, made.before_until_ms = state.spent_before, state.before_until_ms
+        made.spent_since = state.spent_since
         try:
             made.pacer.restore(state.pacing)
-            made.starts_ms, made.ends_ms = state.starts_ms, state.ends_ms
-        except BadRecord:  # another kind of pacer is declared by now: it starts anew
-            pass
-        self._campaigns[name] = made
-        if budget != state.budget:
-            self._set(name, state.version, budget, number, state.offset_min)
+        except BadRecord:  # another kind of pacer is declared under this number by now
+            anew = self._new(state.pacer, version=state.version, budget=state.budget, offset_min=state.offset_min)
+            anew.take_over(made)
+            return anew
+        return made
 
 
 def pace_name(campaign: str, key: str) -> str:

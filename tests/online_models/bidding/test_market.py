@@ -8,6 +8,7 @@ from bidding_bench import FEATURES, a_campaign
 from builders import DAY, HOUR, T0
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from online_models.bidding import told
 from online_models.bidding.campaigns import check_campaign
@@ -107,6 +108,40 @@ def test_an_older_declaration_changes_nothing_and_a_newer_one_goes_on_from_what_
     assert market.to_bytes() == before
     market.learn_one(is_set(a_campaign(budget_per_day=20.0), version=6, at_ms=MIDNIGHT + 3 * HOUR), True)
     assert market._campaigns["shoes"].budget == 20.0
+
+
+def test_another_pacer_paces_what_is_left_of_the_day() -> None:
+    market = Market(a_bidding())
+    market.learn_one(is_set(a_campaign(budget_per_day=10.0), version=1), True)
+    market.learn_one(told.win(MIDNIGHT + HOUR, "shoes", 4.0, key="", bid=4.0, price=4.0), True)
+
+    market.learn_one(is_set(a_campaign(budget_per_day=10.0, pacer="busy"), version=2), True)
+    market.learn_one(told.win(MIDNIGHT + 2 * HOUR, "shoes", 1.0, key="", bid=1.0, price=1.0), True)
+    market.learn_one(is_set(a_campaign(budget_per_day=10.0, pacer="dropping"), version=3), True)
+    at_ms = MIDNIGHT + 3 * HOUR
+    market.learn_one({**told._at(at_ms), f"{told.VALUE}shoes": 0.1}, True)
+    today = market._campaigns["shoes"]
+    flight = (today.spent_before, today.pacer._state.interval.progress.flight.budget)  # type: ignore[attr-defined]
+    market.learn_one({**told._at(at_ms + DAY), f"{told.VALUE}shoes": 0.1}, True)
+
+    assert flight == (5.0, 5.0)
+    assert today.pacer._state.interval.progress.flight.budget == 10.0  # type: ignore[attr-defined]
+
+
+def test_a_campaign_of_the_configuration_goes_on_as_the_configuration_has_it_now() -> None:
+    def declared(**fields: Any) -> Bidding:
+        return replace(a_bidding(), campaigns=(a_campaign(**fields),))
+
+    before = Market(declared(budget_per_day=10.0))
+    before.learn_one(told.win(MIDNIGHT + HOUR, "shoes", 4.0, key="", bid=4.0, price=4.0), True)
+    same, other = Market(declared(budget_per_day=10.0)), Market(declared(budget_per_day=30.0, pacer="busy"))
+
+    for one in (same, other):
+        one.restore(before.to_bytes())
+
+    assert same.to_bytes() == before.to_bytes()
+    paced = other._campaigns["shoes"]
+    assert (paced.budget, paced.number, paced.spent_before) == (30.0, 1, 4.0)
 
 
 def test_what_is_told_is_never_refused_by_the_guard() -> None:
