@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from bidding_bench import (
+    AD_SALE,
     MINUTE,
     AMarket,
     BiddingBench,
@@ -19,7 +20,7 @@ from bidding_bench import (
     campaign_set,
 )
 from builders import DAY as DAY_MS
-from builders import T0, EventLog, a_click, a_purchase
+from builders import T0, EventLog, a_click, a_purchase, an_impression
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -294,6 +295,23 @@ def test_a_win_is_a_trigger_with_the_features_that_its_bid_had_and_a_click_its_o
     ]
     assert [score.item_id for score in bench.scores if score.objective == "ad_click"] == ["shoes"]
     assert [one.label for one in bench.examples if one.objective == "ad_sale"] == [True]
+
+
+def test_where_the_site_tells_of_each_ad_that_was_shown_its_impression_is_the_trigger() -> None:
+    shown = {"trigger": "impression", "outcome": "click", "match": "item", "window": "30m", "grace": 0}
+    bench = BiddingBench(a_campaign(), objectives={"ad_click": shown, "ad_sale": AD_SALE})
+    log = EventLog().add(
+        a_request(0),
+        a_win("events-0-0", 1_000, 4.0),
+        an_impression("shoes", 2_000, country="fr"),
+        a_click("shoes", 5_000),
+    )
+
+    bench.run(log.tick(DAY_MS))
+
+    assert (bench.bids[0].campaign, bench.bids[0].p_click) == ("shoes", 0.5)
+    clicks = [one for one in bench.examples if one.objective == "ad_click"]
+    assert [(one.label, one.features["country=fr"]) for one in clicks] == [(True, 1.0)]
 
 
 def test_what_was_lost_teaches_no_click() -> None:
