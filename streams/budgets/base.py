@@ -6,16 +6,17 @@ reaches it as a record of its log. Each process that answers bids over HTTP is o
 keeps its slices in memory. Money is whole micro-units of currency.
 
 Ledger and holders tell each other totals of the day that only grow: what a holder was granted (`received`),
-has given back (`returned`) and has spent. So every message may be lost, repeated, or come late.
+has given back (`returned`) and, if it is a partition, has spent. So every message may be lost, repeated, or
+come late.
 
 The guarantee
 -------------
 A holder *commits* what it was granted and has not given back, or what it spent, if that is more. A bid over
 HTTP is reserved out of what its process drew, and then is the partition's that finds it in its log: the money
-has *moved*, and the process never gives it back. What the partition gives back or spends of it was drawn
-elsewhere, and is counted there. So of what a partition had, ``drawn + moved - returned``, or spent, `moved` is
-not its own, and its commitment is ``max(drawn - returned, spent - moved)``. It may be below zero; what is kept
-is the sum.
+has *moved*, and the process never gives it back, whatever the bid costs. What the partition gives back or
+spends of it was drawn elsewhere, and is counted there. So of what a partition had,
+``drawn + moved - returned``, or spent, `moved` is not its own, and its commitment is
+``max(drawn - returned, spent - moved)``. It may be below zero; what is kept is the sum.
 
 A grant is made in one atomic step, and only while the commitments of all holders and the grant together stay
 within the budget given with it. A holder reserves a bid only out of

@@ -1,8 +1,9 @@
 """What a process that answers bids over HTTP holds of the budgets.
 
-Reserving needs no I/O: it takes from what is held, or says no. A task calls `refill` about once a second,
-which tells the ledger what was used and draws what recent use asks for. While the ledger is away, what is
-held is used up, and then nothing is bid.
+Reserving needs no I/O: it takes from what is held, or says no. What is reserved stays committed here for
+good; the partition of the visitor books it, and spends it or gives it back. A task calls `refill` about once
+a second, which gives back what is too much and draws what recent use asks for. While the ledger is away, what
+is held is used up, and then nothing is bid.
 
 The holder's name is new for each process, and nothing is stored: a crash loses what was held, for that day.
 So little is held: as much as a few refills use.
@@ -80,7 +81,7 @@ class Purse:
     def held(self, campaign: str, day: str) -> int:
         """Return how many micros may be reserved at this moment."""
         found = self._slices.get(CampaignDay(campaign, day))
-        return max(0, found.held) if found and not self._closed else 0
+        return found.held if found and not self._closed else 0
 
     def reserve(self, campaign: str, day: str, micros: int) -> bool:
         """Set the highest cost of a bid aside; False, and nothing is set aside, if not so much is held."""
@@ -95,19 +96,8 @@ class Purse:
         one.reserved += micros
         return True
 
-    def settle(self, campaign: str, day: str, *, reserved: int, cost: int) -> None:
-        """Put a bid's cost in the place of its reservation; 0 if it was lost, or nothing is heard of it.
-
-        Call it once for each reservation. Of a win that is heard of after that, `reserved` is 0.
-        """
-        one = self._slices.setdefault(CampaignDay(campaign, day), _Slice(self._clock()))
-        if not 0 <= reserved <= one.reserved or cost < 0:
-            raise ValueError(f"Expected reserved from 0 to {one.reserved} and cost >= 0, got {reserved} and {cost}")
-        one.reserved -= reserved
-        one.spent += cost
-
     async def refill(self) -> None:
-        """Report what was used, give back what is too much, and draw what recent use asks for.
+        """Tell what was received, give back what is too much, and draw what recent use asks for.
 
         Raises
         ------
@@ -120,7 +110,7 @@ class Purse:
     async def close(self) -> None:
         """Bid no more, and give back what is not reserved; reservations stay committed.
 
-        After Unavailable, repeat it. What is settled later is reported by `refill`.
+        After Unavailable, repeat it.
         """
         async with self._one_at_a_time:
             self._closed = True
@@ -179,7 +169,7 @@ class Purse:
             self._slices[place].reported = entry
 
     def _forget(self, now_s: float) -> None:
-        over = [place for place, one in self._slices.items() if not one.reserved and now_s - one.ran_at_s > _KEPT_S]
+        over = [place for place, one in self._slices.items() if now_s - one.ran_at_s > _KEPT_S]
         for place in over:
             del self._slices[place]
 
@@ -189,6 +179,8 @@ class _Slice:
 
     Attributes
     ----------
+    reserved
+        For bids, all day long: it never falls.
     refused
         What reservations found too little, since the latest refill.
     reported
@@ -198,31 +190,30 @@ class _Slice:
     """
 
     __slots__ = (
-        *("received", "returned", "spent", "reserved", "refused", "reported"),
-        *("budget", "unit", "ran_at_s", "_used_then", "_peak"),
+        *("received", "returned", "reserved", "refused", "reported"),
+        *("budget", "unit", "ran_at_s", "_reserved_then", "_peak"),
     )
 
     def __init__(self, now_s: float) -> None:
-        self.received = self.returned = self.spent = self.reserved = self.refused = 0
+        self.received = self.returned = self.reserved = self.refused = 0
         self.reported: Entry | None = None
         self.budget = self.unit = 0
         self.ran_at_s = now_s
-        self._used_then = 0
+        self._reserved_then = 0
         self._peak = 0.0
 
     @property
     def held(self) -> int:
-        return self.received - self.returned - self.spent - self.reserved
+        return self.received - self.returned - self.reserved
 
     @property
     def entry(self) -> Entry:
-        return Entry(self.received, self.returned, self.spent)
+        return Entry(self.received, self.returned)
 
     def measure(self) -> None:
         """Note what was used since this was last called."""
-        used = self.spent + self.reserved
-        self._peak = max(used - self._used_then + self.refused, self._peak * _FADING)
-        self._used_then, self.refused = used, 0
+        self._peak = max(self.reserved - self._reserved_then + self.refused, self._peak * _FADING)
+        self._reserved_then, self.refused = self.reserved, 0
 
     @property
     def target(self) -> int:

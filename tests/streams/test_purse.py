@@ -89,30 +89,6 @@ async def test_no_more_is_reserved_than_is_held() -> None:
     assert bidder.held == 0
 
 
-async def test_what_a_bid_did_not_cost_may_be_reserved_again() -> None:
-    bidder = await Bidder().open()
-    bidder.purse.reserve(*TODAY, 20)
-
-    bidder.purse.settle(*TODAY, reserved=12, cost=0)
-    bidder.purse.settle(*TODAY, reserved=8, cost=5)
-    held = bidder.held
-    await bidder.purse.refill()
-
-    assert held == 15
-    assert await bidder.totals() == Totals(BUDGET, 20, 5)  # 15 are enough for now: half of six times 5
-
-
-@pytest.mark.parametrize(("reserved", "cost"), [(11, 0), (-1, 0), (10, -1)])
-async def test_what_was_not_reserved_is_not_settled(reserved: int, cost: int) -> None:
-    bidder = await Bidder().open()
-    bidder.purse.reserve(*TODAY, 10)
-
-    with pytest.raises(ValueError, match="Expected reserved from 0 to 10 and cost >= 0"):
-        bidder.purse.settle(*TODAY, reserved=reserved, cost=cost)
-
-    assert bidder.held == 10
-
-
 async def test_use_and_refusals_make_it_hold_more_and_silence_less() -> None:
     bidder = await Bidder().open()
     bidder.purse.reserve(*TODAY, 20)
@@ -154,17 +130,16 @@ async def test_a_lost_answer_is_made_up_for() -> None:
     assert await bidder.totals() == Totals(BUDGET, 20, 0)
 
 
-async def test_what_a_ledger_that_was_lost_had_granted_is_dropped_and_what_was_spent_is_told_again() -> None:
+async def test_what_a_ledger_that_was_lost_had_granted_is_dropped_and_what_was_reserved_is_told_again() -> None:
     bidder = await Bidder().open()
     bidder.purse.reserve(*TODAY, 15)
-    bidder.purse.settle(*TODAY, reserved=10, cost=7)
     await bidder.purse.refill()
     bidder.ledger.forget()
 
     await bidder.purse.refill()
 
     assert (bidder.held, bidder.purse.is_ready) == (0, False)
-    assert await bidder.totals() == Totals(0, 12, 7)
+    assert await bidder.totals() == Totals(0, 15, 0)
 
 
 async def test_a_ledger_that_was_lost_is_told_even_what_has_not_changed() -> None:
@@ -185,19 +160,20 @@ async def test_yesterday_is_given_back_and_forgotten_only_after_every_day_is_ove
     bidder.limits = {TOMORROW: Limits(BUDGET, UNIT)}
     await bidder.purse.refill()
     at_once = await bidder.totals(), bidder.held, bidder.purse.held(*TOMORROW)
-    bidder.purse.settle(*TODAY, reserved=4, cost=3)
+    bidder.now_s = 3 * 86_400.0
+    await bidder.purse.refill()
+    kept = list(bidder.purse._slices)
     bidder.now_s = 4 * 86_400.0
     await bidder.purse.refill()
 
     assert at_once == (Totals(BUDGET, 4, 0), 0, 20)
-    assert await bidder.totals() == Totals(BUDGET, 3, 3)
-    assert list(bidder.purse._slices) == [TOMORROW]
+    assert await bidder.totals() == Totals(BUDGET, 4, 0)
+    assert (kept, list(bidder.purse._slices)) == ([TODAY, TOMORROW], [TOMORROW])
 
 
 async def test_a_campaign_that_was_paused_goes_on_where_it_was() -> None:
     bidder = await Bidder().open()
     bidder.purse.reserve(*TODAY, 20)
-    bidder.purse.settle(*TODAY, reserved=20, cost=20)
     for limits in ({}, {}, {TODAY: Limits(30, UNIT)}):
         bidder.limits = limits
         await bidder.purse.refill()
@@ -215,36 +191,30 @@ async def test_closing_gives_back_all_but_what_is_reserved_even_what_a_lost_answ
 
     await bidder.purse.close()
     closed = await bidder.totals(), bidder.purse.reserve(*TODAY, 1)
-    bidder.purse.settle(*TODAY, reserved=12, cost=9)
     await bidder.purse.close()
 
     assert closed == (Totals(BUDGET, 12, 0), False)
-    assert await bidder.totals() == Totals(BUDGET, 9, 9)
+    assert await bidder.totals() == Totals(BUDGET, 12, 0)
 
 
-STEPS = st.tuples(
-    st.integers(0, 1), st.sampled_from(["reserve", "settle", "refill", "lost", "pause", "run"]), st.integers(0, 80)
-)
+STEPS = st.tuples(st.integers(0, 1), st.sampled_from(["reserve", "refill", "lost", "pause", "run"]), st.integers(0, 80))
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(steps=st.lists(STEPS, max_size=60))
 async def test_two_purses_never_commit_more_than_the_budget(steps: list[tuple[int, str, int]]) -> None:
     budget = 300
-    first = await Bidder().open()
-    bidders = [first, Bidder()]
+    bidders = [first := Bidder(), Bidder()]
+    for one in bidders:
+        one.limits = {TODAY: Limits(budget, UNIT)}
+    await first.open()
     bidders[1].ledger = first.ledger
     bidders[1].purse = Purse(first.ledger, lambda: bidders[1].limits)
-    open_bids: list[list[int]] = [[], []]
-    spent = 0
+    reserved = 0
     for which, step, micros in steps:
-        bidder, bids = bidders[which], open_bids[which]
+        bidder = bidders[which]
         if step == "reserve" and bidder.purse.reserve(*TODAY, micros):
-            bids.append(micros)
-        elif step == "settle" and bids:
-            reserved = bids.pop()
-            spent += min(micros, reserved)
-            bidder.purse.settle(*TODAY, reserved=reserved, cost=min(micros, reserved))
+            reserved += micros
         elif step in ("pause", "run"):
             bidder.limits = {TODAY: Limits(budget, UNIT)} if step == "run" else {}
         elif step in ("refill", "lost"):
@@ -253,4 +223,4 @@ async def test_two_purses_never_commit_more_than_the_budget(steps: list[tuple[in
                 await bidder.purse.refill()
             first.ledger.loses_answers = False
 
-        assert spent + sum(map(sum, open_bids)) + sum(one.held for one in bidders) <= budget
+        assert reserved + sum(one.held for one in bidders) <= budget
