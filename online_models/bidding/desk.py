@@ -10,7 +10,7 @@ be more than what had been set aside.
 
 from __future__ import annotations
 
-from collections import Counter
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -103,7 +103,6 @@ class Desk:
         if pot and meta:
             pot.restore(meta.allowances)
         self.published: Mapping[str, Bid] = {}
-        self.wrong: dict[str, str] = {}
         for campaign in declared.values():
             self._run(campaign.campaign, campaign)
         for known in meta.campaigns if meta else ():
@@ -141,13 +140,10 @@ class Desk:
 
     def _run(self, name: str, declared: Campaign | None) -> None:
         self._bidder.campaigns.pop(name, None)
-        self.wrong.pop(name, None)
         if declared is None:
             return
-        try:
+        with contextlib.suppress(ConfigError):  # a campaign whose data is wrong never bids
             self._bidder.campaigns[name] = self._check(declared)
-        except ConfigError as error:  # a campaign whose data is wrong never bids
-            self.wrong[name] = str(error)
 
     def _budget_of(self, campaign: str) -> int:
         found = self._bidder.campaigns.get(campaign)
@@ -350,7 +346,3 @@ class Desk:
     def _tell(self, what: told.Told, out: Collected, *, label: bool = True) -> None:
         if what:
             self._telling.release(MARKET, what, out.stream_time_ms, out, label=label)
-
-    def running(self) -> Counter[str]:
-        """Return how many campaigns may bid, and how many are wrong."""
-        return Counter(running=len(self._bidder.campaigns), wrong=len(self.wrong))
