@@ -10,7 +10,6 @@ be more than what had been set aside.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -142,8 +141,10 @@ class Desk:
         self._bidder.campaigns.pop(name, None)
         if declared is None:
             return
-        with contextlib.suppress(ConfigError):  # a campaign whose data is wrong never bids
+        try:
             self._bidder.campaigns[name] = self._check(declared)
+        except ConfigError:
+            return  # a campaign whose data is wrong never bids
 
     def _budget_of(self, campaign: str) -> int:
         found = self._bidder.campaigns.get(campaign)
