@@ -39,13 +39,19 @@ class Failed(RuntimeError):
 
 
 @contextlib.contextmanager
-def running_servers() -> Iterator[Servers]:
-    """Run a broker and a store for the length of a block."""
+def running_servers(*, short_lived: bool = False) -> Iterator[Servers]:
+    """Run a broker and a store for the length of a block.
+
+    Parameters
+    ----------
+    short_lived
+        The broker compiles itself quickly, not well; see `KafkaCluster`.
+    """
     with contextlib.ExitStack() as stack:
         valkey = stack.enter_context(EmbeddedValkey())
         try:
             # All times are the broker's: a record's is the one at which it was appended.
-            kafka = stack.enter_context(KafkaCluster(1, {"log.message.timestamp.type": "LogAppendTime"}))
+            kafka = stack.enter_context(KafkaCluster(1, {"log.message.timestamp.type": "LogAppendTime"}, short_lived=short_lived))
             yield Servers(kafka.bootstrap_servers, valkey.url, "Apache Kafka")
         except KafkaUnavailable as error:
             print(f"on the embedded broker: {error}", file=sys.stderr)

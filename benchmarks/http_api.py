@@ -22,11 +22,12 @@ from typing import Any
 
 import aiohttp
 import numpy as np
-import orjson
+import uvloop
 import yaml
 from aiokafka import AIOKafkaProducer
 
 from benchmarks.deployment import ROOT, Failed, Process, Servers, create, create_ours, our_environment, running_servers
+from benchmarks.http_client import Client
 from benchmarks.peers.workload import PARTITIONS
 from schemas.codec import encode_json
 from streams.configs import shipped_config
@@ -79,35 +80,29 @@ def bidding() -> dict[str, Any]:
     return {"click": "click", "conversion": "purchase", "slices": ["hour_of_day"], "campaigns": campaigns}
 
 
-def _json(body: Any) -> str:
-    return orjson.dumps(body).decode()  # the client shares the cores, so it should cost little
-
-
 async def steady(url: str, ask: Callable[[], Request], rate: float, seconds: float) -> dict[str, float]:
     """Ask at a steady rate; return requests/s and percentiles of the time to the answer, in ms."""
+    client = Client(url, {"Authorization": f"Bearer {TOKEN}"})
+    asked = [client.request(*ask()) for _ in range(int(rate * seconds))]
     waited: list[float] = []
-    wrong: list[str] = []
-    headers = {"Authorization": f"Bearer {TOKEN}"}
-    connector = aiohttp.TCPConnector(limit=0)
-    async with aiohttp.ClientSession(url, headers=headers, connector=connector, json_serialize=_json) as client:
+    wrong: list[bytes] = []
 
-        async def one(due: float) -> None:
-            method, path, body = ask()
-            async with client.request(method, path, json=body) as answer:
-                text = await answer.text()
-                if answer.status >= 400 and answer.status != 404:
-                    wrong.append(text)
-            waited.append((time.perf_counter() - due) * 1000)
+    async def one(request: bytes, due: float) -> None:
+        status, body = await client.send(request)
+        if status >= 400 and status != 404:
+            wrong.append(body)
+        waited.append((time.perf_counter() - due) * 1000)
 
-        started = time.perf_counter()
-        async with asyncio.TaskGroup() as group:
-            for number in range(int(rate * seconds)):
-                due = started + number / rate
-                await asyncio.sleep(max(0.0, due - time.perf_counter()))
-                group.create_task(one(due))
-        took = time.perf_counter() - started
+    started = time.perf_counter()
+    async with asyncio.TaskGroup() as group:
+        for number, request in enumerate(asked):
+            due = started + number / rate
+            await asyncio.sleep(max(0.0, due - time.perf_counter()))
+            group.create_task(one(request, due))
+    took = time.perf_counter() - started
+    client.close()
     if wrong:
-        raise Failed(f"{len(wrong)} of {len(waited)} requests were refused: {wrong[0]}")
+        raise Failed(f"{len(wrong)} of {len(waited)} requests were refused: {wrong[0].decode()}")
     p50, p95, p99 = np.percentile(waited, [50, 95, 99])
     return {"requests_per_s": round(len(waited) / took, 1), "p50": p50, "p95": p95, "p99": p99}
 
@@ -168,6 +163,7 @@ async def measured(given: argparse.Namespace, servers: Servers, folder: Path) ->
             config.write_text(yaml.safe_dump(declared))
             environment["STREAMSCORE_WORKER_HTTP_TOKENS"] = TOKEN
             environment["STREAMSCORE_KAFKA_FETCH_MIN_BYTES"] = str(given.fetch_min_bytes)
+            environment["STREAMSCORE_KAFKA_FETCH_MAX_WAIT"] = given.fetch_max_wait
             if role == given.roles[-1]:
                 environment["STREAMSCORE_WORKER_HTTP_PORT"] = str(port)
             processes.append(Process([sys.executable, "-m", "streams.cli.main", "worker"], environment, folder))
@@ -178,12 +174,19 @@ async def measured(given: argparse.Namespace, servers: Servers, folder: Path) ->
         flowing = asyncio.create_task(flow(servers, source, map(_of_now, events), given.events_per_s))
         found = {}
         for name, ask in requests(random.Random(7)).items():
+            if given.only not in name:
+                continue
             await steady(url, ask, given.rate, 2.0)
-            found[name] = await steady(url, ask, given.rate, given.seconds)
-            figures = found[name]
+            before = [one.cpu_s() for one in processes]
+            figures = found[name] = await steady(url, ask, given.rate, given.seconds)
+            busy = [(one.cpu_s() or 0.0) - (then or 0.0) for one, then in zip(processes, before, strict=True)]
+            asked = int(given.rate * given.seconds)
+            figures["cpu_ms_per_request"] = busy[-1] / asked * 1000
+            figures["cpu_share"] = {role: one / asked * given.rate for role, one in zip(given.roles, busy, strict=True)}
+            shares = ", ".join(f"{role} {share:.0%}" for role, share in figures["cpu_share"].items())
             print(
                 f"{name:32}{figures['requests_per_s']:8.0f}/s   p50 {figures['p50']:6.1f}  "
-                f"p95 {figures['p95']:6.1f}  p99 {figures['p99']:6.1f} ms",
+                f"p95 {figures['p95']:6.1f}  p99 {figures['p99']:6.1f} ms   of a core: {shares}",
                 flush=True,
             )
         flowing.cancel()
@@ -194,7 +197,7 @@ async def measured(given: argparse.Namespace, servers: Servers, folder: Path) ->
 
 
 async def _run(given: argparse.Namespace) -> dict[str, Any]:
-    with running_servers() as servers, tempfile.TemporaryDirectory() as folder:
+    with running_servers(short_lived=True) as servers, tempfile.TemporaryDirectory() as folder:
         routes = await measured(given, servers, Path(folder))
         asked = {"roles": given.roles, "events_per_s": given.events_per_s, "fetch_min_bytes": given.fetch_min_bytes}
         return {"broker": servers.broker, **asked, "routes": routes}
@@ -207,10 +210,12 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=15.0, help="for each route")
     parser.add_argument("--events-per-s", type=float, default=500.0, help="events that flow meanwhile")
     parser.add_argument("--fetch-min-bytes", type=int, default=65_536, help="of the workers; 1: every event at once")
+    parser.add_argument("--fetch-max-wait", default="20ms", help="of the workers: for so long events gather")
+    parser.add_argument("--only", default="", help="routes whose name has this in it, such as rank")
     parser.add_argument("--roles", nargs="+", default=["all", "serving"], help="of the workers; the last one is asked")
     parser.add_argument("--json", type=Path, default=ROOT / "build" / "http.json")
     given = parser.parse_args()
-    result = asyncio.run(_run(given))
+    result = uvloop.run(_run(given))
     given.json.parent.mkdir(parents=True, exist_ok=True)
     given.json.write_text(json.dumps(result, indent=2) + "\n")
     print(f"written: {given.json}")
