@@ -51,7 +51,9 @@ def running_servers(*, short_lived: bool = False) -> Iterator[Servers]:
         valkey = stack.enter_context(EmbeddedValkey())
         try:
             # All times are the broker's: a record's is the one at which it was appended.
-            kafka = stack.enter_context(KafkaCluster(1, {"log.message.timestamp.type": "LogAppendTime"}, short_lived=short_lived))
+            kafka = stack.enter_context(
+                KafkaCluster(1, {"log.message.timestamp.type": "LogAppendTime"}, short_lived=short_lived)
+            )
             yield Servers(kafka.bootstrap_servers, valkey.url, "Apache Kafka")
         except KafkaUnavailable as error:
             print(f"on the embedded broker: {error}", file=sys.stderr)

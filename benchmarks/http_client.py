@@ -68,7 +68,9 @@ class Client:
     def request(self, method: str, path: str, body: Any) -> bytes:
         """Return a request as it is sent; None: no body."""
         content = b"" if body is None else orjson.dumps(body)
-        head = f"{method} {path} HTTP/1.1\r\nHost: {self._host}\r\n{self._headers}Content-Length: {len(content)}\r\n\r\n"
+        head = (
+            f"{method} {path} HTTP/1.1\r\nHost: {self._host}\r\n{self._headers}Content-Length: {len(content)}\r\n\r\n"
+        )
         return head.encode() + content
 
     async def send(self, request: bytes) -> Reply:

@@ -121,7 +121,11 @@ async def main() -> None:
     parser.add_argument("--rate", type=float)
     parser.add_argument("--json", type=Path, default=Path("build/soak.json"))
     given = parser.parse_args()
-    with KafkaCluster(1, KEPT, short_lived=False) as kafka, EmbeddedValkey() as valkey, tempfile.TemporaryDirectory() as folder:
+    with (
+        KafkaCluster(1, KEPT, short_lived=False) as kafka,
+        EmbeddedValkey() as valkey,
+        tempfile.TemporaryDirectory() as folder,
+    ):
         site = Site(Path(folder), "shop", kafka.bootstrap_servers, valkey.url, "soak")
         await create_topics(site.settings)
         try:

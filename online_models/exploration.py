@@ -15,14 +15,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import blake2b
-from math import sqrt
+from math import inf, sqrt
 from typing import Protocol
 
 from msgspec.structs import replace
 
 from online_models.explain import log_odds
 from online_models.policies import Policy
-from online_models.policies.choosing import probabilities
+from online_models.policies.choosing import greedy_shares, probabilities
 
 
 class Chance:
@@ -69,6 +69,38 @@ class _ByScore:
         self._left.remove(index)
 
 
+class _Greedy:
+    """The same chances of a greedy policy, without looking at each candidate in Python: they are asked at each place.
+
+    Parameters
+    ----------
+    scores
+        Finite.
+    """
+
+    def __init__(self, policy: Policy, scores: Sequence[float]) -> None:
+        self._epsilon = policy.epsilon
+        self._scores = list(scores)
+        self._gone: list[int] = []
+
+    def chances(self) -> list[float]:
+        scores = self._scores
+        best = max(scores)
+        share, explored = greedy_shares(self._epsilon, scores.count(best), len(scores) - len(self._gone))
+        chances = [explored] * len(scores)
+        for index in self._gone:
+            chances[index] = 0.0
+        index = -1
+        for _ in range(scores.count(best)):
+            index = scores.index(best, index + 1)
+            chances[index] = share + explored
+        return chances
+
+    def leave(self, index: int) -> None:
+        self._scores[index] = -inf
+        self._gone.append(index)
+
+
 def drawn_order(
     policy: Policy, scores: Sequence[float], places: int, chance: Chance, variances: Sequence[float] = ()
 ) -> list[tuple[int, float]]:
@@ -107,15 +139,17 @@ def drawn_order(
 
 
 def _chances(policy: Policy, scores: Sequence[float], variances: Sequence[float], places: int) -> _Chances:
+    if policy.kind in ("greedy", "epsilon_greedy"):
+        return _Greedy(policy, scores)
     if not policy.by_uncertainty:
         return _ByScore(policy, scores)
     greedy = replace(policy, kind="greedy")
     if not variances:
-        return _ByScore(greedy, scores)
+        return _Greedy(greedy, scores)
     deviations = [policy.alpha * sqrt(variance) for variance in variances]
     logits = [*map(log_odds, scores)]
     if policy.kind == "lin_ucb":
-        return _ByScore(greedy, [logit + some for logit, some in zip(logits, deviations, strict=True)])
+        return _Greedy(greedy, [logit + some for logit, some in zip(logits, deviations, strict=True)])
     return _largest(logits, deviations, places)
 
 

@@ -9,6 +9,7 @@ which nothing is known gets neither bonus nor malus: its lift is 0.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import log
 from typing import Any
 
@@ -25,7 +26,7 @@ from online_models.features.crowd_counts import (
 from online_models.features.fields import ID_FIELDS, PROPERTIES, TEXT_FIELDS
 from online_models.features.leaders import SEPARATOR
 from online_models.features.options import Options
-from online_models.features.plan import Crowd, ReadCrowd, Reading, Slots
+from online_models.features.plan import Crowd, Glance, ReadCrowd, Reading, Slots, glanced
 
 DEFAULT_STRENGTH = 0.2
 MAX_REACH = 5
@@ -45,33 +46,46 @@ def popularity(options: Options) -> Reading:
     counts = Counts(options, options.choice("popularity", ID_FIELDS))
     everybody = counts.everybody()
     if options.has("by"):
-        return Reading("number", read_crowd=_read_lift(options, counts, everybody), signed=True)
+        return glanced(_glance_at_lift(options, counts, everybody))
     key_of = counts.key_of
 
-    def read(slots: Slots, event: Any, now: int, crowd: Crowd) -> float | None:
-        key = key_of(event)
-        if key is None:
-            return None
-        n, total = counts.sums(crowd, everybody + SEPARATOR, key, counts.height(now))
-        return log((n + _UNSEEN) / (total + _UNSEEN))
+    def glance(slots: Slots, now: int, crowd: Crowd) -> Callable[[Any], float | None]:
+        sums = counts.sums(crowd, everybody + SEPARATOR, counts.height(now))
 
-    return Reading("number", read_crowd=read, signed=True)
+        def read(event: Any) -> float | None:
+            key = key_of(event)
+            if key is None:
+                return None
+            n, total = sums(key)
+            return log((n + _UNSEEN) / (total + _UNSEEN))
+
+        return read
+
+    return glanced(glance)
 
 
-def _read_lift(options: Options, counts: Counts, everybody: str) -> ReadCrowd:
+def _glance_at_lift(options: Options, counts: Counts, everybody: str) -> Glance:
     name, group_of = _group(options)
     strength, key_of = _strength(options), counts.key_of
     prefix = counts.grouped(name, group_of)
 
-    def read(slots: Slots, event: Any, now: int, crowd: Crowd) -> float | None:
-        key, its = key_of(event), group_of(slots, event, now, crowd)
-        if key is None or its is None:
-            return None
+    def glance(slots: Slots, now: int, crowd: Crowd) -> Callable[[Any], float | None]:
         at = counts.height(now)
-        n, total = counts.sums(crowd, f"{prefix}{its}{SEPARATOR}", key, at)
-        return _lift(n, total, counts.sums(crowd, everybody + SEPARATOR, key, at), strength)
+        in_all = counts.sums(crowd, everybody + SEPARATOR, at)
+        in_group: dict[str, Callable[[str], tuple[float, float]]] = {}
 
-    return read
+        def read(event: Any) -> float | None:
+            key, its = key_of(event), group_of(slots, event, now, crowd)
+            if key is None or its is None:
+                return None
+            sums = in_group.get(its)
+            if sums is None:
+                sums = in_group[its] = counts.sums(crowd, f"{prefix}{its}{SEPARATOR}", at)
+            return _lift(*sums(key), in_all(key), strength)
+
+        return read
+
+    return glance
 
 
 def _lift(n: float, total: float, everybody: tuple[float, float], strength: float) -> float:
@@ -94,23 +108,29 @@ def follows(options: Options) -> Reading:
     prefix = trail.table(both_ways=options.flag("both_ways", False))
     strength, key_of = _strength(options), counts.key_of
 
-    def read(slots: Slots, event: Any, now: int, crowd: Crowd) -> float | None:
-        key = key_of(event)
-        if key is None:
-            return None
-        before = trail.before(slots, key)
-        if not before:
-            return None
-        n = total = 0.0
-        weight, at = 1.0, counts.height(now)
-        for one in before:
-            times, in_all = counts.sums(crowd, f"{prefix}{one}{SEPARATOR}", key, at)
-            n += weight * times
-            total += weight * in_all
-            weight *= _PER_STEP
-        return _lift(n, total, counts.sums(crowd, everybody + SEPARATOR, key, at), strength)
+    def glance(slots: Slots, now: int, crowd: Crowd) -> Callable[[Any], float | None]:
+        at = counts.height(now)
+        in_all = counts.sums(crowd, everybody + SEPARATOR, at)
+        behind = [(one, counts.sums(crowd, f"{prefix}{one}{SEPARATOR}", at)) for one in reversed(trail.keys(slots))]
 
-    return Reading("number", read_crowd=read, signed=True)
+        def read(event: Any) -> float | None:
+            key = key_of(event)
+            if key is None:
+                return None
+            n = total = 0.0
+            weight, left = 1.0, trail.reach
+            for one, sums in behind:
+                if one != key and left:
+                    times, of_all = sums(key)
+                    n += weight * times
+                    total += weight * of_all
+                    weight *= _PER_STEP
+                    left -= 1
+            return None if left == trail.reach else _lift(n, total, in_all(key), strength)
+
+        return read
+
+    return glanced(glance)
 
 
 def first_seen(options: Options) -> Reading:

@@ -96,8 +96,8 @@ class Counts:
 
         return tell
 
-    def sums(self, crowd: Crowd, total: str, key: str, now: float) -> tuple[float, float]:
-        """Return (events of the key, all events) of a group at a time, given as a height.
+    def sums(self, crowd: Crowd, total: str, now: float) -> Callable[[str], tuple[float, float]]:
+        """Return what gives (events of a key, all events) of a group at a time, given as a height.
 
         Parameters
         ----------
@@ -106,9 +106,18 @@ class Counts:
         """
         whole = crowd.get(total)
         if whole is None:
-            return 0.0, 0.0
-        height = crowd.get(total + key)
-        return 0.0 if height is None else exp2(height - now), exp2(whole - now)
+            return _nothing
+        in_all, height_of = exp2(whole - now), crowd.get
+
+        def of(key: str) -> tuple[float, float]:
+            height = height_of(total + key)
+            return (0.0 if height is None else exp2(height - now)), in_all
+
+        return of
+
+
+def _nothing(_: str) -> tuple[float, float]:
+    return 0.0, 0.0
 
 
 class Trail:
@@ -122,13 +131,13 @@ class Trail:
 
     def __init__(self, options: Options, counts: Counts, reach: int) -> None:
         self._counts = counts
-        self._reach = reach
+        self.reach = reach
         self._session, session_key = use_session(options)
         key = f"trail_in_{session_key}:{counts.field}:{'+'.join(counts.types)}:{reach}"
         self._slot = options.slots.use(Accumulator(key, self._bind, frozenset(counts.types)))
 
     def _bind(self, index: int) -> Fold:
-        key_of, session, most = self._counts.key_of, self._session, self._reach + 1
+        key_of, session, most = self._counts.key_of, self._session, self.reach + 1
 
         def fold(slots: Slots, event: Any, ts: int) -> None:
             key = key_of(event)
@@ -155,11 +164,11 @@ class Trail:
 
     def before(self, slots: Slots, key: str) -> list[str]:
         """Return what a key would follow: the last ones, the latest first, without itself."""
-        return [one for one in reversed(self.keys(slots)) if one != key][: self._reach]
+        return [one for one in reversed(self.keys(slots)) if one != key][: self.reach]
 
     def table(self, *, both_ways: bool, leaders: int = 0) -> str:
         """Declare the table in which keys are counted within those that they follow; return its prefix."""
-        grouped = f"follows:{self._reach}{':both_ways' if both_ways else ''}/"
+        grouped = f"follows:{self.reach}{':both_ways' if both_ways else ''}/"
         return self._counts.table(grouped, lambda prefix: self._tell(prefix, both_ways), leaders=leaders)
 
     def _tell(self, prefix: str, both_ways: bool) -> Tell:

@@ -105,10 +105,12 @@ def describe_source(features: Sequence[Feature], slots: SlotTable) -> Source:
     return source
 
 
-def _add_value(source: Source, index: int, feature: Feature, *, indent: int = 1) -> None:
+def _add_value(source: Source, index: int, feature: Feature, *, indent: int = 1, many: bool = False) -> None:
     value, reading = f"v{index}", feature.reading
     if reading.expression:
         read = reading.expression
+    elif many and reading.glance:
+        read = f"glance_{index}(event)"
     elif reading.read_crowd:
         read = f"{source.bind(f'read_{index}', reading.read_crowd)}(slots, event, now, crowd)"
     else:
@@ -212,12 +214,15 @@ def shortlist_source(
     for entry in entries:
         if not entry.of_item:
             _add_weighed(source, entry, "logit", indent=1)
+    needed = _members(shown, crosses)
+    of_item = [(index, one) for index, one in enumerate(features) if one.reading.of_item and one.name in needed]
+    for index, feature in of_item:
+        if feature.reading.glance:
+            source.add(f"glance_{index} = {source.bind(f'look_{index}', feature.reading.glance)}(slots, now, crowd)")
     source.add("found = []", "for candidate in candidates:")
     source.add("put(event, candidate)", "x = logit", indent=2)
-    needed = _members(shown, crosses)
-    for index, feature in enumerate(features):
-        if feature.reading.of_item and feature.name in needed:
-            _add_value(source, index, feature, indent=2)
+    for index, feature in of_item:
+        _add_value(source, index, feature, indent=2, many=True)
     for entry in entries:
         if entry.of_item:
             _add_weighed(source, entry, "x", indent=2)

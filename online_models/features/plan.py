@@ -34,6 +34,8 @@ Crowd = Mapping[str, float]
 """What all visitors did: names of counters, which begin with the prefix of their table, to heights."""
 ReadCrowd = Callable[[Slots, Any, int, Crowd], Any]
 """``read(slots, event, now_ms, crowd)``, otherwise as `Read`."""
+Glance = Callable[[Slots, int, Crowd], Callable[[Any], Any]]
+"""``glance(slots, now_ms, crowd)`` returns ``read(event)``; what many items of one visitor share is worked out once."""
 Tell = Callable[[Slots, Any, int, dict[str, float], Crowd], None]
 """``tell(slots, event, event.ts, told, crowd)`` puts into `told` by which heights the event raises which counters."""
 
@@ -71,6 +73,8 @@ class Reading:
         The reading function; None if another one of these is given.
     read_crowd
         The reading function of what needs the crowd, instead.
+    glance
+        What `read_crowd` is made of, where many items are read at once; see `glanced`.
     expression
         Python source of the reading in terms of ``slots``, ``event``, ``ts`` (its time) and ``now``, where
         a call would cost more than the work.
@@ -96,6 +100,7 @@ class Reading:
     kind: Literal["number", "category", "cycle"]
     read: Read | None = None
     read_crowd: ReadCrowd | None = None
+    glance: Glance | None = None
     expression: str | None = None
     of_item: bool = True
     always: bool = False
@@ -105,6 +110,16 @@ class Reading:
     max_chars: int | None = None
     mixed: bool = False
     period: int = 0
+
+
+def glanced(glance: Glance) -> Reading:
+    """Return the reading of a signed number of the crowd's, read for one item or for many."""
+    return Reading(
+        "number",
+        read_crowd=lambda slots, event, now, crowd: glance(slots, now, crowd)(event),
+        glance=glance,
+        signed=True,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,8 +36,13 @@ def probabilities(policy: Policy, scores: Sequence[float]) -> list[float]:
 
 def _greedy(scores: Sequence[float], epsilon: float) -> list[float]:
     best = max(scores)
-    share, explored = (1.0 - epsilon) / scores.count(best), epsilon / len(scores)
-    return [(share if score == best else 0.0) + explored for score in scores]
+    share, explored = greedy_shares(epsilon, scores.count(best), len(scores))
+    return [share + explored if score == best else explored for score in scores]
+
+
+def greedy_shares(epsilon: float, best: int, candidates: int) -> tuple[float, float]:
+    """Return what each of the best gets for being so, and what every candidate gets."""
+    return (1.0 - epsilon) / best, epsilon / candidates
 
 
 def _softmax(scores: Sequence[float], temperature: float) -> list[float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from math import factorial, prod
 from typing import Any
@@ -15,10 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from online_models.errors import ConfigError
-from online_models.exploration import Chance, drawn_order
+from online_models.exploration import Chance, _Greedy, drawn_order
 from online_models.features import compile_features
 from online_models.objectives import parse_objectives
 from online_models.policies import Policy
+from online_models.policies.choosing import probabilities
 from online_models.rankings import parse_rankings
 from schemas.codec import BadRecord, decode_event, decode_user_state, encode_json, encode_user_state
 from schemas.events import Answered, Candidate, RankRequest
@@ -309,6 +311,23 @@ def test_orders_come_as_often_as_their_propensities_say(policy: Policy) -> None:
     expected = {items: draws * chance for items, chance in chances.items()}
     chi_square = sum((come[items] - count) ** 2 / count for items, count in expected.items())
     assert chi_square < 49.7, "one in a thousand exceeds it by chance, at 23 degrees of freedom"
+
+
+@given(
+    scores=st.lists(st.sampled_from([0.0, 0.05, 0.1, 0.2]), min_size=1, max_size=12),
+    leaving=st.randoms(use_true_random=False),
+    epsilon=st.sampled_from([0.0, 0.1, 1.0]),
+)
+def test_chances_at_a_place_are_those_of_the_policy_among_who_is_left(
+    scores: list[float], leaving: random.Random, epsilon: float
+) -> None:
+    policy = Policy(name="p", kind="epsilon_greedy", objective="click", epsilon=epsilon)
+    quick, left = _Greedy(policy, scores), list(range(len(scores)))
+
+    while left:
+        likely = dict(zip(left, probabilities(policy, [scores[index] for index in left]), strict=True))
+        assert quick.chances() == [likely.get(index, 0.0) for index in range(len(scores))]
+        quick.leave(left.pop(leaving.randrange(len(left))))
 
 
 def test_numbers_drawn_are_uniform_and_independent_of_each_other() -> None:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from online_models.crowd import CrowdCounts
+from online_models.explain import sigmoid
 from online_models.features import compile_features
 from tests.online_models.features.timelines import Visitor
 
@@ -196,3 +197,37 @@ def test_values_that_were_published_stand() -> None:
     assert features.with_crowd(["i1", -2.0], [-2.5]) == ["i1", -2.5]
     assert features.with_crowd(["i1", -2.0], []) == ["i1", -2.0]
     assert features.with_crowd(["i1", -2.0], [-2.5, 1.0]) == ["i1", -2.0], "of another declaration"
+
+
+@pytest.mark.parametrize(
+    "declaration",
+    [
+        {"popularity": "item_id"},
+        {"popularity": "item_id", "by": "country"},
+        {"popularity": "item_id", "by": "category"},
+        {"follows": "item_id"},
+        {"follows": "item_id", "reach": 3, "both_ways": True},
+    ],
+    ids=str,
+)
+@given(items=st.text("abcd", max_size=12), last=st.text("abcd", max_size=4))
+def test_many_items_are_read_at_once_as_one_by_one(declaration: dict[str, Any], items: str, last: str) -> None:
+    crowd = Crowd(declaration)
+    crowd.clicks("u1", items, country="de", category="x")
+    crowd.clicks("u2", last)
+    candidates = [
+        an_impression(item, HOUR, country=country, category=category)
+        for item in ("a", "b", "z")
+        for country, category in (("de", "x"), ("de", "y"), ("fr", "x"))
+    ]
+    slots, weights = crowd.visitor("u2").slots, crowd.counts.weights
+
+    def put(event: Any, candidate: Any) -> None:
+        event.item_id, event.country, event.category = candidate.item_id, candidate.country, candidate.category
+
+    values = [crowd.features.extract(slots, one, weights) for one in candidates]
+    at_once = crowd.features.shortlist(["x"])(
+        slots, an_impression("", HOUR), put, candidates, weights, values[0], {"x": 1.0}.get, 0.0
+    )
+
+    assert at_once == [0.5 if one is None else sigmoid(one + 0.0) for [one] in values]
