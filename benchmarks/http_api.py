@@ -16,7 +16,7 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ import numpy as np
 import uvloop
 import yaml
 from aiokafka import AIOKafkaProducer
+from exchange import Exchange
 
 from benchmarks.deployment import ROOT, Failed, Process, Servers, create, create_ours, our_environment, running_servers
 from benchmarks.http_client import Client
@@ -33,6 +34,7 @@ from schemas.codec import encode_json
 from streams.configs import shipped_config
 from streams.embedded import free_port
 from streams.output import partition_for_key
+from streams.settings import Settings, load_settings
 from streams.simulate import Shop
 
 TOKEN = "token-of-the-benchmark"
@@ -107,6 +109,23 @@ async def steady(url: str, ask: Callable[[], Request], rate: float, seconds: flo
     return {"requests_per_s": round(len(waited) / took, 1), "p50": p50, "p95": p95, "p99": p99}
 
 
+async def on_topic(settings: Settings, per_s: float, seconds: float) -> dict[str, Any]:
+    """Hold auctions over the topics, with notices; return percentiles from a request's append to its bid's, in ms."""
+    exchange = Exchange(settings, users=VISITORS)
+    await exchange.run(int(per_s * seconds), per_s)
+    p50, p95, p99 = np.percentile(exchange.latencies_ms, [50, 95, 99])
+    return {"requests_per_s": per_s, "p50": p50, "p95": p95, "p99": p99, "outcomes": dict(exchange.outcomes)}
+
+
+def _show(name: str, figures: Mapping[str, Any]) -> None:
+    shares = ", ".join(f"{role} {share:.0%}" for role, share in figures.get("cpu_share", {}).items())
+    print(
+        f"{name:38}{figures['requests_per_s']:6.0f}/s   p50 {figures['p50']:6.1f}  p95 {figures['p95']:6.1f}  "
+        f"p99 {figures['p99']:6.1f} ms{f'   of a core: {shares}' if shares else ''}",
+        flush=True,
+    )
+
+
 def _of_now(event: Any) -> Any:
     event.ts = int(time.time() * 1000)  # requests are; the shop's own times would be a day behind them
     return event
@@ -174,7 +193,7 @@ async def measured(given: argparse.Namespace, servers: Servers, folder: Path) ->
         flowing = asyncio.create_task(flow(servers, source, map(_of_now, events), given.events_per_s))
         found = {}
         for name, ask in requests(random.Random(7)).items():
-            if given.only not in name:
+            if given.topic or given.only not in name:
                 continue
             await steady(url, ask, given.rate, 2.0)
             before = [one.cpu_s() for one in processes]
@@ -183,12 +202,12 @@ async def measured(given: argparse.Namespace, servers: Servers, folder: Path) ->
             asked = int(given.rate * given.seconds)
             figures["cpu_ms_per_request"] = busy[-1] / asked * 1000
             figures["cpu_share"] = {role: one / asked * given.rate for role, one in zip(given.roles, busy, strict=True)}
-            shares = ", ".join(f"{role} {share:.0%}" for role, share in figures["cpu_share"].items())
-            print(
-                f"{name:32}{figures['requests_per_s']:8.0f}/s   p50 {figures['p50']:6.1f}  "
-                f"p95 {figures['p95']:6.1f}  p99 {figures['p99']:6.1f} ms   of a core: {shares}",
-                flush=True,
-            )
+            _show(name, figures)
+        name = f"bid_request on the topic, {CAMPAIGNS} campaigns"
+        if given.topic:
+            settings = load_settings(Path(environment["STREAMSCORE_CONFIG"]), environment)
+            found[name] = await on_topic(settings, given.bids_per_s, given.seconds)
+            _show(name, found[name])
         flowing.cancel()
         return found
     finally:
@@ -208,6 +227,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rate", type=float, default=200.0, help="requests a second")
     parser.add_argument("--seconds", type=float, default=15.0, help="for each route")
+    parser.add_argument("--topic", action="store_true", help="bid requests on the topic instead, and their notices")
+    parser.add_argument("--bids-per-s", type=float, default=100.0, help="bid requests a second on the topic")
     parser.add_argument("--events-per-s", type=float, default=500.0, help="events that flow meanwhile")
     parser.add_argument("--fetch-min-bytes", type=int, default=65_536, help="of the workers; 1: every event at once")
     parser.add_argument("--fetch-max-wait", default="20ms", help="of the workers: for so long events gather")
