@@ -17,7 +17,7 @@ from statistics import median
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
-from kafka_cluster import KafkaCluster
+from kafka_cluster import USUAL_HEAP, KafkaCluster
 from site_under_test import Site, shop_events
 
 from streams.admin import create_topics
@@ -62,7 +62,7 @@ async def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     found: dict[str, list[tuple[float, float, float]]] = {one: [] for one in DELIVERIES}
-    with KafkaCluster(1, short_lived=False) as kafka:
+    with KafkaCluster(1, jvm=USUAL_HEAP) as kafka:
         for number, delivery in itertools.product(range(given.rounds), DELIVERIES):
             result = await one(delivery, kafka.bootstrap_servers, f"{delivery}-{number}", given.events)
             found[delivery].append(result)

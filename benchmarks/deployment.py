@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import yaml
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from kafka_cluster import KafkaCluster, KafkaUnavailable
+from kafka_cluster import QUICKLY_COMPILED, USUAL_HEAP, KafkaCluster, KafkaUnavailable
 
 from benchmarks.peers.workload import PARTITIONS, SCORING_YAML
 from streams.embedded import EmbeddedKafka, EmbeddedValkey, die_with_parent, free_port
@@ -45,15 +45,14 @@ def running_servers(*, short_lived: bool = False) -> Iterator[Servers]:
     Parameters
     ----------
     short_lived
-        The broker compiles itself quickly, not well; see `KafkaCluster`.
+        The broker compiles itself quickly, not well.
     """
     with contextlib.ExitStack() as stack:
         valkey = stack.enter_context(EmbeddedValkey())
         try:
             # All times are the broker's: a record's is the one at which it was appended.
-            kafka = stack.enter_context(
-                KafkaCluster(1, {"log.message.timestamp.type": "LogAppendTime"}, short_lived=short_lived)
-            )
+            jvm = (*USUAL_HEAP, QUICKLY_COMPILED) if short_lived else USUAL_HEAP
+            kafka = stack.enter_context(KafkaCluster(1, {"log.message.timestamp.type": "LogAppendTime"}, jvm=jvm))
             yield Servers(kafka.bootstrap_servers, valkey.url, "Apache Kafka")
         except KafkaUnavailable as error:
             print(f"on the embedded broker: {error}", file=sys.stderr)

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import redis
 from aiokafka import AIOKafkaProducer
-from kafka_cluster import KafkaCluster
+from kafka_cluster import USUAL_HEAP, KafkaCluster
 from site_under_test import Site, fed_and_accounted
 
 from schemas.codec import decode_score
@@ -122,7 +122,7 @@ async def main() -> None:
     parser.add_argument("--json", type=Path, default=Path("build/soak.json"))
     given = parser.parse_args()
     with (
-        KafkaCluster(1, KEPT, short_lived=False) as kafka,
+        KafkaCluster(1, KEPT, jvm=USUAL_HEAP) as kafka,
         EmbeddedValkey() as valkey,
         tempfile.TemporaryDirectory() as folder,
     ):

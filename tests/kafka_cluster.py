@@ -29,8 +29,13 @@ _START_SECONDS = 60
 _STOP_SECONDS = 15
 _TRIES = 3
 _CLUSTER_ID = "c3RyZWFtc2NvcmUtdGVzdA"
-_QUICKLY_COMPILED = "-XX:TieredStopAtLevel=1"
-_JVM = ("-Xms64m", "-Xmx512m", "-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn")
+_JVM = ("-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn")
+_SMALL = ("-Xms64m", "-Xmx512m")
+# Compile quickly, not well. In its first minutes a broker on two cores otherwise takes half as much time again, for a
+# compiler whose work pays later.
+QUICKLY_COMPILED = "-XX:TieredStopAtLevel=1"
+# The heap that Kafka's own start script gives. In a small one the collector stops the broker for 10 ms every 2 s.
+USUAL_HEAP = ("-Xms1g", "-Xmx1g")
 
 
 class KafkaUnavailable(RuntimeError):
@@ -68,9 +73,8 @@ class KafkaCluster:
         Broker settings to add or to replace; ``{broker}`` and ``{controller}`` in them become the node's ports.
     format_arguments
         For Kafka's storage tool, such as the passwords that the cluster begins with.
-    short_lived
-        Let the brokers compile themselves quickly, not well. In its first minutes a broker on two cores otherwise takes
-        half as much time again, for a compiler whose work pays later.
+    jvm
+        How each broker's Java runs; as is, with little memory and for a short time.
 
     Examples
     --------
@@ -83,10 +87,10 @@ class KafkaCluster:
         settings: Mapping[str, Any] | None = None,
         *,
         format_arguments: Sequence[str] = (),
-        short_lived: bool = True,
+        jvm: Sequence[str] = (*_SMALL, QUICKLY_COMPILED),
     ) -> None:
         self._jars = fetch_jars()
-        self._options = (_QUICKLY_COMPILED,) if short_lived else ()
+        self._jvm = tuple(jvm)
         self._format_arguments = format_arguments
         self._settings = dict(settings or {})
         self._nodes = range(nodes)
@@ -127,7 +131,7 @@ class KafkaCluster:
         """Start a node, the first time or again with its data; `wait_until_up` waits for it."""
         with self._log(number).open("ab") as log:
             self._processes[number] = subprocess.Popen(
-                self._java("kafka.Kafka", [str(self._config(number))], *self._options),
+                self._java("kafka.Kafka", [str(self._config(number))], *self._jvm),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -175,7 +179,7 @@ class KafkaCluster:
         lines = (f"{key}={value}\n" for key, value in self._broker_settings(number).items())
         self._config(number).write_text("".join(lines))
         arguments = ["format", "-t", _CLUSTER_ID, "-c", str(self._config(number)), *self._format_arguments]
-        command = self._java("kafka.tools.StorageTool", arguments, _QUICKLY_COMPILED)
+        command = self._java("kafka.tools.StorageTool", arguments, *_SMALL, QUICKLY_COMPILED)
         _run(command, "Apache Kafka could not prepare its storage", _START_SECONDS)
 
     def _broker_settings(self, number: int) -> dict[str, Any]:
