@@ -87,7 +87,7 @@ class SparseFTRL(base.Classifier):
         Bound of the loss gradient's magnitude; matters for sample weights only.
     max_weights
         A model that has this many features takes on no further ones. A million of them need some
-        250 MB in the learner.
+        300 MB in the learner.
 
     Examples
     --------
