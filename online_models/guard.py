@@ -9,7 +9,7 @@ refuses is counted and passed over, and the model is left as it was.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import isfinite
+from math import hypot, isfinite
 
 # Features are counts, rates, logs and one-hots; prices and durations are log-scaled or clipped by
 # their declaration. A million leaves room for a forgotten scale, while the square of it, summed over
@@ -49,8 +49,9 @@ def refusal(x: Mapping[str, float]) -> str | None:
     if len(x) > MAX_FEATURES:
         return TOO_MANY_FEATURES
     try:
-        # One pass in C for the common case: a NaN or an infinity makes the comparison false as well.
-        if sum(map(abs, x.values())) <= MAX_MAGNITUDE:
+        # One call for the common case: no value is larger than the root of the sum of all squares, which is right to
+        # the last digit; and a NaN or an infinity makes the comparison false as well.
+        if hypot(*x.values()) < MAX_MAGNITUDE:
             return None
     except TypeError:
         return NOT_A_NUMBER

@@ -11,7 +11,7 @@ again at its checkpoint, which holds all of its state and the offset to read on 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -58,6 +58,14 @@ class Checkpoint(Struct, array_like=True):
 
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(Checkpoint).decode
+
+# The offset and the counter of what was released last, where nothing was.
+_NOTHING = (-1, -1)
+
+
+def _source(name: str) -> tuple[str, int]:
+    topic, _, partition = name.rpartition("-")
+    return topic, int(partition)
 
 
 class LearningCore:
@@ -114,7 +122,7 @@ class LearningCore:
         self._publish_examples = publish_examples
         self._judging = judging
         self._since_publication = 0
-        self._sources: dict[str, tuple[int, int]] = {}
+        self._sources: dict[tuple[str, int], tuple[int, int]] = {}
 
     def step(self, examples: Sequence[tuple[int, Example]]) -> list[Publication]:
         """Judge and learn examples in the order of the log.
@@ -131,46 +139,43 @@ class LearningCore:
             the examples were cut into chunks.
         """
         publications = []
-        for offset, example in examples:
-            if offset < self.next_offset:
-                continue
-            self.next_offset = offset + 1
-            if self._is_repeat(example):
-                self.repeated += 1
-                continue
+        judged: list[tuple[bool, float]] = []
+        contest, calibrator, variant = self.contest, self.calibrator, self.variant
+        for example in self._fresh(examples):
             taught = False
             if example.use != "learn":
-                self._judge(example)
-                taught = self._calibrate(example)
+                if contest is not None:
+                    contest.update(example)
+                # The declared model's figures are those of what was served, whoever that was.
+                score = said_by(variant, example) if variant else example.score
+                if score is not None:
+                    judged.append((example.label, score))
+                if calibrator is not None:
+                    calibrator.update(example, variant)
+                    taught = True
             if example.use != "judge":
                 taught |= self._learn(example)
             self._since_publication += taught
             if self._since_publication >= self._publish_examples:
                 publications.append(self._publish())
+        if self._judging:
+            self._metrics.update_many(judged)
         return publications
 
-    def _is_repeat(self, example: Example) -> bool:
-        source = f"{example.topic}-{example.partition}"
-        released = (example.offset, example.seq)
-        if released <= self._sources.get(source, (-1, -1)):
-            return True
-        self._sources[source] = released
-        return False
-
-    def _judge(self, example: Example) -> None:
-        if self.contest is not None:
-            self.contest.update(example)
-        if self._judging:
-            # The declared model's figures are those of what was served, whoever that was.
-            score = said_by(self.variant, example) if self.variant else example.score
-            if score is not None:
-                self._metrics.update(example.label, score)
-
-    def _calibrate(self, example: Example) -> bool:
-        if self.calibrator is None:
-            return False
-        self.calibrator.update(example, self.variant)
-        return True
+    def _fresh(self, examples: Iterable[tuple[int, Example]]) -> Iterator[Example]:
+        """Go on in the log, and pass over what is known: offsets of before, and what a crash has repeated."""
+        sources = self._sources
+        for offset, example in examples:
+            if offset < self.next_offset:
+                continue
+            self.next_offset = offset + 1
+            source = example.topic, example.partition
+            released = example.offset, example.seq
+            if released <= sources.get(source, _NOTHING):
+                self.repeated += 1
+                continue
+            sources[source] = released
+            yield example
 
     def _learn(self, example: Example) -> bool:
         x = example.features_of.get(self.variant) if self.own_features else example.features
@@ -220,7 +225,7 @@ class LearningCore:
                 self._since_publication,
                 self.learned,
                 self.refused,
-                self._sources,
+                {f"{topic}-{partition}": released for (topic, partition), released in self._sources.items()},
                 self._estimator.to_bytes(),
                 self._distributor.state(),
                 self._metrics.state(),
@@ -249,7 +254,7 @@ class LearningCore:
         if saved.format != CHECKPOINT_FORMAT or saved.objective != self.objective:
             raise BadRecord(INVALID, f"checkpoint: expected format {CHECKPOINT_FORMAT} of objective {self.objective}")
         self.next_offset = saved.next_offset
-        self._sources = saved.sources
+        self._sources = {_source(name): released for name, released in saved.sources.items()}
         if self.contest is not None and saved.contest is not None:
             self.contest.restore(saved.contest)
         if saved.lineage != self.lineage:

@@ -125,6 +125,20 @@ def test_progressive_metrics_equal_those_of_the_whole_run(run: list[tuple[bool, 
         assert progressive.calibration == pytest.approx(sum(scores) / sum(labels))
 
 
+edges = st.sampled_from([0.0, 1e-16, 1e-15, 1e-9, 0.5, 1.0 - 1e-9, 1.0 - 1e-15, 1.0])
+
+
+@given(st.lists(st.tuples(st.booleans(), st.one_of(st.floats(0.0, 1.0), edges))), st.integers(0, 20))
+def test_judging_many_equals_judging_one_by_one_in_every_bit(run: list[tuple[bool, float]], cut: int) -> None:
+    together, plain = ProgressiveMetrics(), ProgressiveMetrics()
+    together.update_many(run[:cut])
+    together.update_many(run[cut:])
+    for label, score in run:
+        plain.update(label, score)
+
+    assert together.state() == plain.state()
+
+
 @given(judged, judged)
 def test_restored_metrics_go_on_the_same(before: list[tuple[bool, float]], after: list[tuple[bool, float]]) -> None:
     progressive, restored = ProgressiveMetrics(), ProgressiveMetrics()

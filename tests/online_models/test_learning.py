@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import msgspec
 import pytest
+from msgspec import structs
 
 from online_models.distribution import make_distributor
 from online_models.estimators import SparseFTRL
@@ -71,6 +73,20 @@ def test_what_a_crash_has_repeated_is_dropped_also_when_half_of_it_had_arrived()
     core.step(list(enumerate(written)))
 
     assert (core.learned, core.repeated) == (4, 2)
+
+
+def test_a_restored_learner_knows_what_each_source_has_released() -> None:
+    def released(partition: int, offset: int) -> Example:
+        return structs.replace(an_example(offset), topic="shop-1", partition=partition)
+
+    core, restored = a_core(), a_core()
+    core.step([(0, released(0, 7)), (1, released(12, 3))])
+    assert restored.restore(core.checkpoint())
+
+    restored.step([(2, released(0, 7)), (3, released(12, 3)), (4, released(0, 8)), (5, released(1, 3))])
+
+    assert (restored.learned, restored.repeated) == (4, 2)
+    assert msgspec.msgpack.decode(core.checkpoint())[7] == {"shop-1-0": [7, 0], "shop-1-12": [3, 0]}
 
 
 def test_examples_that_were_read_before_are_passed_over() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import random
+import struct
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -51,6 +53,47 @@ def rivers(
     )
 
 
+class PlainFTRL:
+    """The algorithm as the module's docstring tells it: the slow, obvious one that every bit is held against."""
+
+    def __init__(self, **declared: float) -> None:
+        self.p = SparseFTRL(**declared).parameters()  # type: ignore[arg-type]
+        self.intercept = float(self.p["intercept_init"])
+        self.w: dict[str, float] = {}
+        self.z: dict[str, float] = {}
+        self.n: dict[str, float] = {}
+        self.changed: set[str] = set()
+
+    def learn_one(self, x: dict[str, float], y: bool) -> None:
+        alpha, beta, l1, l2 = (self.p[name] for name in ("alpha", "beta", "l1", "l2"))
+        for name in x:
+            if name not in self.w and len(self.w) < self.p["max_weights"]:
+                self.w[name] = self.z[name] = self.n[name] = 0.0
+        known = {name: value for name, value in x.items() if name in self.w}
+        logit = self.intercept
+        for name, value in known.items():
+            logit += self.w[name] * value
+        gradient = self.loss_gradient(logit if y else -logit) * (-1.0 if y else 1.0)
+        self.intercept -= self.p["intercept_lr"] * gradient
+        for name, value in known.items():
+            root, rate, z = math.sqrt(self.n[name]), 1.0 / alpha, self.z[name]
+            if abs(z) > l1:
+                self.w[name] = (math.copysign(l1, z) - z) / (root * rate + (beta * rate + l2))
+            g = gradient * value
+            self.n[name] += g * g
+            self.z[name] += g - (math.sqrt(self.n[name]) - root) * rate * self.w[name]
+        self.changed.update(known)
+
+    def loss_gradient(self, margin: float) -> float:
+        size = math.exp(-margin) if margin > 18.0 else 1.0 if margin < -18.0 else 1.0 / (math.exp(margin) + 1.0)
+        return min(size, self.p["clip_gradient"])
+
+    def take_changed(self) -> list[str]:
+        changed = [name for name in self.w if name in self.changed]
+        self.changed = set()
+        return changed
+
+
 def sparse_stream(n: int, *, seed: int, items: int = 300) -> list[Example]:
     """Feature sets that differ from example to example, with a skewed choice of names and real values."""
     rng = random.Random(seed)
@@ -87,6 +130,23 @@ def assert_same_path(stream: list[Example], **declared: Any) -> None:
 @given(streams, parameters)
 def test_it_equals_river_on_any_stream(stream: list[Example], declared: dict[str, float]) -> None:
     assert_same_path(stream, **declared)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(vectors, st.booleans(), st.booleans()), max_size=60), parameters, st.sampled_from([5, 1000]))
+def test_it_equals_the_plain_algorithm_in_every_bit(
+    stream: list[tuple[dict[str, float], bool, bool]], declared: dict[str, float], max_weights: int
+) -> None:
+    ours, plain = (kind(**declared, max_weights=max_weights) for kind in (SparseFTRL, PlainFTRL))
+    for x, y, published in stream:
+        ours.learn_one(x, y)
+        plain.learn_one(x, y)
+        if published:
+            assert ours.take_changed() == plain.take_changed()
+
+    assert (ours.intercept, ours.take_changed()) == (plain.intercept, plain.take_changed())
+    expected = [struct.pack(f"<{len(one)}d", *one.values()) for one in (plain.w, plain.z, plain.n)]
+    assert msgspec.msgpack.decode(ours.to_bytes())[3:] == [[*plain.w], *expected]
 
 
 @pytest.mark.parametrize("declared", [{}, {"alpha": 0.5, "l1": 0.3, "l2": 0.0}, {"beta": 0.2, "intercept_lr": 0.1}])

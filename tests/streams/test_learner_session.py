@@ -1,0 +1,131 @@
+"""A learner's session: how the log is cut into chunks decides nothing that it publishes."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple, cast
+
+import pytest
+
+from online_models.learning import Publication
+from online_models.serving import Served
+from schemas.codec import encode_json
+from schemas.examples import Example
+from streams.learner import LearnerSession, new_cores
+from streams.publish import Publisher
+from streams.settings import parse_settings
+from streams.stores import DictStateStore
+from streams.telemetry import Telemetry
+
+CONFIG = """\
+features:
+  price: {field: price, transform: log1p}
+learning: {publish_examples: 20}
+objectives:
+  click:
+    trigger: impression
+    outcome: click
+    window: 30m
+    match: user
+    model: {name: ftrl}
+    challengers:
+      slow: {model: {name: ftrl, alpha: 0.01}}
+  sale:
+    trigger: click
+    outcome: purchase
+    window: 30m
+    match: user
+    model: {name: ftrl}
+"""
+
+
+class Record(NamedTuple):
+    offset: int
+    value: bytes
+    key: bytes | None = None
+    timestamp: int = 0
+
+
+class Published:
+    """Stands where the broker is; keeps versions by objective, and the last that was told of each."""
+
+    def __init__(self) -> None:
+        self.models: dict[str, list[Publication]] = {}
+        self.told: dict[str, Any] = {}
+
+    async def publish_models(self, publications: Sequence[Publication], told: Sequence[Any]) -> None:
+        name = publications[0].records[0][0].split(b"/")[0].decode()
+        self.models.setdefault(name, []).extend(publications)
+        self.told |= {f"{name} {type(one).__name__}": one for one in told}
+
+
+async def at_once(action: Callable[[], Awaitable[Any]], what: str) -> Any:
+    return await action()
+
+
+def a_session() -> tuple[LearnerSession, Published]:
+    settings, published = parse_settings(CONFIG, {}), Published()
+    cores = {one.objective: one for one in new_cores(settings.learned, settings)}
+    session = LearnerSession(
+        cores,
+        dict.fromkeys(cores),
+        settings=settings,
+        store=DictStateStore(),
+        publisher=cast(Publisher, published),
+        telemetry=Telemetry(),
+        attempt=at_once,
+        served={one.name: Served(one.variants) for one in settings.objectives},
+    )
+    return session, published
+
+
+def log(count: int) -> list[Record]:
+    """Examples of both objectives in turns, some of them repeated, and one record that is none."""
+    records = []
+    for offset in range(count):
+        released = offset - 1 if offset % 10 == 9 else offset
+        example = Example(
+            objective="sale" if released % 3 == 0 else "click",
+            score_id=f"events-0-{released}",
+            ts=released,
+            label=released % 4 == 0,
+            features={"price": released % 7 / 2, f"item={released % 11}": 1.0},
+            score=0.1 + released % 5 / 10,
+            model_version=1,
+            topic="events",
+            partition=released % 2,
+            offset=released,
+            seq=0,
+            released_ts=released,
+            user_id="u",
+            shadows={"slow": (0.2, 1)},
+        )
+        records.append(Record(offset, b"{}" if offset == 30 else encode_json(example)))
+    return records
+
+
+@pytest.mark.parametrize("cuts", [[0, 200], [0, 1, 2, 24, 25, 26, 51, 130, 200], [*range(201)]])
+async def test_chunks_decide_nothing(cuts: list[int]) -> None:
+    records = log(200)
+    expected = a_session()
+    for start in range(0, 200, 10):
+        await expected[0].run_batch(records[start : start + 10])
+    session, published = a_session()
+
+    for start, end in pairwise(cuts):
+        await session.run_batch(records[start:end])
+
+    await session.publish_pending()
+    await expected[0].publish_pending()
+    assert {one: len(versions) for one, versions in published.models.items()} == {
+        "click": 6,
+        "click~slow": 6,
+        "sale": 3,
+    }
+    assert published.models == expected[1].models
+    assert published.told == expected[1].told
+    assert session.unreadable == 1
+    assert [core.checkpoint() for core in session._cores.values()] == [
+        core.checkpoint() for core in expected[0]._cores.values()
+    ]
