@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from online_models.attribution import Timers, mark_outcome
 from online_models.bound import BoundObjective, by_event_type
+from online_models.rest import QUIET_MS, rest
 from online_models.step import Collected
 from schemas.events import EventBase
 from schemas.examples import Example, Use
@@ -100,7 +101,10 @@ class OpenTriggers:
             self.count -= len(open_) - len(user.open)
             if self.desk is not None:
                 self.desk.expire_due(user, due_ms, out)
-            self.timers.set(user_id, self._earliest(next_ms, user))
+            next_ms = self._earliest(next_ms, user)
+            if due_ms - user.last_ts >= QUIET_MS:
+                next_ms = rest(user, due_ms, next_ms)
+            self.timers.set(user_id, next_ms)
             out.changed[user_id] = user
 
     def _due_ms(self, one: OpenAttribution) -> int:
