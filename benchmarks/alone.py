@@ -245,11 +245,25 @@ async def _stored(servers: Servers, settings: Settings, events: Sequence[Any], *
         "state": sum(map(len, states)),
         "recent_ids": sum(len(one.recent_ids) for one in users.values()),
         "open": sum(len(msgspec.msgpack.encode(one.open)) for one in users.values()),
+        "resting": sum(len(one.resting or b"") for one in users.values()),
     }
     return {
         "mib_per_million_users": round(used / (copies * len(states)) * 1e6 / 2**20, 1),
         "events_per_user": round(len(events) / len(users)),
         "bytes_per_user": {name: round(size / len(users)) for name, size in parts.items()},
+        "by_hours_away": _by_hours_away(list(users.values()), states, events[-1].ts),
+    }
+
+
+def _by_hours_away(users: Sequence[Any], states: Sequence[bytes], now_ms: int) -> dict[str, dict[str, float]]:
+    """Return the share of the users, and the bytes of each, by how long they have been away."""
+    sizes: dict[str, list[int]] = {"at most 0.5": [], "at most 24": [], "more": []}
+    for user, state in zip(users, states, strict=True):
+        hours = (now_ms - user.last_ts) / 3_600_000
+        sizes["at most 0.5" if hours <= 0.5 else "at most 24" if hours <= 24 else "more"].append(len(state))
+    return {
+        name: {"share": round(len(some) / len(states), 3), "bytes": round(sum(some) / max(1, len(some)))}
+        for name, some in sizes.items()
     }
 
 

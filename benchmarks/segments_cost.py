@@ -23,6 +23,7 @@ import yaml
 from online_models.crowd import CROWD
 from online_models.learning import LearningCore
 from online_models.records import DecodedBatch
+from online_models.rest import wake
 from online_models.scoring import ScoringCore
 from online_models.segments import described
 from schemas.events import EventBase
@@ -87,10 +88,11 @@ def reading_us(run: Run, event: EventBase) -> float:
     """Return what it takes to read a visitor's segment."""
     segments, crowd = run.settings.features.segments, run.replicas[CROWD].weights  # type: ignore[attr-defined]
     assert segments is not None
-    slots = next(iter(run.users.values())).slots
+    user = next(iter(run.users.values()))
+    wake(user)
     started = time.process_time()
     for _ in range(20_000):
-        segments.read(slots, event, event.ts, crowd)  # type: ignore[arg-type]
+        segments.read(user.slots, event, event.ts, crowd)  # type: ignore[arg-type]
     return (time.process_time() - started) / 20_000 * 1e6
 
 

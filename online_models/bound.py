@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 from online_models.calibration import calibrated, slice_name
 from online_models.features import FeatureSet
+from online_models.kept_values import KeptValues
 from online_models.objectives import Match, Objective
 from online_models.replica import Linear, LinearReplica
 from online_models.serving import Served
@@ -68,6 +69,11 @@ class BoundObjective:
         By the names of the objective's variants, see `Objective.variants`.
     served
         Says which variant is served.
+
+    Attributes
+    ----------
+    kept
+        Packs the values of a trigger that are needed when it gets its label.
     """
 
     def __init__(
@@ -98,6 +104,20 @@ class BoundObjective:
             name: one.vectorize for name, one in self.variants.items() if one.vectorize is not self.vectorize
         }
         self.conditions = [(features.position(test.feature), test.holds) for test in objective.when]
+        # By the variant's name, where the values stand that it must have to learn from a trigger.
+        self._needs = {
+            name: features.positions_behind(one.feature_names(features.names))
+            for name, one in objective.variants.items()
+            if name in self.variants
+        }
+        if self._slice_at is not None:
+            self._needs[""] |= {self._slice_at}
+        ruling = {features.position(test.feature) for tests, _ in objective.rule for test in tests}
+        self.kept = KeptValues(ruling.union(*self._needs.values()), len(features.base_names))
+
+    def learns_without(self, variant: str, lacking: frozenset[int]) -> bool:
+        """Tell whether a variant can learn from a trigger of which the values at some positions were not kept."""
+        return self._needs[variant].isdisjoint(lacking)
 
     @property
     def shown(self) -> Variant:

@@ -1,13 +1,19 @@
-"""Repeats of an event, told by its id among the user's recent ones."""
+"""Repeats of an event, told by its id among the user's recent ones.
+
+A repeat bears the event time of the first, and what is more than `MAX_LATE_MS` behind the stream is passed over
+anyway. So the ids of a visitor need not be kept longer than that after the last event; see `online_models.rest`.
+"""
 
 from __future__ import annotations
 
 from hashlib import blake2b
 
-# Producers repeat an event within their retries, so few ids suffice; a full ring costs 194 bytes.
+from schemas.user_state import DIGEST_BYTES
+
+# An event this much behind the stream comes from a stuck device; its visit is long over.
+MAX_LATE_MS = 24 * 3_600_000
+# Producers repeat an event within their retries, so few ids suffice; a full ring costs 162 bytes.
 REMEMBERED_IDS = 32
-# 48 bits: of 10**13 events of visitors with full rings, one would wrongly count as a repeat.
-DIGEST_BYTES = 6
 _RING_BYTES = REMEMBERED_IDS * DIGEST_BYTES
 
 

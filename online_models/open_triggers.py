@@ -11,8 +11,8 @@ from typing import Any, Protocol
 
 from online_models.attribution import Timers, mark_outcome
 from online_models.bound import BoundObjective, by_event_type
+from online_models.rest import QUIET_MS, rest
 from online_models.step import Collected
-from schemas.codec import pack_values, unpack_values
 from schemas.events import EventBase
 from schemas.examples import Example, Use
 from schemas.scores import Score
@@ -101,7 +101,10 @@ class OpenTriggers:
             self.count -= len(open_) - len(user.open)
             if self.desk is not None:
                 self.desk.expire_due(user, due_ms, out)
-            self.timers.set(user_id, self._earliest(next_ms, user))
+            next_ms = self._earliest(next_ms, user)
+            if due_ms - user.last_ts >= QUIET_MS:
+                next_ms = rest(user, due_ms, next_ms)
+            self.timers.set(user_id, next_ms)
             out.changed[user_id] = user
 
     def _due_ms(self, one: OpenAttribution) -> int:
@@ -180,7 +183,7 @@ class OpenTriggers:
         elif self.count >= self._most:
             out.notes["open_full"] += 1
         else:
-            packed = pack_values(values)
+            packed = bound.kept.pack(values)
             one = OpenAttribution(bound.name, score.offset, key, score.ts, packed, score.score, score.model_version)
             if not bound.alone:
                 one.variant, one.shadows = score.variant, score.shadows
@@ -206,7 +209,10 @@ class OpenTriggers:
         self, bound: BoundObjective, user_id: str, one: OpenAttribution, *, label: bool, use: Use, out: Collected
     ) -> None:
         """Send a labelled trigger to the learner."""
-        values = unpack_values(one.values)
+        values, lacking = bound.kept.unpack(one.values)
+        if lacking and not bound.learns_without("", lacking):
+            out.notes["features_changed"] += 1
+            return
         example = Example(
             objective=one.objective,
             score_id=score_id_of(self._id_prefix, one.offset, one.objective, one.place),
@@ -229,7 +235,11 @@ class OpenTriggers:
             example.variant, example.shadows = one.variant, one.shadows or {}
             example.user_id = user_id
             if use != "judge":
-                example.features_of = {name: vectorize(values) for name, vectorize in bound.others.items()}
+                example.features_of = {
+                    name: vectorize(values)
+                    for name, vectorize in bound.others.items()
+                    if not lacking or bound.learns_without(name, lacking)
+                }
         out.examples.append(example)
         if self._rules:
             rule = self._rules[one.objective]

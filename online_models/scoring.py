@@ -28,13 +28,14 @@ from online_models.attribution import MAX_OPEN_PER_PARTITION, MAX_OPEN_PER_USER,
 from online_models.bidding.desks import Desks
 from online_models.bound import BoundObjective, Replica, by_event_type
 from online_models.crowd import crowd_of
-from online_models.duplicates import remember
+from online_models.duplicates import MAX_LATE_MS, remember
 from online_models.features import FeatureSet
 from online_models.objectives import Objective
 from online_models.open_triggers import OpenTriggers, score_id_of
 from online_models.ranker import Place, Ranker, score_of_place
 from online_models.rankings import Ranking
 from online_models.records import DecodedBatch, DecodedEvent
+from online_models.rest import wake
 from online_models.score_maker import ScoreMaker
 from online_models.serving import Served
 from online_models.step import Collected, Observer, StepResult
@@ -53,10 +54,8 @@ from schemas.events import (
 )
 from schemas.metrics import Accounting
 from schemas.scores import Score
-from schemas.user_state import Layout, PartitionMeta, UserState
+from schemas.user_state import FORM, Layout, PartitionMeta, UserState
 
-# An event this much behind the stream comes from a stuck device; its visit is long over.
-MAX_LATE_MS = 24 * 3_600_000
 # Users whose state is packed by a layout older than this many changes of the features start anew.
 REMEMBERED_LAYOUTS = 8
 
@@ -204,6 +203,7 @@ class ScoringCore:
         """Bring a stored state to the current layout, in place; what it no longer knows starts empty."""
         if user.layout == self._layout.id:
             return user
+        wake(user)
         old = self._layouts.get(user.layout)
         old_slots, old_types = (old.slot_keys, old.outcome_types) if old else ((), ())
         seen = dict(zip(old_types, user.outcome_ts, strict=False))
@@ -301,6 +301,8 @@ class ScoringCore:
             return
         user.recent_ids = ring
         out.changed[user_id] = user
+        if user.resting is not None:
+            wake(user)
         if user.open:
             self._open.join(event, ts, user, out)
         values = None
@@ -330,6 +332,7 @@ class ScoringCore:
             slots=[None] * len(self._layout.slot_keys),
             outcome_ts=[0] * len(self._layout.outcome_types),
             open=[],
+            form=FORM,
         )
 
     def _score(

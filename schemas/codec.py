@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from schemas import dead_letters as why
+from schemas import resting
 from schemas.bids import Bid
 from schemas.campaigns import Campaign
 from schemas.events import Event, SystemEvent, VisitorEvent
@@ -21,7 +22,11 @@ from schemas.examples import Example
 from schemas.metrics import Metric
 from schemas.models import ModelRecord
 from schemas.scores import Score
-from schemas.user_state import PartitionMeta, UserState
+from schemas.user_state import DIGEST_BYTES, FORM, PartitionMeta, UserState
+
+_DIGEST_BYTES_OF_FORM_0 = 6
+# Begins no msgpack: layout and time of the last event follow in four and six bytes, then `UserState.resting`.
+_AT_REST = b"\xc1"
 
 MAX_EVENT_BYTES = 65_536
 # An epoch in seconds reads as January 1970; clickstreams are younger than this.
@@ -171,19 +176,54 @@ def decode_model_record(value: bytes) -> ModelRecord:
 
 
 def encode_user_state(state: UserState) -> bytes:
-    """Pack a user's state for the store."""
+    """Pack a user's state for the store; of one who has left and for whom nothing waits, without a byte for that."""
+    if state.resting is not None and not (state.open or state.recent_ids or state.bidding):
+        return _AT_REST + state.layout.to_bytes(4, "big") + state.last_ts.to_bytes(6, "big") + state.resting
     return _msgpack.encode(state)
 
 
 def decode_user_state(blob: bytes) -> UserState:
-    """Unpack a user's state; raises BadRecord when the store holds something else."""
+    """Unpack a user's state, of this version or of one before; raises BadRecord when the store holds something else."""
+    if blob[:1] == _AT_REST:
+        layout, last_ts = int.from_bytes(blob[1:5], "big"), int.from_bytes(blob[5:11], "big")
+        return UserState(layout, last_ts, b"", [], [], [], form=FORM, resting=blob[11:])
     try:
         state = _user.decode(blob)
     except msgspec.DecodeError as error:
         raise BadRecord(why.INVALID, f"user state: {error}") from None
-    if isinstance(state.recent_ids, list):
-        state.recent_ids = b"".join(one.to_bytes(8, "big")[:6] for one in state.recent_ids)
+    if state.form != FORM:
+        _upgrade(state)
     return state
+
+
+def _upgrade(state: UserState) -> None:
+    """Bring a state that was stored by a version before to the form of now, in place."""
+    if state.form:
+        raise BadRecord(why.INVALID, f"user state: expected form 0 to {FORM}, got {state.form}")
+    ids = state.recent_ids
+    if isinstance(ids, list):
+        digests = [one.to_bytes(8, "big") for one in ids]
+    else:
+        digests = [ids[at : at + _DIGEST_BYTES_OF_FORM_0] for at in range(0, len(ids), _DIGEST_BYTES_OF_FORM_0)]
+    state.recent_ids = b"".join(one[:DIGEST_BYTES] for one in digests)
+    state.form = FORM
+
+
+def pack_resting(state: UserState) -> None:
+    """Pack the accumulators of a visitor who has left, in place; nothing of them is lost."""
+    state.resting = resting.pack([state.slots, state.outcome_ts], state.last_ts)
+    state.slots, state.outcome_ts = [], []
+
+
+def unpack_resting(state: UserState) -> None:
+    """Put the accumulators of a visitor back into their places; raises BadRecord when something else was stored."""
+    if state.resting is None:
+        return
+    try:
+        state.slots, state.outcome_ts = resting.unpack(state.resting, state.last_ts)
+    except (ValueError, TypeError) as error:
+        raise BadRecord(why.INVALID, f"user state: {error}") from None
+    state.resting = None
 
 
 def pack_values(values: Sequence[Any]) -> msgspec.Raw:

@@ -28,9 +28,9 @@ class OpenAttribution(Struct, array_like=True):
     ts
         Event time of the trigger, epoch ms.
     values
-        Compact feature values at the trigger, one per base feature, in the order of the layout; packed as a
-        msgpack array (`schemas.codec.pack_values`), because they are written with each later event of the
-        visitor and read once.
+        Compact feature values at the trigger, in the order of the layout; those that the objective needs, beside the
+        mask of their places (`online_models.kept_values`). Packed, because they are written with each later event of
+        the visitor and read once. A list of before holds all, one per base feature.
     score, model_version
         As published.
     hit
@@ -106,6 +106,13 @@ class UserBids(Struct, array_like=True):
     wins: dict[str, list[int]] = {}
 
 
+# Of states that are written now; see `UserState.form`.
+FORM = 1
+# Of the digest of an event id. 40 bits: of 3 * 10**10 events of visitors with full rings, one would wrongly count as a
+# repeat.
+DIGEST_BYTES = 5
+
+
 class UserState(Struct, array_like=True):
     """All that is known of one user on one partition.
 
@@ -116,8 +123,8 @@ class UserState(Struct, array_like=True):
     last_ts
         Highest event time folded, epoch ms.
     recent_ids
-        Digests of the user's last event ids, six bytes each, oldest first, to drop duplicates. States of before
-        hold a list of numbers, of which the first six of eight bytes are the digest; `decode_user_state` takes both.
+        Digests of the user's last event ids, five bytes each, oldest first, to drop duplicates. States of before
+        hold more of each digest, see `form`.
     slots
         Accumulators of the features, in the order of the layout; None: untouched.
     outcome_ts
@@ -126,6 +133,12 @@ class UserState(Struct, array_like=True):
         Open attributions, in the order of their triggers' offsets.
     bidding
         Bids for the user's impressions; None: there were none.
+    form
+        How `recent_ids` is to be read: `FORM`, or 0, of before: six bytes each, or a list of numbers, of which the
+        digest is the beginning of eight bytes. `decode_user_state` makes `FORM` of all.
+    resting
+        Of a visitor who has left: `slots` and `outcome_ts`, which are empty then, as `schemas.resting` packs them;
+        None: they are in their places. `online_models.rest` puts them there and back.
     """
 
     layout: int
@@ -135,6 +148,8 @@ class UserState(Struct, array_like=True):
     outcome_ts: list[int]
     open: list[OpenAttribution]
     bidding: UserBids | None = None
+    form: int = 0
+    resting: bytes | None = None
 
 
 class Layout(Struct, array_like=True, frozen=True):

@@ -167,6 +167,11 @@ class FeatureSet:
             raise ConfigError((name,), f"{name!r} is {why}; expected one of: {', '.join(self._positions)}")
         return self._positions[name]
 
+    def positions_behind(self, names: Sequence[str]) -> frozenset[int]:
+        """Return where the values stand that these features are made of; of a cross, those of its members."""
+        crosses = self.cross_members
+        return frozenset(self.position(base) for name in names for base in crosses.get(name, (name,)))
+
     def depends_on_item(self, name: str) -> bool:
         """Tell whether a base feature's value may depend on the event's item; raises ConfigError."""
         return self._features[self.position(name)].reading.of_item

@@ -15,6 +15,7 @@ from online_models.crowd import crowd_of
 from online_models.features.sources import SOURCES
 from online_models.ranker import Ranker
 from online_models.replica import ReplicaSet
+from online_models.rest import wake
 from online_models.serving import Served
 from schemas.api import BidAnswer, FeaturesAnswer, ObjectiveScore, RankAnswer, ScoreAnswer
 from schemas.bids import BidDecision
@@ -228,6 +229,7 @@ class Answers:
                     continue
                 try:
                     user = decode_user_state(blob)
+                    wake(user)
                 except BadRecord:  # of another version of ours
                     continue
                 if user.layout == self._layout:

@@ -14,6 +14,7 @@ import pytest
 import redis.asyncio as redis
 from site_under_test import Site, fed_and_accounted, shop_events
 
+from online_models.rest import wake
 from schemas.codec import decode_user_state, encode_json
 from streams.admin import create_topics
 from streams.dead import read_dead
@@ -122,6 +123,7 @@ async def user_states(site: Site) -> dict[bytes, bytes]:
 
 def features_of(blob: bytes) -> tuple[Any, ...]:
     state = decode_user_state(blob)
+    wake(state)
     return state.slots, state.recent_ids, state.last_ts
 
 
