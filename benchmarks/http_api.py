@@ -1,6 +1,7 @@
 """How fast the HTTP API answers while events flow; `make bench-http`.
 
     make bench-http ARGS="[--rate 200] [--seconds 15] [--events-per-s 500] [--roles all serving] [--json FILE]"
+    make bench-http ARGS="--topic --gather 0 [--bids-per-s 100]"
 
 A worker that scores and learns, and one that answers, on the configuration `shop`. Requests come at a steady rate,
 whether the ones before were answered or not, and each is timed from the moment at which it was due. Broker, store,
@@ -181,8 +182,9 @@ async def measured(given: argparse.Namespace, servers: Servers, folder: Path) ->
             declared["topics"] |= {"bids": f"{app}.bids", "campaigns": f"{app}.campaigns"}
             config.write_text(yaml.safe_dump(declared))
             environment["STREAMSCORE_WORKER_HTTP_TOKENS"] = TOKEN
-            environment["STREAMSCORE_KAFKA_FETCH_MIN_BYTES"] = str(given.fetch_min_bytes)
-            environment["STREAMSCORE_KAFKA_FETCH_MAX_WAIT"] = given.fetch_max_wait
+            if given.gather != "0":
+                environment["STREAMSCORE_KAFKA_FETCH_MIN_BYTES"] = "65536"
+                environment["STREAMSCORE_KAFKA_FETCH_MAX_WAIT"] = given.gather
             if role == given.roles[-1]:
                 environment["STREAMSCORE_WORKER_HTTP_PORT"] = str(port)
             processes.append(Process([sys.executable, "-m", "streams.cli.main", "worker"], environment, folder))
@@ -218,7 +220,7 @@ async def measured(given: argparse.Namespace, servers: Servers, folder: Path) ->
 async def _run(given: argparse.Namespace) -> dict[str, Any]:
     with running_servers(short_lived=True) as servers, tempfile.TemporaryDirectory() as folder:
         routes = await measured(given, servers, Path(folder))
-        asked = {"roles": given.roles, "events_per_s": given.events_per_s, "fetch_min_bytes": given.fetch_min_bytes}
+        asked = {"roles": given.roles, "events_per_s": given.events_per_s, "gather": given.gather}
         return {"broker": servers.broker, **asked, "routes": routes}
 
 
@@ -230,8 +232,7 @@ def main() -> None:
     parser.add_argument("--topic", action="store_true", help="bid requests on the topic instead, and their notices")
     parser.add_argument("--bids-per-s", type=float, default=100.0, help="bid requests a second on the topic")
     parser.add_argument("--events-per-s", type=float, default=500.0, help="events that flow meanwhile")
-    parser.add_argument("--fetch-min-bytes", type=int, default=65_536, help="of the workers; 1: every event at once")
-    parser.add_argument("--fetch-max-wait", default="20ms", help="of the workers: for so long events gather")
+    parser.add_argument("--gather", default="100ms", help="for so long the workers let events gather; 0: not at all")
     parser.add_argument("--only", default="", help="routes whose name has this in it, such as rank")
     parser.add_argument("--roles", nargs="+", default=["all", "serving"], help="of the workers; the last one is asked")
     parser.add_argument("--json", type=Path, default=ROOT / "build" / "http.json")
