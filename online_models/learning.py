@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import Struct
 
-from online_models.calibration import Calibrator
+from online_models.calibration import Calibrator, raw_said_by
 from online_models.contest import Contest, said_by
 from online_models.distribution import Distributor
 from online_models.estimators import Estimator
@@ -81,7 +81,7 @@ class LearningCore:
     contest
         Of the objective's challengers; kept by the learner of the declared model.
     calibrator
-        Learns from what this model said before; shared with the distributor, which publishes its curves.
+        Learns how often what this model says comes true; shared with the distributor, which publishes its curves.
     """
 
     def __init__(
@@ -138,12 +138,14 @@ class LearningCore:
             if self._is_repeat(example):
                 self.repeated += 1
                 continue
-            taught = False
+            x = self._features_of(example)
+            taught = x is not None
             if example.use != "learn":
                 self._judge(example)
-                taught = self._calibrate(example)
-            if example.use != "judge":
-                taught |= self._learn(example)
+                taught |= self._calibrate(example, x)
+            if x is not None:
+                self._estimator.learn_one(x, example.label)
+                self.learned += 1
             self._since_publication += taught
             if self._since_publication >= self._publish_examples:
                 publications.append(self._publish())
@@ -166,21 +168,24 @@ class LearningCore:
             if score is not None:
                 self._metrics.update(example.label, score)
 
-    def _calibrate(self, example: Example) -> bool:
-        if self.calibrator is None:
-            return False
-        self.calibrator.update(example, self.variant)
-        return True
-
-    def _learn(self, example: Example) -> bool:
+    def _features_of(self, example: Example) -> dict[str, float] | None:
+        """Return what the model is to learn; None: nothing."""
+        if example.use == "judge":
+            return None
         x = example.features_of.get(self.variant) if self.own_features else example.features
-        if x is None:
-            return False
-        if refusal(x) is not None:
+        if x is not None and refusal(x) is not None:
             self.refused += 1
+            return None
+        return x
+
+    def _calibrate(self, example: Example, x: dict[str, float] | None) -> bool:
+        calibrator = self.calibrator
+        if calibrator is None:
             return False
-        self._estimator.learn_one(x, example.label)
-        self.learned += 1
+        if x is None or calibrator.by_said:
+            calibrator.update(example, raw_said_by(self.variant, example))
+        else:
+            calibrator.update(example, self._estimator.predict_proba_one(x)[True])
         return True
 
     def publish_pending(self) -> Publication | None:
