@@ -2,9 +2,14 @@
 
 Models that learn online lag behind a base rate that moves, and regularization, thinned-out negatives and wrong
 features pull their probabilities away from the truth. A ranking forgives that; a bid does not. So the learner of a
-model also learns from pairs (the probability that was given at the trigger, its label) and publishes a curve with each
-version of the model. The score is the model's probability led through it; what the model itself said stays beside it as
-`raw`.
+model also learns from pairs (the model's probability of a trigger, its label) and publishes a curve with each version
+of the model. The score is the model's probability led through it; what the model itself said stays beside it as `raw`.
+
+The probability of a pair is what the learner's model says just before it learns the label, as in progressive
+validation (Dawid, "Statistical Theory: The Prequential Approach", 1984), not what a scorer was told by an older version
+at the trigger. Labels are late, and a model that was wrong then has mended part of it since; a curve of what was said
+then mends that part a second time. After a jump of the base rate such curves overshot by half of the rate. Only where
+the features are not at hand with the label (`labels: immediate`) it is what was said.
 
 Kept is one thing for both kinds: how many triggers and how many positives came at which raw logit, for all and for each
 slice, fading by half with each `half_life` positives. The clock counts positives because they are what tells a rate:
@@ -123,9 +128,13 @@ class Calibrator:
     closes_after_ms
         Event time from a trigger until its window has closed. Positives that are known earlier wait for it: else
         there are nothing but positives at first, and too many of them whenever traffic grows.
+    by_said
+        It is told what was said at the triggers, even where the model could be asked again.
 
     Attributes
     ----------
+    declared, by_said
+        As given.
     learned
         Labels so far.
 
@@ -140,8 +149,9 @@ class Calibrator:
     True
     """
 
-    def __init__(self, declared: Calibrating, *, closes_after_ms: int = 0) -> None:
+    def __init__(self, declared: Calibrating, *, closes_after_ms: int = 0, by_said: bool = False) -> None:
         self.declared = declared
+        self.by_said = by_said
         self.learned = 0
         self._closes_after_ms = closes_after_ms
         self._since_scaled = 0  # positives
@@ -151,13 +161,18 @@ class Calibrator:
         self._waiting: list[tuple[int, int, float, str | None]] = []
         self._numbered = 0
 
-    def update(self, example: Example, variant: str) -> None:
-        """Learn from what a variant's model said at a judged trigger, as soon as its window has closed."""
+    def update(self, example: Example, said: float | None) -> None:
+        """Learn the label of a judged trigger, as soon as its window has closed.
+
+        Parameters
+        ----------
+        said
+            What the model says of the trigger, not knowing its label; None: nothing, and nothing is learned.
+        """
         now_ms = example.released_ts
         while self._waiting and (self._waiting[0][0] <= now_ms or len(self._waiting) > _MOST_WAITING):
             _, _, raw, value = heappop(self._waiting)
             self.learn_one(raw, True, value)
-        said = raw_said_by(variant, example)
         if said is None:
             return
         due_ms = example.ts + self._closes_after_ms
@@ -235,11 +250,6 @@ class Calibrator:
         self._whole = _counts(whole)
         self._slices = {value: _counts(counts) for value, counts in slices.items()}
         self._waiting = [(due_ms, number, raw, value) for due_ms, number, raw, value in waiting]
-
-
-def make_calibrator(declared: Calibrating | None, *, closes_after_ms: int) -> Calibrator | None:
-    """Return a calibrator that has learned nothing; None: the objective is not calibrated."""
-    return None if declared is None else Calibrator(declared, closes_after_ms=closes_after_ms)
 
 
 def _add(counts: _Counts, number: int, x: float, weight: float, label: bool) -> None:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import Struct
 
-from online_models.calibration import Calibrator
+from online_models.calibration import Calibrator, raw_said_by
 from online_models.contest import Contest, said_by
 from online_models.distribution import Distributor
 from online_models.estimators import Estimator
@@ -89,7 +89,7 @@ class LearningCore:
     contest
         Of the objective's challengers; kept by the learner of the declared model.
     calibrator
-        Learns from what this model said before; shared with the distributor, which publishes its curves.
+        Learns how often what this model says comes true; shared with the distributor, which publishes its curves.
     """
 
     def __init__(
@@ -142,7 +142,8 @@ class LearningCore:
         judged: list[tuple[bool, float]] = []
         contest, calibrator, variant = self.contest, self.calibrator, self.variant
         for example in self._fresh(examples):
-            taught = False
+            x = self._features_of(example)
+            taught = x is not None
             if example.use != "learn":
                 if contest is not None:
                     contest.update(example)
@@ -151,10 +152,11 @@ class LearningCore:
                 if score is not None:
                     judged.append((example.label, score))
                 if calibrator is not None:
-                    calibrator.update(example, variant)
+                    calibrator.update(example, self._raw_of(example, x, calibrator))
                     taught = True
-            if example.use != "judge":
-                taught |= self._learn(example)
+            if x is not None:
+                self._estimator.learn_one(x, example.label)
+                self.learned += 1
             self._since_publication += taught
             if self._since_publication >= self._publish_examples:
                 publications.append(self._publish())
@@ -177,16 +179,21 @@ class LearningCore:
             sources[source] = released
             yield example
 
-    def _learn(self, example: Example) -> bool:
+    def _features_of(self, example: Example) -> dict[str, float] | None:
+        """Return what the model is to learn; None: nothing."""
+        if example.use == "judge":
+            return None
         x = example.features_of.get(self.variant) if self.own_features else example.features
-        if x is None:
-            return False
-        if refusal(x) is not None:
+        if x is not None and refusal(x) is not None:
             self.refused += 1
-            return False
-        self._estimator.learn_one(x, example.label)
-        self.learned += 1
-        return True
+            return None
+        return x
+
+    def _raw_of(self, example: Example, x: dict[str, float] | None, calibrator: Calibrator) -> float | None:
+        """Return what the model says of a trigger before it learns its label; None: nothing is known of that."""
+        if x is None or calibrator.by_said:
+            return raw_said_by(self.variant, example)
+        return self._estimator.predict_proba_one(x)[True]
 
     def publish_pending(self) -> Publication | None:
         """Publish what was learned since the last publication; None if that is nothing."""

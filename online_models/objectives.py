@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 from msgspec import Struct, ValidationError, convert, structs
 
-from online_models.calibration import Calibrating
+from online_models.calibration import Calibrating, Calibrator
 from online_models.contest import Promoting
 from online_models.errors import ConfigError
 from online_models.features import FeatureSet
@@ -143,6 +143,14 @@ class Objective(Struct, frozen=True, kw_only=True):
     def closes_after_ms(self) -> int:
         """Event time from a trigger until stream time closes its window."""
         return self.window_ms + self.grace_ms
+
+    def new_calibrator(self) -> Calibrator | None:
+        """Return a calibrator that has learned nothing; None: the objective is not calibrated."""
+        if self.calibration is None:
+            return None
+        # Immediate labels end a window without the features, and after the model has learned the trigger.
+        by_said = self.labels == "immediate"
+        return Calibrator(self.calibration, closes_after_ms=self.closes_after_ms, by_said=by_said)
 
     def feature_names(self, declared: Sequence[str]) -> list[str]:
         """Select, in order, the declared features that this objective's model sees."""

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 from online_models.bidding.market import MARKET, Market
-from online_models.calibration import Calibrator, make_calibrator
+from online_models.calibration import Calibrator
 from online_models.contest import Contest
 from online_models.crowd import CROWD, CrowdCounts
 from online_models.crowd_distribution import CrowdDistributor, CrowdReplica
@@ -256,7 +256,7 @@ def new_cores(objectives: Sequence[Objective], settings: Settings) -> Iterator[L
         for name, variant in objective.variants.items():
             estimator = settings.new_model(variant)
             lineage = settings.lineage(variant)
-            calibrator = make_calibrator(variant.calibration, closes_after_ms=variant.closes_after_ms)
+            calibrator = variant.new_calibrator()
             yield LearningCore(
                 variant.name,
                 lineage=lineage,

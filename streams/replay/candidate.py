@@ -10,7 +10,6 @@ from typing import Any
 import msgspec
 
 from online_models.bound import Replica
-from online_models.calibration import make_calibrator
 from online_models.closed_loop import ClosedLoop, LearnerPair, Users, Watchers, learner_pair
 from online_models.features.durations import parse_duration_ms
 from online_models.scoring import ScoringCore
@@ -119,7 +118,7 @@ class Candidate:
                         variant=name,
                         own_features=settings.has_own_features(variant),
                         contest=None if name else new_contest(objective, settings),
-                        calibrator=make_calibrator(variant.calibration, closes_after_ms=variant.closes_after_ms),
+                        calibrator=variant.new_calibrator(),
                     ),
                 )
 

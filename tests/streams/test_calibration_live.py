@@ -10,7 +10,7 @@ import pytest
 import yaml
 from builders import T0
 
-from online_models.calibration import Calibrator, make_calibrator
+from online_models.calibration import Calibrator
 from online_models.closed_loop import ClosedLoop, Watchers, learner_pair
 from online_models.records import DecodedBatch
 from online_models.scoring import ScoringCore
@@ -101,7 +101,7 @@ def a_loop() -> ClosedLoop:
             one.name, lineage=SETTINGS.lineage(one), model=SETTINGS.new_model(one), prior=one.prior,
             publish_examples=SETTINGS.learning.publish_examples, judging=False, variant=name,
             own_features=SETTINGS.has_own_features(one),
-            calibrator=make_calibrator(one.calibration, closes_after_ms=one.closes_after_ms),
+            calibrator=one.new_calibrator(),
         )
         for name, one in SETTINGS.objectives[0].variants.items()
     }  # fmt: skip
