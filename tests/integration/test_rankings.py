@@ -43,6 +43,10 @@ def live(
     sources = ["similar", "category", "popular", "recent"]
     sections = {"rankings": {"home": {"objective": "click", "shown": SHOWN, "sources": sources, **request.param}}}
     with working_site(folder, kafka_broker.bootstrap_servers, valkey_url, events[:half], sections) as site:
+        end = time.monotonic() + WITHIN_S
+        while not has_model(site):
+            assert time.monotonic() < end
+            time.sleep(0.05)
         for number in range(OVER_HTTP):
             body = {
                 "user_id": f"http-{number}",
@@ -50,7 +54,6 @@ def live(
                 "candidates": [f"item-{n}" for n in range(9)],
             }
             site.post("/v1/rank", {"event_id": f"http-{number}", **body})
-        end = time.monotonic() + WITHIN_S
         while sum("answered" in one.flags for one in answers_on(site)) < OVER_HTTP:
             assert time.monotonic() < end
         while not json.loads(site.get("/status")[1])["crowd_version"]:  # what all visitors did so far
@@ -62,6 +65,11 @@ def live(
         worker.terminate()
         worker.wait(15)
         yield site
+
+
+def has_model(site: Site) -> bool:
+    models = json.loads(site.get("/v1/models")[1])["models"]
+    return any(one["objective"] == "click" and one["model_version"] for one in models)
 
 
 async def values_on(site: Site, topic: str) -> list[bytes]:
