@@ -37,7 +37,8 @@ from streams.housekeeping import Housekeeping
 from streams.learner import LearnerSession, new_replicas, open_learner
 from streams.lease import Lease
 from streams.logs import kafka_client_said, log_event
-from streams.output import KafkaOutput, OutRecord, RecordOutput
+from streams.out_records import OutRecord
+from streams.output import KafkaOutput, RecordOutput
 from streams.publish import Publisher
 from streams.rebuild import replay_from
 from streams.retry import retrying

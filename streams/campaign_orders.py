@@ -16,7 +16,8 @@ from schemas.codec import encode_json
 from streams.budgets import Ledger
 from streams.campaign_feed import Told, told_by
 from streams.campaign_states import known_campaigns, states_of
-from streams.output import KafkaOutput, OutRecord, partition_for_key
+from streams.out_records import OutRecord
+from streams.output import KafkaOutput, partition_for_key
 from streams.reading import read_to_end, reader
 from streams.settings import Settings
 

@@ -1,57 +1,61 @@
-"""Lets several callers publish to one partition in one batch.
+"""Lets several callers publish to one broker in one request.
 
-The producer has one batch at a time under way to a partition. All partitions of `events` have their examples on the
-same one, so each would wait for every other's round trip in turn. Here whoever comes while a batch is under way
-waits, and all who wait go together in the next: at most two round trips, and fewer requests the more there is to do.
+One request at a time is under way to a broker. Who comes meanwhile waits here, and all who wait go
+together in the next one, whatever partitions they write to: nobody waits for more than two round trips, and there are
+fewer requests the more there is to do.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from aiokafka.errors import MessageSizeTooLargeError
 
-if TYPE_CHECKING:
-    from streams.output import OutRecord
+from streams.out_records import Batches, Outcomes, OutRecord, Place, Written
 
 
 class _Waiting(NamedTuple):
-    records: Sequence[OutRecord]
-    end: asyncio.Future[int]
+    batches: Batches
+    outcomes: asyncio.Future[Outcomes]
 
-    def size(self) -> int:
-        return sum(len(one.value or b"") + len(one.key or b"") for one in self.records)
+    def sizes(self) -> dict[Place, int]:
+        return {
+            where: sum(len(one.value or b"") + len(one.key or b"") for one in records)
+            for where, records in self.batches.items()
+        }
 
 
 class GroupCommit:
-    """The line before one partition.
+    """The line before one broker.
 
     Parameters
     ----------
     send
-        Publishes records, waits for the acknowledgement and returns the offset behind the last one.
+        Publishes records by place, of each at least a beginning, and waits for the acknowledgements; faults are
+        outcomes, it raises none.
     most_bytes
-        Of keys and values that go together; what is larger goes alone.
+        Of keys and values that go together to one place; what is larger goes alone.
     """
 
-    def __init__(self, send: Callable[[Sequence[OutRecord]], Awaitable[int]], *, most_bytes: int) -> None:
+    def __init__(self, send: Callable[[Batches], Awaitable[Outcomes]], *, most_bytes: int) -> None:
         self._send = send
         self._most_bytes = most_bytes
         self._waiting: list[_Waiting] = []
         self._busy = False
         self._draining: asyncio.Task[None] | None = None
 
-    async def publish(self, records: Sequence[OutRecord]) -> int:
-        """Return the offset behind the last of the records; raises what `send` raised for them."""
+    async def publish(self, batches: Batches) -> Outcomes:
+        """Return by place how many of the records were written, or the fault."""
         if self._busy:
-            waiting = _Waiting(records, asyncio.get_running_loop().create_future())
+            waiting = _Waiting(batches, asyncio.get_running_loop().create_future())
             self._waiting.append(waiting)
-            return await waiting.end
+            return await waiting.outcomes
         self._busy = True
         try:
-            return await self._send(records)
+            return await self._send(batches)
         finally:
             self._let_others()
 
@@ -68,41 +72,75 @@ class GroupCommit:
             self._let_others()
 
     def _next_group(self) -> list[_Waiting]:
-        """Take those that fit into one batch, in the order in which they came."""
+        """Take those of whom each place can take all at once, in the order in which they came."""
         group = [self._waiting.pop(0)]
-        size = group[0].size() if self._waiting else 0
-        while self._waiting and (size := size + self._waiting[0].size()) <= self._most_bytes:
+        sizes = Counter(group[0].sizes() if self._waiting else {})
+        while self._waiting:
+            more = self._waiting[0].sizes()
+            if any(where in sizes and sizes[where] + size > self._most_bytes for where, size in more.items()):
+                break
+            sizes.update(more)
             group.append(self._waiting.pop(0))
         return group
 
     async def _send_for(self, group: list[_Waiting]) -> None:
-        group = [one for one in group if not one.end.done()]  # whoever was cancelled wants nothing any more
+        group = [one for one in group if not one.outcomes.done()]  # whoever was cancelled wants nothing any more
         if not group:
             return
         try:
-            end = await self._send([record for one in group for record in one.records])
-        except MessageSizeTooLargeError as fault:
-            if len(group) == 1:
-                _fail(group, fault)
-                return
-            for one in group:  # it is one of them; the others are to get through
-                await self._send_for([one])
+            found = _shared_out(await self._send(_joined(group)), group)
+            if len(group) > 1:
+                await self._part(group, found)
         except BaseException as fault:
-            _fail(group, fault)
+            for one in group:
+                if not one.outcomes.done():
+                    _end(one.outcomes, fault)
             if not isinstance(fault, Exception):
                 raise
         else:
-            for one in reversed(group):
-                if not one.end.done():
-                    one.end.set_result(end)
-                end -= len(one.records)
+            for one, outcomes in zip(group, found, strict=True):
+                if not one.outcomes.done():
+                    one.outcomes.set_result(outcomes)
+
+    async def _part(self, group: list[_Waiting], found: list[Outcomes]) -> None:
+        """Send alone what did not get through because of a record that is too large; it is one of them."""
+        writers = Counter(where for one in group for where in one.batches)
+        for one, outcomes in zip(group, found, strict=True):
+            for where, outcome in outcomes.items():
+                if writers[where] > 1 and isinstance(outcome, MessageSizeTooLargeError):
+                    outcomes |= await self._send({where: one.batches[where]})
 
 
-def _fail(group: Sequence[_Waiting], fault: BaseException) -> None:
+def _end(outcomes: asyncio.Future[Outcomes], fault: BaseException) -> None:
+    if isinstance(fault, asyncio.CancelledError):
+        outcomes.cancel()
+    else:
+        outcomes.set_exception(fault)
+
+
+def _joined(group: Sequence[_Waiting]) -> Batches:
+    if len(group) == 1:
+        return group[0].batches
+    joined: dict[Place, list[OutRecord]] = {}
     for one in group:
-        if one.end.done():
-            continue
-        if isinstance(fault, asyncio.CancelledError):
-            one.end.cancel()
-        else:
-            one.end.set_exception(fault)
+        for where, records in one.batches.items():
+            joined.setdefault(where, []).extend(records)
+    return joined
+
+
+def _shared_out(outcomes: Outcomes, group: Sequence[_Waiting]) -> list[Outcomes]:
+    """Return what of the outcomes is whose."""
+    left = dict(outcomes)
+    found: list[Outcomes] = []
+    for one in group:
+        found.append({})
+        for where, records in one.batches.items():
+            outcome = left[where]
+            if isinstance(outcome, Written):
+                count = min(len(records), outcome.records)
+                rest = outcome.records - count
+                found[-1][where] = Written(outcome.end - rest, count)
+                left[where] = Written(outcome.end, rest)
+            else:
+                found[-1][where] = outcome
+    return found

@@ -23,7 +23,7 @@ from streams.cancelling import cancel_until_done
 from streams.dashboard import POINT_S
 from streams.learner import LearnerSession
 from streams.logs import log_event
-from streams.output import OutRecord
+from streams.out_records import OutRecord
 from streams.stores import Fenced
 
 if TYPE_CHECKING:

@@ -1,14 +1,9 @@
-"""Publishes records in batches, each to a partition named by the caller.
+"""Publishes records in batches, each to a partition named by the caller, and tells what a fault means.
 
-`await producer.send` costs 24 us a record, a filled batch 10. Whoever publishes has grouped its
-records by partition already, so nothing has to be routed here.
-
-A partition's batches go out one after another, each when the one before was acknowledged; what several have for one
-partition goes together (`streams.group_commit`). So what
+A partition's batches go out one after another, each when the one before was acknowledged (`streams.producer`). So what
 stands in the log is always a beginning of what was to be published, in its order. A step that
 failed half-way is repeated whole: its beginning is then there twice, with the same ids, of which
-readers keep the first, and no later record was ever there before an earlier one. The producer sends
-one batch at a time to a partition in any case; this costs nothing.
+readers keep the first, and no later record was ever there before an earlier one.
 """
 
 from __future__ import annotations
@@ -16,30 +11,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
-from aiokafka import AIOKafkaProducer
 from aiokafka import errors as kafka_errors
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError
-from aiokafka.protocol.produce import ProduceRequest
-from msgspec import Struct
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import KafkaError
 
 from online_models.features.durations import parse_duration_ms
-from streams.group_commit import GroupCommit
 from streams.logs import log_event
+from streams.out_records import OutRecord, Place
 from streams.partitioning import partition_of
+from streams.producer import BatchProducer, MayNotWrite
 from streams.settings import Settings
 from streams.stores import Unavailable
 
 logger = logging.getLogger("streamscore.output")
-
-_BATCH_BYTES = 1_000_000  # the broker refuses batches above 1 MiB by default
-_GROUP_BYTES = _BATCH_BYTES // 2  # leaves room for what a record needs beside its key and value
-# A topic may be made to take more. A request above the broker's socket.request.max.bytes (100 MiB) would not be
-# answered but cut off, like a broker that is away, and be repeated for ever.
-_RECORD_BYTES = 64 << 20
 
 _REFUSED = (
     kafka_errors.TopicAuthorizationFailedError,
@@ -56,12 +44,10 @@ _PRODUCER_ENDED = (
     kafka_errors.UnknownProducerId,
 )
 
-# A batch expires after one request timeout, and a request that was under way then after another. A producer that is
-# silent for longer was closed or has lost one of its tasks; it may be silent for ever.
+# What may pass is tried again for one request timeout, and a request that was under way then takes another. A producer
+# that is silent for longer has lost one of its client's tasks; it may be silent for ever.
 _LIMIT_TIMEOUTS = 3
 _END_S = 10.0
-
-Place = tuple[str, int]
 
 
 class Consumed(NamedTuple):
@@ -69,29 +55,6 @@ class Consumed(NamedTuple):
 
     first_offset: int
     next_offset: int
-
-
-class OutRecord(Struct, frozen=True):
-    """A record on its way out.
-
-    Attributes
-    ----------
-    timestamp_ms
-        Epoch milliseconds; None: the time at which it is sent.
-    """
-
-    key: bytes | None
-    value: bytes | None
-    headers: list[tuple[str, bytes]] = []
-    timestamp_ms: int | None = None
-
-
-class RecordTooLarge(MessageSizeTooLargeError):  # type: ignore[misc]  # aiokafka is untyped
-    """A record that its topic does not take; sending it again would not help."""
-
-
-class _MayNotWrite(KafkaError):  # type: ignore[misc]  # aiokafka is untyped
-    """Our place in the group was not confirmed when something was about to be sent."""
 
 
 class _Silent(KafkaError):  # type: ignore[misc]  # aiokafka is untyped
@@ -121,29 +84,15 @@ def partition_for_key(key: bytes, partitions: int) -> int:
     return partition_of(key, partitions)
 
 
-def make_producer(
-    settings: Settings, *, idempotent: bool = False, transactional_id: str | None = None
-) -> AIOKafkaProducer:
-    """Make a producer, to be started.
-
-    Parameters
-    ----------
-    idempotent
-        The broker refuses what it has already, so that a request repeated inside the producer leaves
-        no duplicate; such a producer waits for an absent broker instead of raising. The embedded
-        broker does not offer it.
-    transactional_id
-        Publish in transactions under this id; whoever did before is fenced.
-    """
+def make_producer(settings: Settings, *, may_write: Callable[[], bool] | None = None) -> BatchProducer:
+    """Make a producer, to be started."""
     kafka = settings.kafka
-    return AIOKafkaProducer(
-        **kafka.client_kwargs(),
-        acks="all",
-        linger_ms=0,
-        max_batch_size=_BATCH_BYTES,
-        compression_type=None if kafka.compression == "none" else kafka.compression,
-        enable_idempotence=idempotent or transactional_id is not None,
-        transactional_id=transactional_id,
+    options = kafka.client_kwargs()
+    return BatchProducer(
+        AIOKafkaClient(client_id=f"{settings.app}-producer", **options),
+        compression=kafka.compression,
+        request_timeout_ms=options["request_timeout_ms"],
+        may_write=may_write,
     )
 
 
@@ -166,12 +115,10 @@ class KafkaOutput:
         new_producer: Callable[[], Any] | None = None,
         may_write: Callable[[], bool] | None = None,
     ) -> None:
-        self._new_producer = new_producer or (lambda: make_producer(settings))
-        self._may_write = may_write
+        self._new_producer = new_producer or (lambda: make_producer(settings, may_write=may_write))
         self._limit_s = _LIMIT_TIMEOUTS * parse_duration_ms(settings.kafka.request_timeout) / 1000
         self._producer: Any = None
         self._started = False
-        self._lines: dict[Place, GroupCommit] = {}
         self._starting = asyncio.Lock()
         self._ending: set[asyncio.Task[None]] = set()
 
@@ -181,8 +128,6 @@ class KafkaOutput:
             if self._producer is not None:
                 return
             producer = self._new_producer()
-            if self._may_write is not None:
-                _ask_before_sending(producer, self._may_write)
             try:
                 await producer.start()
             except (KafkaError, OSError) as error:
@@ -192,7 +137,6 @@ class KafkaOutput:
                 await producer.stop()
                 raise
             self._producer = producer
-            self._lines = {}
             self._started = True
 
     @property
@@ -257,25 +201,18 @@ class KafkaOutput:
         self, batches: Mapping[Place, Sequence[OutRecord]], places: Sequence[Place]
     ) -> dict[Place, int]:
         producer = await self._ready()
-        outcomes = await asyncio.gather(
-            *(self._line(producer, where).publish(batches[where]) for where in places), return_exceptions=True
-        )
-        faults = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+        try:
+            async with asyncio.timeout(self._limit_s):
+                outcomes = await producer.publish({where: batches[where] for where in places})
+        except TimeoutError:
+            outcomes = dict.fromkeys(places, _Silent(f"no answer within {self._limit_s:g} s"))
+        faults = [outcome for outcome in outcomes.values() if isinstance(outcome, Exception)]
         if faults:
             if any(_has_ended(fault) for fault in faults):
                 self._replace(producer)
             meant = [told(fault) for fault in faults]
             raise next((one for one in meant if not isinstance(one, Unavailable)), meant[0])
-        return dict(zip(places, outcomes, strict=True))  # type: ignore[arg-type]
-
-    def _line(self, producer: Any, where: Place) -> GroupCommit:
-        line = self._lines.get(where)
-        if line is None:
-            limit_s = self._limit_s
-            line = self._lines[where] = GroupCommit(
-                lambda records: publish_to(producer, *where, records, limit_s), most_bytes=_GROUP_BYTES
-            )
-        return line
+        return outcomes  # type: ignore[no-any-return]
 
     def _replace(self, producer: Any) -> None:
         """Let the next publish begin with a new producer."""
@@ -297,53 +234,6 @@ class KafkaOutput:
             await asyncio.wait(self._ending)
 
 
-def _ask_before_sending(producer: Any, may_write: Callable[[], bool]) -> None:
-    send = producer.client.send
-
-    async def send_if_allowed(node_id: int, request: Any, **options: Any) -> Any:
-        if isinstance(request, ProduceRequest) and not may_write():
-            raise _MayNotWrite("our place in the group is not confirmed")
-        return await send(node_id, request, **options)
-
-    producer.client.send = send_if_allowed
-
-
-async def publish_to(producer: Any, topic: str, partition: int, records: Sequence[OutRecord], limit_s: float) -> int:
-    """Publish to one partition, in order; return the offset behind the last record."""
-    end = 0
-    for batch in _filled(producer, topic, records):
-        try:
-            async with asyncio.timeout(limit_s):
-                acknowledged = await producer.send_batch(batch, topic, partition=partition)
-                end = (await acknowledged).offset + batch.record_count()
-        except TimeoutError:
-            raise _Silent(f"no answer within {limit_s:g} s") from None
-        except MessageSizeTooLargeError:
-            raise RecordTooLarge(
-                f"{topic} does not take {batch.size()} bytes, {batch.record_count()} records"
-            ) from None
-    return end
-
-
-def _filled(producer: Any, topic: str, records: Sequence[OutRecord]) -> Iterator[Any]:
-    """Fill as few batches as the records fit in; one that is larger than a batch goes alone."""
-    batch = producer.create_batch()
-    for record in records:
-        size = len(record.value or b"") + len(record.key or b"")
-        if size > _RECORD_BYTES:
-            raise RecordTooLarge(f"Expected at most {_RECORD_BYTES} bytes, got {size}, for {topic}")
-        if not _append(batch, record):
-            yield batch
-            batch = producer.create_batch()
-            _append(batch, record)
-    yield batch
-
-
-def _append(batch: Any, record: OutRecord) -> bool:
-    key, value, headers = record.key, record.value, record.headers
-    return batch.append(timestamp=record.timestamp_ms, key=key, value=value, headers=headers) is not None
-
-
 def _has_ended(fault: BaseException) -> bool:
     """Tell whether the producer that raised this is of no more use."""
     # aiokafka ends with a plain KafkaError when its sending task has failed.
@@ -356,7 +246,7 @@ def told(fault: BaseException) -> BaseException:
         return OutputRefused(f"Kafka refuses us ({fault}); check user, password and permissions")
     if isinstance(fault, asyncio.CancelledError):  # of what we waited for; our own cancellation does not come here
         return Unavailable("Kafka: the producer was closed")
-    may_pass = (kafka_errors.KafkaTimeoutError, kafka_errors.KafkaConnectionError, _MayNotWrite, OSError)
+    may_pass = (kafka_errors.KafkaTimeoutError, kafka_errors.KafkaConnectionError, MayNotWrite, OSError)
     if isinstance(fault, may_pass) or _has_ended(fault) or getattr(fault, "retriable", False):
         return Unavailable(f"Kafka: {fault}" if isinstance(fault, KafkaError) else f"Kafka: {fault!r}")
     return fault

@@ -24,7 +24,8 @@ from schemas.metrics import Contest as ContestMetric
 from schemas.metrics import Progress
 from streams.freshness import Freshness
 from streams.lease import Lease
-from streams.output import Consumed, OutRecord, RecordOutput, partition_for_key
+from streams.out_records import OutRecord
+from streams.output import Consumed, RecordOutput, partition_for_key
 from streams.runner import Ends
 from streams.sections import Topics
 from streams.stores import PartitionId

@@ -14,27 +14,19 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka import errors as kafka_errors
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from aiokafka.structs import OffsetAndMetadata
 
 from online_models.features.durations import parse_duration_ms
 from streams.failpoints import failpoint
-from streams.output import (
-    Consumed,
-    OutputRefused,
-    OutRecord,
-    Place,
-    RecordTooLarge,
-    end_producer,
-    make_producer,
-    publish_to,
-    told,
-)
+from streams.out_records import OutRecord, Place, RecordTooLarge, check_size
+from streams.output import Consumed, OutputRefused, end_producer, told
+from streams.producer import BATCH_BYTES
 from streams.rebuild import committed_offset
 from streams.settings import Settings
 from streams.stores import Fenced, PartitionId, Unavailable
@@ -47,6 +39,50 @@ _FENCED = (kafka_errors.ProducerFenced, kafka_errors.InvalidProducerEpoch)
 
 class TransactionsRefused(OutputRefused):
     """The broker has no transactions, or none for us."""
+
+
+def make_transactional_producer(settings: Settings, transactional_id: str) -> AIOKafkaProducer:
+    """Make aiokafka's producer for transactions under an id, to be started; who wrote under it before is fenced."""
+    kafka = settings.kafka
+    return AIOKafkaProducer(
+        **kafka.client_kwargs(),
+        acks="all",
+        max_batch_size=BATCH_BYTES,
+        compression_type=None if kafka.compression == "none" else kafka.compression,
+        enable_idempotence=True,
+        transactional_id=transactional_id,
+    )
+
+
+async def _publish_to(producer: Any, topic: str, partition: int, records: Sequence[OutRecord]) -> int:
+    """Publish to one partition, in order; return the offset behind the last record."""
+    end = 0
+    for batch in _filled(producer, records):
+        try:
+            acknowledged = await producer.send_batch(batch, topic, partition=partition)
+            end = (await acknowledged).offset + batch.record_count()
+        except MessageSizeTooLargeError:
+            raise RecordTooLarge(
+                f"{topic} does not take {batch.size()} bytes, {batch.record_count()} records"
+            ) from None
+    return end
+
+
+def _filled(producer: Any, records: Sequence[OutRecord]) -> Iterator[Any]:
+    """Fill as few batches as the records fit in; one that is larger than a batch goes alone."""
+    batch = producer.create_batch()
+    for record in records:
+        check_size(record)
+        if not _append(batch, record):
+            yield batch
+            batch = producer.create_batch()
+            _append(batch, record)
+    yield batch
+
+
+def _append(batch: Any, record: OutRecord) -> bool:
+    key, value, headers = record.key, record.value, record.headers
+    return batch.append(timestamp=record.timestamp_ms, key=key, value=value, headers=headers) is not None
 
 
 async def _start(producer: Any) -> None:
@@ -99,7 +135,7 @@ class TransactionalOutput:
         self._group = settings.app
         self._partition = partition
         self._new_producer = new_producer or (
-            lambda: make_producer(settings, transactional_id=f"{settings.app}-{partition}")
+            lambda: make_transactional_producer(settings, f"{settings.app}-{partition}")
         )
         self._committed = committed or (lambda: committed_offset(settings, where))
         self._limit_s = _LIMIT_TIMEOUTS * parse_duration_ms(settings.kafka.request_timeout) / 1000
@@ -171,8 +207,8 @@ class TransactionalOutput:
     ) -> dict[Place, int]:
         await producer.begin_transaction()
         places = [where for where, records in batches.items() if records]
-        sent = [asyncio.ensure_future(publish_to(producer, *where, batches[where], self._limit_s)) for where in places]
         offsets = {TopicPartition(*self._partition): OffsetAndMetadata(consumed.next_offset, "")}
+        sent = [asyncio.ensure_future(_publish_to(producer, *where, batches[where])) for where in places]
         sent.append(asyncio.ensure_future(producer.send_offsets_to_transaction(offsets, self._group)))
         try:
             *ends, _ = await asyncio.gather(*sent)

@@ -14,7 +14,8 @@ from schemas.bids import Bid
 from schemas.codec import encode_json
 from schemas.examples import Example
 from schemas.scores import Score
-from streams.output import KafkaOutput, OutRecord, partition_for_key
+from streams.out_records import OutRecord
+from streams.output import KafkaOutput, partition_for_key
 from streams.stores import Unavailable
 
 SCORES_FILE = "scores.jsonl"

@@ -25,7 +25,8 @@ from schemas.events import BidRequest, EventBase, RankRequest
 from schemas.user_state import UserState
 from streams.budgets import Ledger
 from streams.campaign_feed import CampaignFeed
-from streams.output import OutRecord, RecordOutput, partition_for_key
+from streams.out_records import OutRecord
+from streams.output import RecordOutput, partition_for_key
 from streams.settings import Settings
 from streams.stores import PartitionId, StateStore
 from streams.web.audience import Audience

@@ -13,9 +13,11 @@ from schemas.codec import encode_json
 from schemas.scores import Score
 from streams.admin import create_topics
 from streams.earlier import EarlierScores
-from streams.output import KafkaOutput, OutRecord, make_producer
+from streams.out_records import OutRecord
+from streams.output import KafkaOutput
 from streams.settings import Settings
 from streams.stores import PartitionId
+from streams.transactions import make_transactional_producer
 
 SCORE = Score(
     score_id="",
@@ -92,7 +94,7 @@ async def test_what_a_transaction_has_aborted_was_never_published(
     tmp_path: Path, kafka_broker: Any, unique: Any
 ) -> None:
     settings = await a_site(tmp_path, kafka_broker.bootstrap_servers, unique("earlier"))
-    producer = make_producer(settings, transactional_id=unique("aborted"))
+    producer = make_transactional_producer(settings, unique("aborted"))
     await producer.start()
     topic = settings.topics.scores.name
     for offset in (1, 2):

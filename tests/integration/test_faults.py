@@ -20,7 +20,8 @@ from site_under_test import Site, shop_events
 from online_models.crowd import CROWD
 from schemas.codec import decode_example, decode_score, decode_user_state, encode_json, encode_user_state
 from streams.admin import create_topics
-from streams.output import KafkaOutput, OutRecord
+from streams.out_records import OutRecord
+from streams.output import KafkaOutput
 from streams.settings import Settings
 
 

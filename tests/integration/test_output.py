@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -15,7 +16,8 @@ from kafka_cluster import kafka_or_skip
 from streams.admin import create_topics
 from streams.configs import shipped_config
 from streams.embedded import free_port
-from streams.output import KafkaOutput, OutRecord, RecordTooLarge, make_producer, partition_for_key
+from streams.out_records import OutRecord, RecordTooLarge
+from streams.output import KafkaOutput, partition_for_key
 from streams.reading import read_until_quiet, reader
 from streams.retry import retrying
 from streams.settings import Settings, load_settings
@@ -199,14 +201,30 @@ async def test_a_topic_that_does_not_exist_is_unavailable(kafka_broker: Any, uni
             await output.partitions("..")  # no legal name, so no broker creates it
 
 
-async def test_an_idempotent_producer_publishes_on_apache_kafka(kafka_broker: Any, unique: Any) -> None:
-    settings = settings_for(kafka_broker.bootstrap_servers)
-    topic = await new_topic(kafka_broker.bootstrap_servers, unique("once"))
-    async with an_output(settings, new_producer=lambda: make_producer(settings, idempotent=True)) as output:
-        for _ in range(3):
-            ends = await output.publish({(topic, 0): [OutRecord(None, b"x" * 400_000) for _ in range(5)]})
+async def test_several_callers_for_several_partitions_each_get_their_own_ends(broker: Any, unique: Any) -> None:
+    settings = settings_for(broker.bootstrap_servers)
+    topic = await new_topic(broker.bootstrap_servers, unique("together"), 3)
 
-    assert ends == {(topic, 0): 15}
+    async def call(output: KafkaOutput, name: int) -> None:
+        for turn in range(20):
+            own = [OutRecord(b"%d" % name, b"own %d-%d" % (name, turn))]
+            shared = [OutRecord(b"%d" % name, b"shared %d-%d-%d" % (name, turn, n)) for n in range(1 + name)]
+            ends = await output.publish({(topic, name % 2): own, (topic, 2): shared})
+            told[topic, name % 2, ends[topic, name % 2] - 1] = own[0].value
+            for n, one in enumerate(reversed(shared)):
+                told[topic, 2, ends[topic, 2] - 1 - n] = one.value
+
+    told: dict[tuple[str, int, int], bytes | None] = {}
+    async with an_output(settings) as output:
+        await asyncio.gather(*(call(output, name) for name in range(6)))
+
+    there = {
+        (topic, number, offset): value
+        for number, records in (await read_all(settings, topic)).items()
+        for offset, (_, value, _) in enumerate(records)
+    }
+    assert there == told
+    assert len(told) == 6 * 20 + 20 * (1 + 2 + 3 + 4 + 5 + 6)
 
 
 async def test_nobody_at_the_address_is_unavailable(unique: Any) -> None:

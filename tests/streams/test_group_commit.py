@@ -1,4 +1,4 @@
-"""Several callers before one partition: each gets its own end, and nobody's fault is another's."""
+"""Several callers before one broker: each gets its own ends, and nobody's fault is another's."""
 
 from __future__ import annotations
 
@@ -11,108 +11,176 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.group_commit import GroupCommit
-from streams.output import OutRecord
+from streams.out_records import Batches, Outcomes, OutRecord, Place, Written
 
 MOST_BYTES = 100
+SHARED: Place = ("examples", 0)
 
 
-class Log:
-    """A partition that takes a batch at a time."""
+class Broker:
+    """Takes a request at a time, and of what has a record that is too large nothing for that place."""
 
-    def __init__(self, *, faults: dict[int, BaseException] | None = None, most_bytes: int = 1_000) -> None:
-        self.records: list[OutRecord] = []
-        self.batches: list[int] = []
+    def __init__(
+        self, *, faults: dict[int, Exception] | None = None, most_bytes: int = 1_000, most_records: int = 1_000
+    ) -> None:
+        self.log: dict[Place, list[OutRecord]] = {}
+        self.requests: list[dict[Place, int]] = []
         self._faults = faults or {}
         self._most_bytes = most_bytes
+        self._most_records = most_records
         self._busy = False
-        self.lane = GroupCommit(self.send, most_bytes=MOST_BYTES)
+        self.line = GroupCommit(self.send, most_bytes=MOST_BYTES)
 
-    async def send(self, records: Sequence[OutRecord]) -> int:
-        assert not self._busy, "a batch was sent before the one in front of it was acknowledged"
+    async def send(self, batches: Batches) -> Outcomes:
+        assert not self._busy, "a request was sent before the one in front of it was answered"
         self._busy = True
-        self.batches.append(len(records))
-        number = len(self.batches)
+        self.requests.append({where: len(records) for where, records in batches.items()})
+        number = len(self.requests)
         await asyncio.sleep(0)
         self._busy = False
         if number in self._faults:
-            raise self._faults[number]
+            return dict.fromkeys(batches, self._faults[number])
+        return {where: self._append(where, records) for where, records in batches.items()}
+
+    def _append(self, where: Place, records: Sequence[OutRecord]) -> Written | Exception:
         if any(len(one.value or b"") > self._most_bytes for one in records):
-            raise MessageSizeTooLargeError
-        self.records += records
-        return len(self.records)
+            return MessageSizeTooLargeError()
+        log = self.log.setdefault(where, [])
+        log += records[: self._most_records]
+        return Written(len(log), len(records[: self._most_records]))
+
+    async def publish(self, records: list[OutRecord], where: Place = SHARED) -> int:
+        outcome = (await self.line.publish({where: records}))[where]
+        if isinstance(outcome, Exception):
+            raise outcome
+        assert outcome.records == len(records)
+        return outcome.end
 
 
 def some(name: str, count: int, size: int = 5) -> list[OutRecord]:
     return [OutRecord(name.encode(), b"%d" % number + b"x" * size) for number in range(count)]
 
 
-@settings(deadline=None)
-@given(st.lists(st.tuples(st.integers(1, 4), st.integers(0, 60), st.integers(0, 3)), max_size=12))
-def test_each_caller_gets_the_end_of_its_own_records_in_their_order(callers: list[tuple[int, int, int]]) -> None:
-    async def run() -> None:
-        log = Log()
+PLACES = [SHARED, ("scores", 0), ("scores", 1)]
+BATCHES = st.dictionaries(st.sampled_from(PLACES), st.tuples(st.integers(1, 4), st.integers(0, 60)), min_size=1)
 
-        async def call(name: str, count: int, size: int, later: int) -> None:
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(BATCHES, st.integers(0, 3)), max_size=12))
+def test_each_caller_gets_the_ends_of_its_own_records_in_their_order(
+    callers: list[tuple[dict[Place, tuple[int, int]], int]],
+) -> None:
+    async def run() -> None:
+        broker = Broker()
+
+        async def call(name: str, batches: dict[Place, tuple[int, int]], later: int) -> None:
             for _ in range(later):
                 await asyncio.sleep(0)
-            sent = some(name, count, size)
-            end = await log.lane.publish(sent)
-            assert log.records[end - count : end] == sent
+            sent = {where: some(name, *one) for where, one in batches.items()}
+            outcomes = await broker.line.publish(sent)
+            assert outcomes.keys() == sent.keys()
+            for where, outcome in outcomes.items():
+                assert isinstance(outcome, Written)
+                assert outcome.records == len(sent[where])
+                assert broker.log[where][outcome.end - outcome.records : outcome.end] == sent[where]
 
         await asyncio.gather(*(call(f"c{number}", *one) for number, one in enumerate(callers)))
-        assert len(log.records) == sum(count for count, _, _ in callers)
+        for where in PLACES:
+            expected = sum(batches[where][0] for batches, _ in callers if where in batches)
+            assert len(broker.log.get(where, [])) == expected
 
     asyncio.run(run())
 
 
-async def test_whoever_comes_while_a_batch_is_under_way_goes_with_the_next() -> None:
-    log = Log()
+async def test_whoever_comes_while_a_request_is_under_way_goes_with_the_next_wherever_it_writes() -> None:
+    broker = Broker()
 
-    ends = await asyncio.gather(*(log.lane.publish(some(name, 2)) for name in "abcd"))
+    outcomes = await asyncio.gather(
+        *(broker.line.publish({("scores", n): some("s", 1), SHARED: some("e", 2)}) for n in range(4))
+    )
 
-    assert ends == [2, 4, 6, 8]
-    assert log.batches == [2, 6]
+    assert outcomes == [{("scores", n): (1, 1), SHARED: (2 * n + 2, 2)} for n in range(4)]
+    assert broker.requests == [
+        {("scores", 0): 1, SHARED: 2},
+        {("scores", 1): 1, ("scores", 2): 1, ("scores", 3): 1, SHARED: 6},
+    ]
 
 
-async def test_what_does_not_fit_together_goes_one_after_another() -> None:
-    log = Log()
+async def test_what_a_place_does_not_take_together_goes_one_after_another() -> None:
+    broker = Broker()
 
-    await asyncio.gather(*(log.lane.publish(some(name, 2, 30)) for name in "abcd"))
+    await asyncio.gather(*(broker.publish(some(name, 2, 30)) for name in "abcd"))
 
-    assert log.batches == [2, 2, 2, 2]
+    assert broker.requests == [{SHARED: 2}] * 4
+
+
+async def test_what_goes_to_different_places_fits_together() -> None:
+    broker = Broker()
+
+    await asyncio.gather(*(broker.publish(some("s", 2, 30), ("scores", n)) for n in range(4)))
+
+    assert [len(request) for request in broker.requests] == [1, 3]
+
+
+async def test_of_what_was_not_taken_whole_each_caller_learns_how_much_of_his_was() -> None:
+    broker = Broker(most_records=3)
+
+    outcomes = await asyncio.gather(*(broker.line.publish({SHARED: some(name, 2)}) for name in "abcd"))
+
+    assert [one[SHARED] for one in outcomes] == [(2, 2), (4, 2), (5, 1), (5, 0)]
+    assert [one.key for one in broker.log[SHARED]] == [b"a", b"a", b"b", b"b", b"c"]
 
 
 async def test_a_fault_reaches_all_that_went_together_and_no_later_one() -> None:
-    log = Log(faults={2: KafkaTimeoutError()})
+    broker = Broker(faults={2: KafkaTimeoutError()})
 
-    outcomes = await asyncio.gather(*(log.lane.publish(some(name, 1)) for name in "abc"), return_exceptions=True)
+    outcomes = await asyncio.gather(*(broker.publish(some(name, 1)) for name in "abc"), return_exceptions=True)
 
     assert outcomes[0] == 1
     assert [type(one) for one in outcomes[1:]] == [KafkaTimeoutError] * 2
-    assert await log.lane.publish(some("d", 1)) == 2
+    assert await broker.publish(some("d", 1)) == 2
 
 
 async def test_a_record_that_is_too_large_is_only_its_own_callers_fault() -> None:
-    log = Log(most_bytes=40)
+    broker = Broker(most_bytes=40)
 
     outcomes = await asyncio.gather(
-        log.lane.publish(some("a", 1)),
-        log.lane.publish(some("b", 1)),
-        log.lane.publish(some("c", 1, 50)),
-        log.lane.publish(some("d", 1)),
+        broker.publish(some("a", 1)),
+        broker.publish(some("b", 1)),
+        broker.publish(some("c", 1, 50)),
+        broker.publish(some("d", 1)),
+        broker.publish(some("e", 1), ("scores", 0)),
         return_exceptions=True,
     )
 
     assert outcomes[:2] == [1, 2]
     assert isinstance(outcomes[2], MessageSizeTooLargeError)
-    assert outcomes[3] == 3
+    assert outcomes[3:] == [3, 1]
+    assert [one.key for one in broker.log["scores", 0]] == [b"e"]
+
+
+async def test_a_sender_that_fails_by_itself_fails_those_who_wait_and_the_line_goes_on() -> None:
+    async def send(batches: Batches) -> Outcomes:
+        await asyncio.sleep(0)
+        if len(batches) > 1:
+            raise ZeroDivisionError
+        return dict.fromkeys(batches, Written(1, 1))
+
+    line = GroupCommit(send, most_bytes=MOST_BYTES)
+    outcomes = await asyncio.gather(
+        *(line.publish({("scores", n): some("s", 1)}) for n in range(3)), return_exceptions=True
+    )
+
+    assert outcomes[0] == {("scores", 0): (1, 1)}
+    assert [type(one) for one in outcomes[1:]] == [ZeroDivisionError] * 2
+    assert await line.publish({SHARED: some("s", 1)}) == {SHARED: (1, 1)}
 
 
 async def test_a_caller_that_gives_up_holds_up_nobody() -> None:
-    log = Log()
-    first = asyncio.ensure_future(log.lane.publish(some("a", 1)))
-    second = asyncio.ensure_future(log.lane.publish(some("b", 1)))
-    third = asyncio.ensure_future(log.lane.publish(some("c", 1)))
+    broker = Broker()
+    first = asyncio.ensure_future(broker.publish(some("a", 1)))
+    second = asyncio.ensure_future(broker.publish(some("b", 1)))
+    third = asyncio.ensure_future(broker.publish(some("c", 1)))
     await asyncio.sleep(0)
 
     second.cancel()
@@ -120,4 +188,4 @@ async def test_a_caller_that_gives_up_holds_up_nobody() -> None:
     assert await asyncio.gather(first, third) == [1, 2]
     with pytest.raises(asyncio.CancelledError):
         await second
-    assert [one.key for one in log.records] == [b"a", b"c"]
+    assert [one.key for one in broker.log[SHARED]] == [b"a", b"c"]

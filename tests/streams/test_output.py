@@ -4,65 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from aiokafka import errors as kafka_errors
 from aiokafka.errors import KafkaError, KafkaTimeoutError
-from aiokafka.producer.message_accumulator import BatchBuilder
-from aiokafka.record.default_records import DefaultRecordBatch
 from hypothesis import given
 from hypothesis import strategies as st
+from scripted_client import BATCH_BYTES, ScriptedClient, ScriptedProducer
 
 from streams.configs import shipped_config
-from streams.output import KafkaOutput, ListOutput, OutputRefused, OutRecord, RecordTooLarge, partition_for_key
+from streams.out_records import OutRecord, RecordTooLarge
+from streams.output import KafkaOutput, ListOutput, OutputRefused, partition_for_key
 from streams.settings import Settings, parse_settings
 from streams.stores import Unavailable
-
-BATCH_BYTES = 1000
-
-
-class ScriptedProducer:
-    """Keeps what is sent as a broker would; the n-th batch of all fails as the script says."""
-
-    def __init__(self, script: dict[int, BaseException] | None = None) -> None:
-        self.script = script or {}
-        self.log: dict[tuple[str, int], list[OutRecord]] = {}
-        self.batches = 0
-        self.under_way: set[tuple[str, int]] = set()
-        self.started = self.stopped = False
-
-    async def start(self) -> None:
-        self.started = True
-
-    async def stop(self) -> None:
-        self.stopped = True
-
-    def create_batch(self) -> BatchBuilder:
-        return BatchBuilder(BATCH_BYTES, 0)
-
-    async def send_batch(self, batch: BatchBuilder, topic: str, *, partition: int) -> asyncio.Future[Any]:
-        where = topic, partition
-        assert where not in self.under_way, "a batch was sent before the one in front of it was acknowledged"
-        assert batch.record_count() > 0
-        self.under_way.add(where)
-        self.batches += 1
-        return asyncio.ensure_future(self._acknowledge(batch, where, self.script.get(self.batches)))
-
-    async def _acknowledge(self, batch: BatchBuilder, where: tuple[str, int], fault: BaseException | None) -> Any:
-        await asyncio.sleep(0)
-        self.under_way.discard(where)
-        if fault is not None:
-            raise fault
-        log = self.log.setdefault(where, [])
-        offset = len(log)
-        log.extend(
-            OutRecord(one.key, one.value, list(one.headers), one.timestamp)
-            for one in DefaultRecordBatch(bytes(batch._build()))
-        )
-        return SimpleNamespace(offset=offset)
-
 
 SETTINGS = parse_settings(shipped_config("shop").read_text(), {})
 IMPATIENT = parse_settings(shipped_config("shop").read_text(), {"STREAMSCORE_KAFKA_REQUEST_TIMEOUT": "10ms"})
@@ -228,19 +183,19 @@ async def test_a_record_beyond_every_limit_is_not_even_sent() -> None:
     producer = ScriptedProducer()
     output = await an_output(producer)
 
-    with pytest.raises(RecordTooLarge, match="for scores"):
+    with pytest.raises(RecordTooLarge, match="at most 67108864 bytes"):
         await output.publish({("scores", 0): [OutRecord(None, bytes((64 << 20) + 1))]})
 
     assert producer.batches == 0
 
 
-class Silent(ScriptedProducer):
-    async def send_batch(self, batch: BatchBuilder, topic: str, *, partition: int) -> asyncio.Future[Any]:
-        return asyncio.get_running_loop().create_future()
+class Silent(ScriptedClient):
+    async def send(self, node_id: int, request: Any) -> Any:
+        await asyncio.get_running_loop().create_future()
 
 
 async def test_a_producer_that_stays_silent_beyond_all_its_timeouts_is_replaced() -> None:
-    silent, fresh = Silent(), ScriptedProducer()
+    silent, fresh = ScriptedProducer(client=Silent()), ScriptedProducer()
     output = await an_output(silent, fresh, settings=IMPATIENT)
 
     with pytest.raises(Unavailable, match="no answer within"):
@@ -252,7 +207,7 @@ async def test_a_producer_that_stays_silent_beyond_all_its_timeouts_is_replaced(
 
 
 async def test_cancelling_ends_the_wait() -> None:
-    output = await an_output(Silent())
+    output = await an_output(ScriptedProducer(client=Silent()))
     publishing = asyncio.create_task(output.publish({("scores", 0): records(1)}))
     await asyncio.sleep(0)
     publishing.cancel()
@@ -262,11 +217,11 @@ async def test_cancelling_ends_the_wait() -> None:
 
 
 async def test_a_start_that_fails_leaves_nothing_behind() -> None:
-    class Failing(ScriptedProducer):
-        async def start(self) -> None:
+    class Failing(ScriptedClient):
+        async def bootstrap(self) -> None:
             raise kafka_errors.KafkaConnectionError("nobody there")
 
-    failing, good = Failing(), ScriptedProducer()
+    failing, good = ScriptedProducer(client=Failing()), ScriptedProducer()
     waiting = [failing, good]
     output = KafkaOutput(SETTINGS, new_producer=lambda: waiting.pop(0))
 

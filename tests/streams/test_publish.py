@@ -14,7 +14,7 @@ from online_models.records import decode_batch
 from schemas.dead_letters import OMITTED_HEADER, REASON_HEADER
 from schemas.events import RankRequest
 from streams.freshness import Freshness
-from streams.output import OutRecord
+from streams.out_records import OutRecord
 from streams.publish import Publisher
 from streams.sections import Topics
 from streams.stores import PartitionId

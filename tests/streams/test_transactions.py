@@ -12,7 +12,8 @@ from aiokafka import errors as kafka_errors
 from aiokafka.structs import OffsetAndMetadata
 
 from streams.configs import shipped_config
-from streams.output import Consumed, OutRecord
+from streams.out_records import OutRecord
+from streams.output import Consumed
 from streams.settings import load_settings
 from streams.stores import Fenced, PartitionId, Unavailable
 from streams.transactions import TransactionalOutput, TransactionsRefused
