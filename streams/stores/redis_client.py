@@ -55,13 +55,26 @@ def connect(settings: RedisSettings) -> Redis | RedisCluster:
     }
     if settings.url.startswith("rediss://") and settings.ssl_cafile:
         options |= {"ssl_ca_certs": settings.ssl_cafile, "ssl_cert_reqs": ssl.CERT_REQUIRED}
-    options = {key: value for key, value in options.items() if value is not None}
+    options = {key: value for key, value in options.items() if value is not None} | _about_the_client()
     if settings.cluster:
         return RedisCluster.from_url(settings.url, **options)
     client = Redis.from_url(settings.url, **options)
     pool = client.connection_pool
     pool.connection_class = _packing_in_c(pool.connection_class)
     return client
+
+
+def _about_the_client() -> dict[str, Any]:
+    """Return what connections say of redis-py.
+
+    Left alone, each new connection reads the version from the installed package's files, which holds up the event loop
+    for a millisecond: when many requests come at once, for each of them.
+    """
+    try:
+        from redis.driver_info import DriverInfo
+    except ImportError:  # redis-py 6 reads it once
+        return {}
+    return {"driver_info": DriverInfo()}
 
 
 def _packing_in_c(connection: type[AbstractConnection]) -> type[AbstractConnection]:
