@@ -54,14 +54,16 @@ def requests(rng: random.Random) -> dict[str, Callable[[], Request]]:
         number = rng.randrange(2_000)
         return {"item_id": f"item-{number}", "category": f"category-{number % 20}", "price": 5 + number % 90}
 
+    def candidates() -> dict[str, Any]:
+        return {"user_id": visitor(), "candidates": [item() for _ in range(CANDIDATES)]}
+
     return {
         "POST /v1/events, 1 event": lambda: ("POST", "/v1/events", {"type": "click", "user_id": visitor(), **item()}),
         "POST /v1/score": lambda: ("POST", "/v1/score", {"type": "impression", "user_id": visitor(), **item()}),
         "GET /v1/users/…/features": lambda: ("GET", f"/v1/users/{visitor()}/features", None),
         "GET /v1/models": lambda: ("GET", "/v1/models", None),
-        f"POST /v1/rank, {CANDIDATES} candidates": lambda: (
-            "POST", "/v1/rank", {"user_id": visitor(), "candidates": [item() for _ in range(CANDIDATES)]}
-        ),
+        f"POST /v1/rank, {CANDIDATES} candidates": lambda: ("POST", "/v1/rank", candidates()),
+        f"POST /v1/rank?answer=at_once, {CANDIDATES}": lambda: ("POST", "/v1/rank?answer=at_once", candidates()),
         f"POST /v1/bid, {CAMPAIGNS} campaigns": lambda: (
             "POST", "/v1/bid", {"user_id": visitor(), "floor": 0.5, "device": "mobile", "country": "de"}
         ),

@@ -37,7 +37,7 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._came += data
         head, end, body = self._came.partition(b"\r\n\r\n")
-        if end and self._waiting is not None:
+        if end and self._waiting is not None and not self._waiting.done():
             length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
             if len(body) >= length:
                 self._came = b""

@@ -12,6 +12,9 @@ from schemas.scores import Ranked, Score
 
 Value = float | int | str | list[float] | None
 
+# When a ranking is answered: once it is in the log, or before.
+LOGGED, AT_ONCE = "logged", "at_once"
+
 
 class RefusedEvent(Struct, kw_only=True):
     """An event that was not taken: its place in the request, why, and what was expected; see `schemas.dead_letters`."""
@@ -29,15 +32,21 @@ class EventsAnswer(Struct, kw_only=True):
 
 
 class RankAnswer(Struct, kw_only=True, omit_defaults=True):
-    """What to show, first place first; fields as of the `Score` that stands on `scores` under this id."""
+    """What to show, first place first; fields as of the `Score` that stands on `scores` under `score_id`.
+
+    Attributes
+    ----------
+    score_id
+        Missing where the answer was given at once: it is not in the log yet.
+    """
 
     event_id: str
-    score_id: str
     ranking: str
     objective: str
     model: str
     model_version: int
     ranked: list[Ranked]
+    score_id: str = ""
     variant: str = ""
 
 

@@ -37,10 +37,18 @@ class Route(NamedTuple):
     answer: type[msgspec.Struct]
     takes: str = ""
     status: str = "200"
+    query: tuple[str, str, tuple[str, ...]] | None = None  # a parameter: name, what it is, values; the first by default
 
 
 ROUTES = [
-    Route("post", "/v1/rank", "Which of some items to show a visitor now.", api.RankAnswer, "RankBody"),
+    Route(
+        "post",
+        "/v1/rank",
+        "Which of some items to show a visitor now.",
+        api.RankAnswer,
+        "RankBody",
+        query=("answer", "Whether the answer waits until it is in the log.", (api.LOGGED, api.AT_ONCE)),
+    ),
     Route("post", "/v1/bid", "What to bid for an impression, and for whom.", api.BidAnswer, "BidRequest"),
     Route("get", "/v1/campaigns", "How the campaigns stand today.", api.CampaignsAnswer),
     Route("post", "/v1/events", "Write an event, or up to 500, to the log.", api.EventsAnswer, "EventsBody", "202"),
@@ -57,7 +65,7 @@ _PROBLEMS = {
     "403": "Not from this address or origin.",
     "404": "There is no such score, or nothing is known of this visitor.",
     "413": "Too long.",
-    "503": "Kafka or Redis is away; nothing was written. Ask again.",
+    "503": "Kafka or Redis is away, or too much is asked at once; nothing was written. Ask again.",
 }
 
 
@@ -100,6 +108,10 @@ def _paths() -> dict[str, Any]:
         if "{" in route.path:
             name = route.path.partition("{")[2].partition("}")[0]
             operation["parameters"] = [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}}]
+        if route.query:
+            name, about, values = route.query
+            schema = {"type": "string", "enum": list(values), "default": values[0]}
+            operation["parameters"] = [{"name": name, "in": "query", "description": about, "schema": schema}]
         paths.setdefault(route.path, {})[route.method] = operation
     return paths
 

@@ -194,6 +194,8 @@ class WorkerSettings(Section, frozen=True):
         Who has one of these, separated by commas, may use the HTTP API; read from the environment.
     http_origins
         Origins whose pages may, separated by commas; ``*``: all.
+    http_most_at_once
+        So many requests of a route may be under way; more are turned away with 503.
     site
         Serve the demo's page at ``/site``, and fill in missing times from the stream, whose time is simulated there.
     """
@@ -208,6 +210,7 @@ class WorkerSettings(Section, frozen=True):
     http_port: Annotated[int, Meta(ge=0, le=65535)] = 6066
     http_tokens: str | None = None
     http_origins: str = ""
+    http_most_at_once: Positive = 1000
     site: bool = False
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["json", "text"] = "json"

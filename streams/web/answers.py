@@ -7,6 +7,7 @@ visitor's last event; it is a copy, and nothing that is asked here changes it. W
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,9 +28,12 @@ from streams.budgets import Ledger
 from streams.campaign_feed import CampaignFeed
 from streams.out_records import OutRecord
 from streams.output import RecordOutput, partition_for_key
+from streams.retry import retrying
+from streams.runner import Attempt
 from streams.settings import Settings
-from streams.stores import PartitionId, StateStore
+from streams.stores import PartitionId, StateStore, Unavailable
 from streams.web.audience import Audience
+from streams.web.behind import Behind
 from streams.web.bidding import HttpBidder, NoBidding
 
 NOTHING_TO_RANK = (
@@ -53,6 +57,8 @@ class Answers:
         Number of partitions of `events`.
     feed, ledger
         Campaigns and budgets, where bids are made.
+    attempt
+        Repeats a step while it raises Unavailable.
     """
 
     def __init__(
@@ -65,6 +71,7 @@ class Answers:
         partitions: int,
         feed: CampaignFeed | None = None,
         ledger: Ledger | None = None,
+        attempt: Attempt = lambda step, name: retrying(step, name=name),
     ) -> None:
         self._topic = settings.topics.events.name
         self._features = settings.features
@@ -74,6 +81,7 @@ class Answers:
         self._store = store
         self._events = events
         self._partitions = partitions
+        self._behind = Behind(self.publish, attempt)
         self._bound = {
             one.name: BoundObjective(one, settings.features, replicas, replicas.served.get(one.name) or Served())
             for one in settings.objectives
@@ -100,8 +108,20 @@ class Answers:
             batches.setdefault(where, []).append(OutRecord(key, value))
         return await self._events.publish(batches)
 
-    async def rank(self, request: RankRequest) -> RankAnswer:
+    async def stop(self) -> None:
+        """Write the answers that are not in the log yet, and give back what was set aside for bids."""
+        await self._behind.stop()
+        if self._bidder is not None:
+            with contextlib.suppress(Unavailable):
+                await self._bidder.purse.close()
+
+    async def rank(self, request: RankRequest, *, at_once: bool = False) -> RankAnswer:
         """Answer a rank request, and write it to the log with the answer, which then stands.
+
+        Parameters
+        ----------
+        at_once
+            The answer does not wait for the log, and has no `score_id`.
 
         Raises
         ------
@@ -109,7 +129,7 @@ class Answers:
             There are no candidates, or what is known of those that were chosen is too long for an event.
         NoSuchRanking
         Unavailable
-            The store or the broker is away.
+            The store or the broker is away, or too many answers wait for it.
         """
         if request.ranking is None and len(self._rankers) == 1:
             [ranker] = self._rankers.values()
@@ -133,10 +153,16 @@ class Answers:
             raise BadRecord(
                 TOO_LARGE, f"Expected at most {self._max_event_bytes} bytes with the answer in it, got {len(value)}"
             )
-        [((_, partition), end)] = (await self.publish([(request.user_id, value)])).items()
+        score_id = ""
+        if at_once and self._behind.flows:
+            self._behind.write(request.user_id, value)
+        else:
+            [((_, partition), end)] = (await self.publish([(request.user_id, value)])).items()
+            self._behind.flows = True
+            score_id = f"{self._topic}-{partition}-{end - 1}:{ranker.name}"
         return RankAnswer(
             event_id=request.event_id,
-            score_id=f"{self._topic}-{partition}-{end - 1}:{ranker.name}",
+            score_id=score_id,
             ranking=ranker.name,
             objective=ranker.bound.name,
             model=said.model,

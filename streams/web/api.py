@@ -1,7 +1,8 @@
 """The HTTP API under `/v1/`: what a site sends and asks.
 
 Bodies are JSON whatever their content type says, because a beacon says `text/plain`. `event_id` and `ts` are filled in
-where they are missing. What is wrong is answered with 400 and why; 503 means that Kafka or Redis is away: ask again.
+where they are missing. What is wrong is answered with 400 and why; 503 means that Kafka or Redis is away, or that too
+much is asked at once: ask again.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from msgspec import Raw, Struct
 
 import schemas
 from schemas.api import (
+    AT_ONCE,
+    LOGGED,
     CampaignsAnswer,
     EventsAnswer,
     LookalikesBody,
@@ -55,6 +58,7 @@ class Api:
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
         self._max_event_bytes = worker.settings.worker.max_event_bytes
+        self._most_at_once = worker.settings.worker.http_most_at_once
         # Not the worker's: what a site sends has nothing to do with our place in the group, nor with transactions.
         self._output = KafkaOutput(worker.settings)
         self._answers: Answers | None = None
@@ -92,14 +96,19 @@ class Api:
         return self._answers is not None and self._answers.bidder.purse.is_ready
 
     async def stop(self) -> None:
-        """Give back what is not used, and let go of the connection."""
-        if self._answers is not None and self._worker.settings.bidding is not None:
-            with contextlib.suppress(Unavailable):
-                await self._answers.bidder.purse.close()
+        """Write what was answered, give back what is not used, and let go of the connection."""
+        if self._answers is not None:
+            await self._answers.stop()
         await self._output.stop()
 
     def _guarded(self, handler: Any) -> Any:
+        under_way = 0
+
         async def guarded(request: web.Request) -> web.Response:
+            nonlocal under_way
+            if under_way >= self._most_at_once:
+                return refused(503, f"{under_way} such requests are under way already", **{hdrs.RETRY_AFTER: "1"})
+            under_way += 1
             try:
                 return await handler(request)  # type: ignore[no-any-return]
             except BadRecord as bad:
@@ -110,6 +119,8 @@ class Api:
                 return refused(
                     503, "Kafka or Redis is away, or the worker has just been started", **{hdrs.RETRY_AFTER: "1"}
                 )
+            finally:
+                under_way -= 1
 
         return guarded
 
@@ -128,6 +139,7 @@ class Api:
                 partitions=partitions,
                 feed=worker.campaigns,
                 ledger=worker.ledger,
+                attempt=worker.attempt,
             )
         return self._answers
 
@@ -165,8 +177,11 @@ class Api:
         return _json(EventsAnswer(accepted=len(taken), refused=bad), status=202 if taken or not bad else 400)
 
     async def _rank(self, request: web.Request) -> web.Response:
+        answer = request.query.get("answer", LOGGED)
+        if answer not in (LOGGED, AT_ONCE):
+            raise BadRecord(INVALID, f"Expected `answer` to be `{LOGGED}` or `{AT_ONCE}`, got {answer!r}")
         event, _ = self._event(await _body(request), type=RankRequest.type)
-        return _json(await (await self._ready()).rank(event))
+        return _json(await (await self._ready()).rank(event, at_once=answer == AT_ONCE))
 
     async def _bid(self, request: web.Request) -> web.Response:
         event, _ = self._event(await _body(request), type=BidRequest.type)

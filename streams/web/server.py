@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 # Readiness asks sooner than the worker gives up: a load balancer may turn away, a restart costs more.
 _NOT_PROGRESSING_S = 15.0
+# Connections that wait to be taken; with fewer places a burst of visitors is refused before we can say why.
+_BACKLOG = 1024
 
 
 class WebServer:
@@ -60,7 +62,9 @@ class WebServer:
         )
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
-        listening = web.TCPSite(self._runner, settings.http_host, settings.http_port, shutdown_timeout=1.0)
+        listening = web.TCPSite(
+            self._runner, settings.http_host, settings.http_port, shutdown_timeout=1.0, backlog=_BACKLOG
+        )
         await listening.start()
         self.port = self._runner.addresses[0][1]
 

@@ -162,6 +162,20 @@ def test_the_answer_stands_in_the_log_and_on_scores_and_is_there_once(site: Site
     assert "was answered over HTTP" in site.command("audit", answer["score_id"]).stderr
 
 
+def test_an_answer_at_once_stands_in_the_log_and_on_scores_a_moment_later(site: Site) -> None:
+    body = {"event_id": "ask-now", "user_id": "visitor-now", "candidates": ["a", "b", "c"]}
+
+    status, answer = asked(site, "/v1/rank?answer=at_once", body)
+
+    assert (status, answer["event_id"], len(answer["ranked"])) == (200, "ask-now", 3)
+    assert "score_id" not in answer
+    [score] = eventually(lambda: scores_of(site, "visitor-now"))
+    assert score.event_id == "ask-now"
+    assert json.loads(msgspec.json.encode(score.ranked)) == answer["ranked"]
+    status, answer = asked(site, "/v1/rank?answer=later", body)
+    assert (status, answer["error"]) == (400, "invalid: Expected `answer` to be `logged` or `at_once`, got 'later'")
+
+
 @pytest.mark.parametrize(
     ("body", "why"),
     [

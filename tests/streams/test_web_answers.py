@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from builders import T0, EventLog, a_click, an_event, an_impression
+from msgspec import structs
 
 from online_models.records import decode_batch
 from online_models.scoring import ScoringCore
@@ -14,7 +15,7 @@ from schemas.dead_letters import TOO_LARGE
 from schemas.events import Candidate, RankRequest
 from streams.configs import shipped_config
 from streams.learner import new_replicas
-from streams.output import ListOutput, partition_for_key
+from streams.output import ListOutput, OutputRefused, partition_for_key
 from streams.settings import Settings, load_settings, parse_settings
 from streams.stores import PartitionId
 from streams.stores.memory import DictStateStore
@@ -26,10 +27,10 @@ PARTITIONS = 4
 class Deployment:
     """A store, a log of events and what answers from them."""
 
-    def __init__(self, **variables: str) -> None:
+    def __init__(self, log: ListOutput | None = None, **variables: str) -> None:
         self.settings: Settings = load_settings(shipped_config("shop"), variables)
         self.store = DictStateStore()
-        self.log = ListOutput()
+        self.log = log or ListOutput()
         self.replicas = new_replicas(self.settings)
         self.answers = Answers(self.settings, self.store, self.replicas, self.log, partitions=PARTITIONS)
 
@@ -77,6 +78,44 @@ async def test_request_and_answer_are_one_record_of_the_visitor_s_partition() ->
     shown = {one.item_id if isinstance(one, Candidate) else one for one in logged.candidates}
     assert shown == {one.item_id for one in answer.ranked}, "what is known of the others is of no use any more"
     assert answer.score_id == f"events-{where[1]}-0:home"
+
+
+async def test_an_answer_at_once_is_the_same_and_is_in_the_log_soon_after() -> None:
+    waiting, at_once = Deployment(), Deployment()
+
+    logged = await waiting.answers.rank(a_request(["i1", "i2", "i3"]))
+    answer = await at_once.answers.rank(a_request(["i1", "i2", "i3"]), at_once=True)
+
+    assert at_once.log.records == {}
+    assert logged.score_id.endswith(":home")
+    assert answer == structs.replace(logged, score_id="")
+    await at_once.answers.stop()
+    assert at_once.log.records == waiting.log.records
+
+
+async def test_while_the_log_refuses_what_it_is_given_answers_wait_for_it() -> None:
+    class Refusing(ListOutput):
+        refuses = True
+
+        async def publish(self, *args: Any, **options: Any) -> Any:
+            if self.refuses:
+                raise OutputRefused("no")
+            return await super().publish(*args, **options)
+
+    deployment = Deployment(log=Refusing())
+    await deployment.answers.rank(a_request(["i1"]), at_once=True)
+    await deployment.answers.stop()
+
+    with pytest.raises(OutputRefused):
+        await deployment.answers.rank(a_request(["i1"]), at_once=True)
+    deployment.log.refuses = False  # type: ignore[attr-defined]
+    waited = await deployment.answers.rank(a_request(["i1"]), at_once=True)
+    again = await deployment.answers.rank(a_request(["i1"]), at_once=True)
+
+    assert waited.score_id
+    assert not again.score_id
+    await deployment.answers.stop()
+    assert sum(map(len, deployment.log.records.values())) == 2
 
 
 async def test_the_visitor_s_state_is_read_and_not_changed() -> None:
