@@ -40,6 +40,7 @@ from streams.simulate import Shop
 
 TOKEN = "token-of-the-benchmark"
 CANDIDATES, CAMPAIGNS, VISITORS, LEARN_FIRST, READY_S = 100, 20, 500, 5_000, 40.0
+_WARM_UP_S = 2.0
 
 Request = tuple[str, str, Any]
 
@@ -114,6 +115,7 @@ async def steady(url: str, ask: Callable[[], Request], rate: float, seconds: flo
 
 async def on_topic(settings: Settings, per_s: float, seconds: float) -> dict[str, Any]:
     """Hold auctions over the topics, with notices; return percentiles from a request's append to its bid's, in ms."""
+    await Exchange(settings, users=VISITORS, seed=2).run(int(per_s * _WARM_UP_S), per_s)
     exchange = Exchange(settings, users=VISITORS)
     await exchange.run(int(per_s * seconds), per_s)
     p50, p95, p99 = np.percentile(exchange.latencies_ms, [50, 95, 99])
@@ -199,7 +201,7 @@ async def measured(given: argparse.Namespace, servers: Servers, folder: Path) ->
         for name, ask in requests(random.Random(7)).items():
             if given.topic or given.only not in name:
                 continue
-            await steady(url, ask, given.rate, 2.0)
+            await steady(url, ask, given.rate, _WARM_UP_S)
             before = [one.cpu_s() for one in processes]
             figures = found[name] = await steady(url, ask, given.rate, given.seconds)
             busy = [(one.cpu_s() or 0.0) - (then or 0.0) for one, then in zip(processes, before, strict=True)]
