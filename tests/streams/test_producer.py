@@ -10,8 +10,9 @@ from aiokafka import errors as kafka_errors
 from aiokafka.errors import KafkaError
 from scripted_client import ScriptedClient, ScriptedProducer
 
+from streams import producer as module
 from streams.out_records import OutRecord, RecordTooLarge
-from streams.producer import MayNotWrite
+from streams.producer import BatchProducer, MayNotWrite
 
 
 def records(count: int, name: str = "r", size: int = 300) -> list[OutRecord]:
@@ -187,6 +188,15 @@ async def test_a_record_that_is_too_large_is_its_places_fault_alone() -> None:
 
     assert isinstance(ends["scores", 0], RecordTooLarge)
     assert ends["scores", 2] == 1
+
+
+async def test_a_compression_that_is_not_installed_is_told_before_anything_is_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(module._CODECS, "lz4", (lambda: False, 3))
+
+    with pytest.raises(ValueError, match=r"kafka.compression: lz4 needs .* aiokafka\[lz4\]"):
+        BatchProducer(ScriptedClient(), compression="lz4", request_timeout_ms=0)
 
 
 async def test_stopping_sends_what_waits_and_refuses_what_comes_later() -> None:
