@@ -12,10 +12,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from river.drift import ADWIN
-
 # 200,000 examples of a steady stream set off none of five seeds; at 100 a change is seen twice as late.
 BLOCK = 25
+
+
+def load() -> type[Any]:
+    """Return River's ADWIN.
+
+    With it River loads its data sets, and with them SciPy's statistics and, where it is installed, scikit-learn. That
+    takes longer than all else that a worker loads, and nothing is judged before the first labels. A thread may do it.
+    """
+    from river.drift import ADWIN
+
+    return ADWIN
 
 
 class Change(NamedTuple):
@@ -54,12 +63,12 @@ class DriftDetector:
     def __init__(self) -> None:
         self.seen = 0
         self._sum = 0.0
-        self._adwin: Any = ADWIN(clock=1)  # type: ignore[no-untyped-call]
+        self._adwin: Any = None  # made with the first block
 
     @property
     def level(self) -> float | None:
         """Mean loss since the last change; None before the first block."""
-        return float(self._adwin.estimation) if self._adwin.width else None
+        return float(self._adwin.estimation) if self._adwin is not None else None
 
     def update_many(self, losses: Iterable[float]) -> list[Change]:
         """Take losses in the order of the log; return the changes that they reveal."""
@@ -69,6 +78,8 @@ class DriftDetector:
             self.seen += 1
             if self.seen % BLOCK:
                 continue
+            if self._adwin is None:
+                self._adwin = load()(clock=1)
             adwin, mean = self._adwin, self._sum / BLOCK
             self._sum = 0.0
             count, total = adwin.width + 1, adwin.width * adwin.estimation + mean

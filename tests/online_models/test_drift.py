@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from random import Random
 
 from online_models.drift import BLOCK, Change, DriftDetector
@@ -52,3 +54,19 @@ def test_nothing_is_known_before_the_first_block() -> None:
     assert detector.update_many([0.3] * (BLOCK - 1)) == []
     assert detector.level is None
     assert not Change(before=0.3, after=0.3, at=1).worse
+
+
+def test_nothing_heavy_is_loaded_before_something_is_judged() -> None:
+    program = (
+        "import sys, streams.app\n"
+        "from online_models.drift import BLOCK, DriftDetector\n"
+        "heavy = {'scipy.stats', 'sklearn', 'river.datasets'}\n"
+        "detector = DriftDetector()\n"
+        "detector.update_many([0.1] * (BLOCK - 1))\n"
+        "assert not heavy & sys.modules.keys(), heavy & sys.modules.keys()\n"
+        "detector.update_many([0.1])\n"
+        "assert detector.level is not None\n"
+        "assert 'river.drift' in sys.modules\n"
+    )
+
+    subprocess.run([sys.executable, "-c", program], check=True)
