@@ -34,10 +34,11 @@ class RecordTooLarge(MessageSizeTooLargeError):  # type: ignore[misc]  # aiokafk
     """A record that its topic does not take; sending it again would not help."""
 
 
-def check_size(record: OutRecord) -> None:
+def check_size(record: OutRecord, topic: str) -> None:
     """Raise RecordTooLarge where a broker would not even answer."""
-    if record.value is not None and len(record.value) > _RECORD_BYTES:
-        raise RecordTooLarge(f"Expected at most {_RECORD_BYTES} bytes, got {len(record.value)}")
+    size = len(record.value or b"") + len(record.key or b"")
+    if size > _RECORD_BYTES:
+        raise RecordTooLarge(f"Expected at most {_RECORD_BYTES} bytes, got {size}, for {topic}")
 
 
 class Written(NamedTuple):

@@ -234,18 +234,16 @@ class KafkaOutput:
             await asyncio.wait(self._ending)
 
 
-def _has_ended(fault: BaseException) -> bool:
+def _has_ended(fault: Exception) -> bool:
     """Tell whether the producer that raised this is of no more use."""
-    # aiokafka ends with a plain KafkaError when its sending task has failed.
+    # A plain KafkaError is what aiokafka raises when a task of its own has failed.
     return isinstance(fault, (*_PRODUCER_ENDED, _Silent)) or type(fault) is KafkaError
 
 
-def told(fault: BaseException) -> BaseException:
+def told(fault: Exception) -> Exception:
     """Tell what a fault means: Unavailable, OutputRefused, or itself, if it is our own."""
     if isinstance(fault, _REFUSED):
         return OutputRefused(f"Kafka refuses us ({fault}); check user, password and permissions")
-    if isinstance(fault, asyncio.CancelledError):  # of what we waited for; our own cancellation does not come here
-        return Unavailable("Kafka: the producer was closed")
     may_pass = (kafka_errors.KafkaTimeoutError, kafka_errors.KafkaConnectionError, MayNotWrite, OSError)
     if isinstance(fault, may_pass) or _has_ended(fault) or getattr(fault, "retriable", False):
         return Unavailable(f"Kafka: {fault}" if isinstance(fault, KafkaError) else f"Kafka: {fault!r}")

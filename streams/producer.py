@@ -2,8 +2,8 @@
 
 aiokafka's producer collects single records, partition by partition, for a task of its own that sends them. Whoever
 publishes here has whole batches and waits for their acknowledgements, so what remains to be done is to fill them, to
-write a request, and to tell each caller his part of the answer: 0.6 of the CPU time for a record that goes alone, and
-fewer turns of the event loop, each of which waits behind what else the loop has to do.
+write a request, and to tell each caller his part of the answer. That takes less CPU time where few records go at once,
+and fewer turns of the event loop, each of which waits behind what else the loop has to do.
 
 Connections, metadata and the protocol are aiokafka's.
 """
@@ -197,10 +197,10 @@ class BatchProducer:
         """Send a request with a batch for each place, and return what the broker says to it."""
         outcomes: Outcomes = {}
         counts: dict[Place, int] = {}
-        topics: dict[str, list[tuple[int, bytes]]] = defaultdict(list)
+        topics: dict[str, list[tuple[int, bytearray]]] = defaultdict(list)
         for where, records in batches.items():
             try:
-                batch, counts[where] = self._filled(records)
+                batch, counts[where] = self._filled(where[0], records)
             except RecordTooLarge as fault:
                 outcomes[where] = fault
             else:
@@ -234,7 +234,7 @@ class BatchProducer:
             raise MayNotWrite("our place in the group is not confirmed")
         return await self._client.send(leader, request)
 
-    def _filled(self, records: Sequence[OutRecord]) -> tuple[bytes, int]:
+    def _filled(self, topic: str, records: Sequence[OutRecord]) -> tuple[bytearray, int]:
         """Return a batch with as many records as fit, and their number; one that is larger than a batch goes alone."""
         builder = DefaultRecordBatchBuilder(
             magic=2,
@@ -249,9 +249,9 @@ class BatchProducer:
         number = 0
         for record in records:
             key, value, ts = record.key, record.value, record.timestamp_ms
-            check_size(record)
+            check_size(record, topic)
             added = builder.append(number, now_ms if ts is None else ts, key, value, record.headers)
             if added is None:
                 break
             number += 1
-        return bytes(builder.build()), number
+        return builder.build(), number

@@ -57,7 +57,7 @@ def make_transactional_producer(settings: Settings, transactional_id: str) -> AI
 async def _publish_to(producer: Any, topic: str, partition: int, records: Sequence[OutRecord]) -> int:
     """Publish to one partition, in order; return the offset behind the last record."""
     end = 0
-    for batch in _filled(producer, records):
+    for batch in _filled(producer, topic, records):
         try:
             acknowledged = await producer.send_batch(batch, topic, partition=partition)
             end = (await acknowledged).offset + batch.record_count()
@@ -68,11 +68,11 @@ async def _publish_to(producer: Any, topic: str, partition: int, records: Sequen
     return end
 
 
-def _filled(producer: Any, records: Sequence[OutRecord]) -> Iterator[Any]:
+def _filled(producer: Any, topic: str, records: Sequence[OutRecord]) -> Iterator[Any]:
     """Fill as few batches as the records fit in; one that is larger than a batch goes alone."""
     batch = producer.create_batch()
     for record in records:
-        check_size(record)
+        check_size(record, topic)
         if not _append(batch, record):
             yield batch
             batch = producer.create_batch()

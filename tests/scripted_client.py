@@ -79,7 +79,7 @@ class ScriptedClient:
             raise fault
         log = self.log.setdefault(where, [])
         offset = len(log)
-        there = DefaultRecordBatch(batch)
+        there = DefaultRecordBatch(bytes(batch))
         log.extend(OutRecord(one.key, one.value, list(one.headers), one.timestamp) for one in there)
         assert len(log) > offset
         return where[1], 0, offset, -1, 0
