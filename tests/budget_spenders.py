@@ -2,8 +2,8 @@
 
 A partition's process keeps its state as a partition does: in a log, which its next process goes on with. An HTTP
 process keeps nothing; its log, which only the test reads, counts each bid at what was reserved, the most that it may
-cost. A line of a log is one write, which a kill leaves whole: ``e <epoch>``, ``g <total granted>``, ``r <reserved>``,
-``w <cost>`` of what was reserved last.
+cost. A log has the lines ``e <epoch>``, ``g <total granted>``, ``r <reserved>``, ``w <cost>`` of what was reserved last;
+what has no newline was not written.
 """
 
 from __future__ import annotations
@@ -28,15 +28,22 @@ def stop_file(log: Path) -> Path:
     return log.with_name("stop")
 
 
+def whole_lines(written: bytes) -> list[str]:
+    """Without what is being written, or what a kill has cut off: a write is done a page at a time."""
+    return written[: written.rfind(b"\n") + 1].decode().splitlines()
+
+
 class Log:
     """What a holder knows, and the file that it knows it from."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self.epoch, self.received, self.spent, self.reserved = "", 0, 0, 0
-        for line in path.read_text().splitlines() if path.exists() else ():
+        written = path.read_bytes() if path.exists() else b""
+        for line in whole_lines(written):
             self._learn(*line.split(" "))
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        os.ftruncate(self._file, written.rfind(b"\n") + 1)
 
     def write(self, kind: str, value: int | str) -> None:
         os.write(self._file, f"{kind} {value}\n".encode())

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import redis
 from budget_ledgers import LosableRedis
-from budget_spenders import DAY, PARTITIONS, spend, stop_file
+from budget_spenders import DAY, PARTITIONS, spend, stop_file, whole_lines
 from polling import eventually
 
 from streams.budgets import Totals
@@ -60,11 +60,11 @@ class Spenders:
         """What the logs say, whatever any process or the ledger knows."""
         for path in self._folder.glob("*.log"):
             read, spent = self._counted.get(path, (0, 0))
-            with path.open() as log:
+            with path.open("rb") as log:
                 log.seek(read)
-                lines = log.readlines()
-                spent += sum(int(line[2:]) for line in lines if line.startswith("w "))
-                self._counted[path] = log.tell(), spent
+                lines = whole_lines(log.read())
+            spent += sum(int(line[2:]) for line in lines if line.startswith("w "))
+            self._counted[path] = read + sum(len(line) + 1 for line in lines), spent
         return sum(spent for _, spent in self._counted.values())
 
 
