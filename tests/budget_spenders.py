@@ -2,8 +2,8 @@
 
 A partition's process keeps its state as a partition does: in a log, which its next process goes on with. An HTTP
 process keeps nothing; its log, which only the test reads, counts each bid at what was reserved, the most that it may
-cost. A log has the lines ``e <epoch>``, ``g <total granted>``, ``r <reserved>``, ``w <cost>`` of what was reserved last;
-what has no newline was not written.
+cost. A line of a log is ``e <epoch>``, ``g <total granted>``, ``r <reserved>`` or ``w <cost>`` of what was reserved
+last; without its newline it was not written.
 """
 
 from __future__ import annotations
