@@ -6,7 +6,6 @@ point is made of what has come since. Nothing here decides anything, and nothing
 
 from __future__ import annotations
 
-import asyncio
 import math
 import time
 from collections import Counter, deque
@@ -15,7 +14,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from online_models import drift
 from online_models.drift import Change, DriftDetector
 from online_models.reasons import ReasonNames
 from online_models.step import StepResult
@@ -84,13 +82,6 @@ class Dashboard:
         self._dead: deque[dict[str, Any]] = deque(maxlen=_SHOWN_DEAD)
         self._before: tuple[float, dict[str, int]] = time.monotonic(), dict(telemetry.totals)
         self._latencies = telemetry.latency.counts()
-        self._prepared = False
-
-    async def prepare(self) -> None:
-        """Load what judges scores, once there are any to be judged; without holding up whoever scores."""
-        if not self._prepared and any(one.rows for one in self._watched.values()):
-            await asyncio.to_thread(drift.load)
-            self._prepared = True
 
     def note(self, result: StepResult, now_s: float) -> None:
         """Take note of a batch whose results are published and stored; `now_s` is the time since the epoch."""
@@ -99,7 +90,7 @@ class Dashboard:
             if example.use != "learn":
                 watched[example.objective].rows.append((example.label, example.score, rule))
         for name, one in watched.items():
-            if len(one.rows) >= _COUNTED_AT_ONCE and self._prepared:
+            if len(one.rows) >= _COUNTED_AT_ONCE:
                 self._count(name, one, now_s)
         for score in result.scores[:: 1 + len(result.scores) // _READ_OF_BATCH]:
             watched[score.objective].reasons.append(score.reasons)

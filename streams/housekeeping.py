@@ -120,9 +120,7 @@ class Housekeeping:
         await worker.attempt(lambda: worker.output.publish({(topic, number): [tick]}), "publish tick")
 
     async def _note_point(self) -> None:
-        dashboard = self._worker.dashboard
-        await dashboard.prepare()
-        dashboard.point(time.time(), time.monotonic(), lag=self._worker.lag_of_events())
+        self._worker.dashboard.point(time.time(), time.monotonic(), lag=self._worker.lag_of_events())
 
     async def _watch(self) -> None:
         """Show the lag, and end a worker that is stuck: a supervisor can only restart what has ended."""

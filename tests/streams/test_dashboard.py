@@ -6,7 +6,6 @@ from typing import Any
 
 import msgspec
 import orjson
-import pytest
 from builders import EventLog, a_click, an_impression
 from core_bench import Bench
 
@@ -106,21 +105,6 @@ def test_a_point_holds_what_has_come_since_the_last_one() -> None:
     assert points["click.positives"] == [0, 10, 10]
     assert points["purchase.n"] == [0, 0, 0]
     assert shown.document(since_s=NOW_S + 10)["points"]["t"] == [NOW_S + 15]
-
-
-async def test_what_comes_before_all_is_loaded_is_judged_with_the_first_point(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streams.dashboard._COUNTED_AT_ONCE", 1)
-    shown = Shown()
-    await shown.dashboard.prepare()
-    result = shown.take(clicks(40))
-    assert shown.document()["objectives"]["click"]["judged"] == 0
-
-    await shown.dashboard.prepare()
-    shown.point()
-    assert shown.document()["objectives"]["click"]["judged"] == 40
-
-    shown.took(result)
-    assert shown.document()["objectives"]["click"]["judged"] == 80, "from now on many are counted at once"
 
 
 def test_it_remembers_half_an_hour() -> None:
