@@ -13,6 +13,7 @@ The pure step is done once. When the store or the broker is away, only that I/O 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import islice
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from aiokafka import TopicPartition
@@ -259,7 +260,7 @@ class Session:
         if self.books is not None and core_meta.bidding is not None:
             self.books.saved(core_meta.bidding.epoch, result.books, result.wants)
             self.books.close(core_meta.bidding.allowances)
-        for user_id in list(self._users)[: max(0, len(self._users) - self._cache_users)]:
+        for user_id in list(islice(self._users, max(0, len(self._users) - self._cache_users))):
             del self._users[user_id]
 
 
