@@ -20,7 +20,7 @@ from mode import Service
 from streams.transport import RecordChunk, TransportOptions, record_schema, use_record_chunks
 from streams.transport.consumer import RecordConsumer
 from streams.transport.driver import OnRevoked, StartOffsets, Transport
-from streams.transport.thread import Fetched, LogEnd
+from streams.transport.reader import Fetched, LogEnd
 
 P0, P1 = TP("events", 0), TP("events", 1)
 

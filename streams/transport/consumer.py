@@ -30,8 +30,8 @@ from mode import Service
 from streams.cancelling import cancel_until_done
 from streams.offsets import OffsetLedger, StallClock
 from streams.transport.chunk import RecordChunk, RecordSchema
+from streams.transport.reader import Fetched, RebalanceListener, RecordReader
 from streams.transport.status import PartitionStatus
-from streams.transport.thread import Fetched, RebalanceListener, RecordThread
 
 if TYPE_CHECKING:
     from streams.transport.driver import Transport
@@ -44,7 +44,7 @@ class RecordConsumer(driver.Consumer):
 
     RebalanceListener = RebalanceListener
     transport: Transport
-    _thread: RecordThread
+    _thread: RecordReader  # as Faust calls it
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -57,8 +57,8 @@ class RecordConsumer(driver.Consumer):
         self._commit_lock = asyncio.Lock()
         self._commits_fail = False
 
-    def _new_consumer_thread(self) -> RecordThread:
-        return RecordThread(self, loop=self.loop, beacon=self.beacon)
+    def _new_consumer_thread(self) -> RecordReader:
+        return RecordReader(self, loop=self.loop, thread_loop=self.loop, beacon=self.beacon)
 
     # -- assignment
 

@@ -1,9 +1,12 @@
-"""The consumer's own thread: takes fetched records out of aiokafka, chunk by chunk and partition by partition.
+"""The reader: takes fetched records out of aiokafka, chunk by chunk and partition by partition.
 
-The thread decides whether a partition may be read. A partition is *readable* under an epoch, and for one
-assignment: both are noted in the same step as the seek, and checked in the same step in which records are taken.
-So records that were read before a seek or a rebalance can never be mistaken for those read after it, whatever
-requests are on their way between the two event loops.
+It decides whether a partition may be read. A partition is *readable* under an epoch, and for one assignment: both are
+noted in the same step as the seek, and checked in the same step in which records are taken. So records that were read
+before a seek or a rebalance can never be mistaken for those read after it, whatever was under way meanwhile.
+
+Faust gives aiokafka a thread, and a loop, of its own. Here it runs in the worker's: two threads of one interpreter wait
+for each other at every call that lets go of its lock, and for the processor while they hold it. Heartbeats are sent
+between batches, which take some 20 ms; what holds up the loop for longer than the session timeout loses the group.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ import asyncio
 import logging
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.consumer.fetcher import Fetcher
@@ -38,13 +41,11 @@ from streams.transport.options import TransportOptions
 if TYPE_CHECKING:
     from streams.transport.driver import Transport
 
-_T = TypeVar("_T")
-
 logger = logging.getLogger(__name__)
 
 UNKNOWN_MEMBER_ID = ""
 _NO_MEMBER = (UnknownMemberIdError, IllegalGenerationError)
-POLL_CHUNKS = 4  # chunks one poll may return in all, so that the thread stays free for heartbeats
+POLL_CHUNKS = 4  # chunks one poll may return in all, so that the loop stays free for heartbeats
 
 
 class Fetched(NamedTuple):
@@ -66,16 +67,32 @@ class LogEnd(NamedTuple):
 class RebalanceListener(driver.ConsumerRebalanceListener):
     """Makes every partition unreadable before Faust, or the application, hears of a rebalance."""
 
-    _thread: RecordThread
+    _thread: RecordReader
 
     def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> Any:
         self._thread.forget_positions()
         return super().on_partitions_revoked(revoked)
 
 
-class RecordThread(driver.AIOKafkaConsumerThread):
-    """aiokafka's consumer in a thread of its own; every public coroutine is called from the worker's loop."""
+class InLoop:
+    """In the place of a thread, as Faust's services start it: serves in a task of the worker's loop."""
 
+    def __init__(self, service: RecordReader) -> None:
+        self.service = service
+        self._serving: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._serving = asyncio.get_running_loop().create_task(self.service._serve())
+        self._serving.add_done_callback(lambda done: done.cancelled() or done.exception())  # `crash` has told it
+
+    def stop(self) -> None:
+        """Do nothing: whoever stops the service has awaited its end, and there is no thread to join."""
+
+
+class RecordReader(driver.AIOKafkaConsumerThread):
+    """aiokafka's consumer, where Faust expects it in a thread; in the loop of the worker."""
+
+    Worker = InLoop
     transport: Transport
     options: TransportOptions
     _consumer: AIOKafkaConsumer | None
@@ -87,6 +104,7 @@ class RecordThread(driver.AIOKafkaConsumerThread):
         self._waiter: asyncio.Future[None] | None = None
         self._woken = False
         self._turn = 0
+        self._leaving = False
         self._committing: asyncio.Future[None] | None = None
 
     # -- lifecycle
@@ -103,6 +121,7 @@ class RecordThread(driver.AIOKafkaConsumerThread):
         raise ImproperlyConfigured("Record chunks need a consumer group; client_only apps take the kafka:// transport")
 
     async def on_thread_stop(self) -> None:
+        self._leaving = True
         if self._method_queue is not None:
             await self._method_queue.stop()
         consumer, limit_s = self._consumer, self.options.stop_timeout_s
@@ -113,16 +132,15 @@ class RecordThread(driver.AIOKafkaConsumerThread):
                 await _finish(step, limit_s)
 
     def close(self) -> None:
-        """Do nothing: Faust would close the client in the wrong event loop; `on_thread_stop` uses the right one."""
+        """Do nothing: `on_thread_stop` closes all there is, in its order."""
 
-    async def run(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
-        """Await ``coroutine`` in the thread. Faust's method queue would let two calls run at a time."""
-        try:
-            future = asyncio.run_coroutine_threadsafe(coroutine, self.thread_loop)
-        except RuntimeError as error:  # the thread's loop is closed
-            coroutine.close()
-            raise ConsumerStoppedError from error
-        return await asyncio.wrap_future(future)
+    async def _gather_remaining_tasks(self) -> None:
+        """Do nothing: the tasks that are left in the loop are the worker's."""
+
+    def _reading(self) -> AIOKafkaConsumer:
+        if self._leaving:
+            raise ConsumerStoppedError
+        return self._ensure_consumer()
 
     # -- positions
 
@@ -136,45 +154,37 @@ class RecordThread(driver.AIOKafkaConsumerThread):
         return not assignment.active or (known is not None and known[1] is assignment and known[0] > epoch)
 
     def forget_positions(self) -> None:
-        """Let nothing be read until it is positioned again; in the thread."""
+        """Let nothing be read until it is positioned again."""
         self._readable.clear()
 
     async def seek_to(self, tp: TP, offset: int, epoch: int) -> bool:
         """Read ``tp`` from ``offset`` on, under ``epoch``. False when the partition is not ours."""
-
-        async def seek() -> bool:
-            assignment = self._assignment()
-            if assignment is None or tp not in assignment.tps or self._superseded(tp, epoch, assignment):
-                return False
-            self._ensure_consumer().seek(_aiokafka_tp(tp), offset)
-            self._readable[tp] = (epoch, assignment)
-            return True
-
-        return await self.run(seek())
+        consumer, assignment = self._reading(), self._assignment()
+        if assignment is None or tp not in assignment.tps or self._superseded(tp, epoch, assignment):
+            return False
+        consumer.seek(_aiokafka_tp(tp), offset)
+        self._readable[tp] = (epoch, assignment)
+        return True
 
     async def locate(self, tp: TP, epoch: int) -> int | None:
         """Read ``tp`` from its committed offset on, else from where ``auto_offset_reset`` says; return that offset.
 
         None when the partition is not ours, or is taken away meanwhile.
         """
-
-        async def locate() -> int | None:
-            assignment = self._assignment()
-            if assignment is None or tp not in assignment.tps:
-                return None
-            try:
-                await self._ensure_consumer().position(_aiokafka_tp(tp))
-            except IllegalStateError:
-                return None
-            if self._superseded(tp, epoch, assignment):
-                return None
-            self._readable[tp] = (epoch, assignment)
-            return int(assignment.state_value(tp).position)
-
-        return await self.run(locate())
+        consumer, assignment = self._reading(), self._assignment()
+        if assignment is None or tp not in assignment.tps:
+            return None
+        try:
+            await consumer.position(_aiokafka_tp(tp))
+        except IllegalStateError:
+            return None
+        if self._superseded(tp, epoch, assignment):
+            return None
+        self._readable[tp] = (epoch, assignment)
+        return int(assignment.state_value(tp).position)
 
     def log_end(self, tp: TP) -> LogEnd:
-        """Return what the latest fetch response said. Reads plain attributes, hence from any thread."""
+        """Return what the latest fetch response said."""
         assignment = self._assignment()
         state = None if assignment is None else assignment.state_value(tp)
         if state is None:
@@ -191,23 +201,19 @@ class RecordThread(driver.AIOKafkaConsumerThread):
 
         A rebalance that has begun takes nothing away from a member before it joins again.
         """
-
-        async def ask() -> bool | None:
-            coordinator = self._ensure_consumer()._coordinator
+        try:
+            coordinator = self._reading()._coordinator
             if coordinator.member_id == UNKNOWN_MEMBER_ID:
                 return False
             request = HeartbeatRequest(coordinator.group_id, coordinator.generation, coordinator.member_id)
             async with asyncio.timeout(self.options.commit_timeout_s):
                 answer = await coordinator._send_req(request)
-            error = for_code(answer.error_code)
-            if error in (NoError, RebalanceInProgressError):
-                return True
-            return False if error in _NO_MEMBER else None
-
-        try:
-            return await self.run(ask())
         except (KafkaError, ConsumerNotStarted, ConsumerStoppedError, TimeoutError):
             return None
+        error = for_code(answer.error_code)
+        if error in (NoError, RebalanceInProgressError):
+            return True
+        return False if error in _NO_MEMBER else None
 
     # -- records
 
@@ -221,19 +227,7 @@ class RecordThread(driver.AIOKafkaConsumerThread):
         timeout_s
             How long to wait for records. `wake` ends the wait early.
         """
-        return await self.run(self._poll(wanted, timeout_s))
-
-    def wake(self) -> None:
-        """Make a waiting `poll` return, because more partitions are wanted now. From any thread."""
-        self.thread_loop.call_soon_threadsafe(self._wake)
-
-    def _wake(self) -> None:
-        self._woken = True
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    async def _poll(self, wanted: Sequence[tuple[TP, int]], timeout_s: float) -> list[Fetched]:
-        consumer = self._ensure_consumer()
+        consumer = self._reading()
         fetcher = consumer._fetcher
         deadline = monotonic() + timeout_s
         with consumer._subscription.fetch_context():  # tells aiokafka that we are alive (max_poll_interval)
@@ -252,6 +246,12 @@ class RecordThread(driver.AIOKafkaConsumerThread):
                     self._waiter.result()
                 else:
                     self._waiter.cancel()
+
+    def wake(self) -> None:
+        """Make a waiting `poll` return, because more partitions are wanted now."""
+        self._woken = True
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     async def _take(self, fetcher: Fetcher, wanted: Sequence[tuple[TP, int]]) -> list[Fetched]:
         assignment = self._assignment()
@@ -280,21 +280,15 @@ class RecordThread(driver.AIOKafkaConsumerThread):
 
     async def commit_offsets(self, offsets: Mapping[TP, int]) -> None:
         """Commit; raises KafkaError or TimeoutError when the broker did not say yes."""
-
-        async def commit() -> None:
-            # One at a time, and without relying on aiokafka to let itself be cancelled: while its coordinator is
-            # away it tries for ever, and a late success of an old commit must not undo a new one.
-            if self._committing is not None:
-                await _within(self._committing, self.options.commit_timeout_s)
-            self._committing = asyncio.ensure_future(
-                self._ensure_consumer().commit(
-                    {_aiokafka_tp(tp): OffsetAndMetadata(offset, "") for tp, offset in offsets.items()}
-                )
-            )
+        # One at a time, and without relying on aiokafka to let itself be cancelled: while its coordinator is away it
+        # tries for ever, and a late success of an old commit must not undo a new one.
+        if self._committing is not None:
             await _within(self._committing, self.options.commit_timeout_s)
-            self._committing.result()
-
-        await self.run(commit())
+        self._committing = asyncio.ensure_future(
+            self._reading().commit({_aiokafka_tp(tp): OffsetAndMetadata(offset, "") for tp, offset in offsets.items()})
+        )
+        await _within(self._committing, self.options.commit_timeout_s)
+        self._committing.result()
 
 
 async def _within(task: asyncio.Future[None], limit_s: float) -> None:
