@@ -288,6 +288,27 @@ async def test_a_record_that_comes_while_nothing_else_does_is_handed_out_at_once
     assert sorted(delays)[25] < 0.1
 
 
+async def test_who_holds_up_the_loop_for_less_than_a_session_keeps_what_it_has(kafka_broker: Broker) -> None:
+    topic = await a_topic(kafka_broker, 2, records=1)
+
+    def take(chunk: RecordChunk) -> None:
+        if worker.received == 1:
+            time.sleep(3.0)  # half of the session: six heartbeats are late
+        acknowledge(chunk)
+
+    async with Worker(topic, take) as worker:
+        loop_of_the_consumer = worker.transport._consumer._thread.thread_loop  # type: ignore[union-attr]
+        await until(lambda: worker.received == 2)
+        await topic.produce(5)
+        await until(lambda: worker.received == 12)
+        member = await worker.transport.is_member()
+
+    assert loop_of_the_consumer is asyncio.get_running_loop()
+    assert member
+    assert {chunk.epoch for chunk in worker.chunks} == {worker.chunks[0].epoch}
+    assert await topic.committed() == [6, 6]
+
+
 async def test_each_record_is_counted_once_while_workers_come_and_go(kafka_broker: Broker) -> None:
     topic = await a_topic(kafka_broker, 4, records=100)
     shared = SharedStore(topic.partitions)
