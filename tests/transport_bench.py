@@ -1,6 +1,6 @@
 """A log in memory and a consumer that reads it, for tests of the transport without a broker.
 
-`FakeThread` stands in for aiokafka and its thread. It keeps their contract: records are taken once, from a position
+`FakeReader` stands in for aiokafka and its reader. It keeps their contract: records are taken once, from a position
 that only a seek moves back, and only under the epoch that was named with the seek.
 """
 
@@ -29,7 +29,7 @@ def a_record(tp: TP, offset: int) -> ConsumerRecord[bytes | None, bytes | None]:
     return ConsumerRecord(tp.topic, tp.partition, offset, 1000, 0, None, b"v", None, -1, 1, ())
 
 
-class FakeThread(Service):
+class FakeReader(Service):
     """A log in memory. ``gate`` holds back the answer of a poll that has already taken its records."""
 
     def __init__(self, offsets: Mapping[TP, Iterable[int]], chunk_records: int, **kwargs: Any) -> None:
@@ -103,7 +103,7 @@ class ConsumerUnderTest(RecordConsumer):
     offsets: Mapping[TP, Iterable[int]]
 
     def _new_consumer_thread(self) -> Any:
-        return FakeThread(type(self).offsets, self.transport.options.chunk_records, loop=self.loop)
+        return FakeReader(type(self).offsets, self.transport.options.chunk_records, loop=self.loop)
 
 
 class Bench:
@@ -123,7 +123,7 @@ class Bench:
             beacon=self.app.beacon,
         )
         transport._consumer = self.consumer
-        self.thread = cast(FakeThread, self.consumer._thread)
+        self.reader = cast(FakeReader, self.consumer._thread)
 
     async def _receive(self, message: Message) -> None:
         self.chunks.append(cast(RecordChunk, message.value))

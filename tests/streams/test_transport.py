@@ -34,7 +34,7 @@ async def test_a_full_partition_is_not_read_on_and_the_others_are() -> None:
     async with a_bench({P0: range(100), P1: range(10)}, open_chunks=2) as bench:
         await bench.assign(P0, P1)
         await until(lambda: len(bench.offsets(P0)) == 20 and len(bench.offsets(P1)) == 10)
-        bench.thread.append(P1, 10)
+        bench.reader.append(P1, 10)
         await until(lambda: len(bench.offsets(P1)) == 11)
 
         assert len(bench.offsets(P0)) == 20
@@ -43,7 +43,7 @@ async def test_a_full_partition_is_not_read_on_and_the_others_are() -> None:
 async def test_an_acknowledgement_makes_room_at_once_even_while_another_partition_is_waited_for() -> None:
     async with a_bench({P0: range(30), P1: []}, open_chunks=1) as bench:
         await bench.assign(P0, P1)
-        await until(lambda: bench.thread.polled[-1:] == [{P1}])
+        await until(lambda: bench.reader.polled[-1:] == [{P1}])
 
         bench.chunks[0].acknowledge()
         await settled()
@@ -72,7 +72,7 @@ async def test_the_application_says_where_to_read_and_the_rest_is_read_from_its_
         return {P0: 7}
 
     async with a_bench({P0: range(10), P1: range(10)}, start_offsets=start_offsets) as bench:
-        bench.thread.committed[P1] = 4
+        bench.reader.committed[P1] = 4
         await bench.assign(P0, P1)
         assert bench.chunks == []
         await until(lambda: len(bench.chunks) == 2)
@@ -135,7 +135,7 @@ async def test_what_was_acknowledged_is_committed_up_to_the_first_gap() -> None:
         bench.chunks[2].acknowledge()
 
         assert await bench.consumer.commit()
-        assert bench.thread.committed == {P0: 10}
+        assert bench.reader.committed == {P0: 10}
         assert not await bench.consumer.commit()
 
 
@@ -149,7 +149,7 @@ async def test_what_an_agent_and_faust_do_with_the_message_acknowledges_nothing(
         bench.consumer.ack(messages[0])
 
         assert not await bench.consumer.commit()
-        assert bench.thread.committed == {}
+        assert bench.reader.committed == {}
 
 
 async def _append(messages: list[Message], message: Message) -> None:
@@ -163,21 +163,21 @@ async def test_a_refused_commit_is_tried_again_and_crashes_nothing(refusal: Exce
         await until(lambda: len(bench.chunks) == 1)
         bench.acknowledge_all()
 
-        bench.thread.refuse = refusal
+        bench.reader.refuse = refusal
         assert not await bench.consumer.commit()
         assert bench.transport.status()[P0].committed == 0
         assert not bench.consumer.crashed
 
-        bench.thread.refuse = None
+        bench.reader.refuse = None
         assert await bench.consumer.commit()
-        assert bench.thread.committed == {P0: 10}
+        assert bench.reader.committed == {P0: 10}
 
 
 async def test_a_commit_that_is_refused_for_long_is_a_stall() -> None:
     async with a_bench({P0: range(10)}) as bench:
         await bench.assign(P0)
         await until(lambda: len(bench.chunks) == 1)
-        bench.thread.refuse = TimeoutError()
+        bench.reader.refuse = TimeoutError()
         bench.acknowledge_all()
         await bench.consumer.commit()
         now_s = asyncio.get_running_loop().time()
@@ -186,7 +186,7 @@ async def test_a_commit_that_is_refused_for_long_is_a_stall() -> None:
         assert bench.transport.stalled(now_s, 60.0) == []
         assert bench.transport.stalled(now_s + 61.0, 60.0) == [P0]
 
-        bench.thread.refuse = None
+        bench.reader.refuse = None
         await bench.consumer.commit()
         assert bench.transport.stalled(now_s + 62.0, 60.0) == []
 
@@ -219,12 +219,12 @@ async def test_a_rewound_partition_is_delivered_again_and_the_older_chunks_are_r
 
 async def test_records_that_were_taken_before_a_rewind_are_not_handed_out_after_it() -> None:
     async with a_bench({P0: range(10)}) as bench:
-        bench.thread.gate.clear()
+        bench.reader.gate.clear()
         await bench.assign(P0)
-        await bench.thread.taken.wait()  # the poll holds offsets 0..9, its answer is on the way
+        await bench.reader.taken.wait()  # the poll holds offsets 0..9, its answer is on the way
 
         await bench.transport.rewind(P0, 3)
-        bench.thread.gate.set()
+        bench.reader.gate.set()
         await until(lambda: len(bench.chunks) == 1)
         await settled()
 
@@ -241,12 +241,12 @@ async def test_a_rewind_takes_the_partitions_chunks_out_of_the_agents_buffer() -
         bench.consumer.callback = buffer
         await bench.assign(P0, P1)
         await until(lambda: topic.queue.qsize() == 2)
-        bench.thread.gate.clear()
+        bench.reader.gate.clear()
         await bench.transport.rewind(P0, 5)
 
         left = [topic.queue.get_nowait().value.tp for _ in range(topic.queue.qsize())]
         assert left == [P1]
-        bench.thread.gate.set()
+        bench.reader.gate.set()
 
 
 async def test_a_rewind_of_a_partition_that_is_not_ours_does_nothing() -> None:
@@ -275,7 +275,7 @@ async def test_a_revocation_lets_the_application_finish_and_commits_what_it_fini
         await bench.revoke(P0)
 
         assert seen == [frozenset({P0})]
-        assert bench.thread.committed == {P0: 10}
+        assert bench.reader.committed == {P0: 10}
         assert bench.acknowledge_all() == [False, False]
         assert bench.transport.lag() == {}
 
@@ -295,7 +295,7 @@ async def test_an_application_that_fails_or_hangs_on_revocation_does_not_keep_th
         bench.acknowledge_all()
         await bench.revoke(P0)
 
-        assert bench.thread.committed == {P0: 10}
+        assert bench.reader.committed == {P0: 10}
         assert bench.transport.status() == {}
 
 
@@ -316,13 +316,13 @@ async def test_a_stop_gives_the_partitions_up_once() -> None:
 
 async def test_offsets_without_records_are_passed_and_committed() -> None:
     async with a_bench({P0: range(10)}) as bench:
-        bench.thread.markers[P0] = 11
+        bench.reader.markers[P0] = 11
         await bench.assign(P0)
         await until(lambda: (one := bench.transport.status().get(P0)) is not None and one.position == 11)
         bench.acknowledge_all()
         await bench.consumer.commit()
 
-        assert bench.thread.committed == {P0: 11}
+        assert bench.reader.committed == {P0: 11}
 
 
 async def test_a_topic_that_was_created_anew_is_read_from_its_beginning() -> None:
@@ -331,8 +331,8 @@ async def test_a_topic_that_was_created_anew_is_read_from_its_beginning() -> Non
         await until(lambda: bench.offsets() == [0, 1, 2, 3, 4])
         bench.chunks.clear()
 
-        bench.thread._position[P0] = 0  # what aiokafka does when the offset is out of range
-        bench.thread.wake()
+        bench.reader._position[P0] = 0  # what aiokafka does when the offset is out of range
+        bench.reader.wake()
         await until(lambda: len(bench.chunks) == 1)
 
         assert bench.offsets() == [0, 1, 2, 3, 4]
@@ -391,6 +391,6 @@ async def test_a_topic_whose_offsets_the_application_commits_is_never_committed_
 
         assert await bench.consumer.commit()
 
-        assert bench.thread.committed == {}
+        assert bench.reader.committed == {}
         assert bench.transport.status()[P0].committed == 8
         assert bench.transport.stalled(1e9, 1.0) == []

@@ -38,7 +38,7 @@ def test_whatever_happens_each_epoch_is_an_unbroken_run_and_nothing_unacknowledg
             await bench.transport.rewind(P0, 0)
             await drain(bench)
 
-            assert bench.thread.committed == {P0: len(bench.thread.log[P0])}
+            assert bench.reader.committed == {P0: len(bench.reader.log[P0])}
 
     asyncio.run(play())
 
@@ -52,7 +52,7 @@ def assert_no_gaps(bench: Bench) -> None:
 
 
 async def drain(bench: Bench) -> None:
-    end = len(bench.thread.log[P0])
+    end = len(bench.reader.log[P0])
     for _ in range(2 * end):
         await settled()
         bench.acknowledge_all()
@@ -69,8 +69,8 @@ async def _rewind(bench: Bench, offset: int) -> None:
 
 
 async def _append_records(bench: Bench, count: int) -> None:
-    end = len(bench.thread.log[P0])
-    bench.thread.append(P0, *range(end, end + count))
+    end = len(bench.reader.log[P0])
+    bench.reader.append(P0, *range(end, end + count))
 
 
 async def _rebalance(bench: Bench, _: int) -> None:
@@ -80,15 +80,15 @@ async def _rebalance(bench: Bench, _: int) -> None:
 
 
 async def _commit(bench: Bench, accepted: bool) -> None:
-    before = dict(bench.thread.committed)
-    bench.thread.refuse = None if accepted else CommitFailedError("rebalanced")
+    before = dict(bench.reader.committed)
+    bench.reader.refuse = None if accepted else CommitFailedError("rebalanced")
     await bench.consumer.commit()
-    bench.thread.refuse = None
+    bench.reader.refuse = None
     if not accepted:
-        assert bench.thread.committed == before
+        assert bench.reader.committed == before
         return  # after a rewind behind it, the older commit stands until the next one succeeds
     waiting = [chunk for chunk in bench.chunks if chunk.is_current and not chunk._delivery.acknowledged]
-    assert not waiting or bench.thread.committed.get(P0, 0) <= waiting[0].first_offset
+    assert not waiting or bench.reader.committed.get(P0, 0) <= waiting[0].first_offset
 
 
 async def _settle(_bench: Bench, _: int) -> None:
