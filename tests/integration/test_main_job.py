@@ -12,13 +12,16 @@ from typing import Any
 
 import pytest
 import redis.asyncio as redis
+from builders import T0, a_page_view
 from site_under_test import Site, fed_and_accounted, shop_events
 
 from online_models.rest import wake
 from schemas.codec import decode_user_state, encode_json
+from schemas.events import PageView
 from streams.admin import create_topics
 from streams.dead import read_dead
 from streams.embedded import EmbeddedValkey
+from streams.output import partition_for_key
 from streams.simulate import disturbed
 from streams.simulate.trouble import POISON
 from streams.sources import RawRecord
@@ -102,7 +105,8 @@ async def test_an_emptied_store_is_rebuilt_from_the_log_without_publishing_twice
             async with redis.Redis.from_url(valkey.url) as client:
                 await client.flushdb()
             site.start_worker()
-            after = await fed_and_accounted(site, itertools.islice(shop_events(EVENTS + 200), EVENTS, None))
+            more = [*itertools.islice(shop_events(EVENTS + 200), EVENTS, None)]
+            after = await fed_and_accounted(site, [*more, *newcomers(more[-1].ts)])
             rebuilt = await user_states(site)
         finally:
             site.end()
@@ -113,6 +117,13 @@ async def test_an_emptied_store_is_rebuilt_from_the_log_without_publishing_twice
     assert set(rebuilt) >= set(states)
     # Only those who came again among the last 200 events have changed.
     assert len(states) - len(unchanged) <= 30
+
+
+def newcomers(ts: int) -> list[PageView]:
+    """Return an event for each partition, so that whoever waits for them waits for all partitions."""
+    by_partition = {partition_for_key(name.encode(), 4): name for name in (f"newcomer-{n}" for n in range(40))}
+    assert sorted(by_partition) == [0, 1, 2, 3]
+    return [a_page_view(ts - T0, event_id=name, user_id=name) for name in by_partition.values()]
 
 
 async def user_states(site: Site) -> dict[bytes, bytes]:
