@@ -55,7 +55,7 @@ def _score_values(replica: Replica, features: FeatureSet, seen: Sequence[str], v
     def score_by_weights(values: Sequence[Any], k: int) -> tuple[float, list[tuple[str, float]]]:
         if not replica.version:
             return replica.prior, []
-        return score(values, replica.weights.get, replica.intercept, k)
+        return score(values, replica.weights, replica.intercept, k)
 
     return score_by_weights
 

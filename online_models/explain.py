@@ -7,8 +7,11 @@ is how much the logit falls when the feature is left out, so shares overlap and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from math import exp, log
+from collections.abc import Callable, Mapping
+from math import log
+
+from online_models.plain_sums import largest
+from online_models.sums import score_named
 
 Reasons = list[tuple[str, float]]
 
@@ -17,15 +20,6 @@ Reasons = list[tuple[str, float]]
 MAX_OMISSIONS = 24
 # Trees and naive Bayes answer exactly 0 or 1; their logit is bounded so that shares stay finite.
 MIN_PROBABILITY = 1e-6
-
-
-def sigmoid(logit: float) -> float:
-    """Turn a logit into a probability; beyond 30 it is 0 or 1, as in River."""
-    if logit > 30.0:
-        return 1.0
-    if logit < -30.0:
-        return 0.0
-    return 1.0 / (1.0 + exp(-logit))
 
 
 def bounded_logit(p: float) -> float:
@@ -44,9 +38,7 @@ def log_odds(p: float) -> float:
     return log(p / (1.0 - p))
 
 
-def score_linear(
-    weights: Mapping[str, float], intercept: float, x: Mapping[str, float], k: int
-) -> tuple[float, Reasons]:
+def score_linear(weights: dict[str, float], intercept: float, x: Mapping[str, float], k: int) -> tuple[float, Reasons]:
     """Score a feature vector with a linear model, in one pass.
 
     Parameters
@@ -67,33 +59,7 @@ def score_linear(
     >>> score_linear({"a": 2.0, "b": -3.0}, 1.0, {"a": 1.0, "b": 1.0, "c": 9.0}, 1)
     (0.5, [('b', -3.0)])
     """
-    logit = intercept
-    weight_of = weights.get
-    if not k:
-        for name, value in x.items():
-            weight = weight_of(name)
-            if weight is not None:
-                logit += weight * value
-        return sigmoid(logit), []
-    names: list[str] = []
-    shares: list[float] = []
-    for name, value in x.items():
-        weight = weight_of(name)
-        if weight is not None:
-            share = weight * value
-            logit += share
-            if share:
-                names.append(name)
-                shares.append(share)
-    return sigmoid(logit), largest(names, shares, k)
-
-
-def largest(names: Sequence[str], shares: Sequence[float], k: int) -> Reasons:
-    """Return the k largest shares by magnitude with their names, largest first; of equal ones the first."""
-    magnitudes = [*map(abs, shares)]
-    # By position, so that the sort never calls back into Python.
-    order = sorted(range(len(shares)), key=magnitudes.__getitem__, reverse=True)
-    return [(names[index], shares[index]) for index in order[:k]]
+    return score_named(weights, [*x], [*x.values()], intercept, k)
 
 
 def leave_one_out(predict: Callable[[dict[str, float]], float], x: Mapping[str, float], p: float, k: int) -> Reasons:

@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from math import log
 from typing import NamedTuple
 
-from online_models.explain import sigmoid
 from online_models.features.segments import Description
 from online_models.segments import Population
+from online_models.sums import sigmoid
 
 PRIOR_VISITORS = 5.0
 # Standard deviations from everybody: beyond, tails are no longer those of a Gaussian, and one number would decide.

@@ -22,7 +22,7 @@ import msgspec
 from msgspec import Struct
 from river import base
 
-from online_models.explain import sigmoid
+from online_models.sums import sigmoid
 from schemas.codec import BadRecord
 from schemas.dead_letters import INVALID
 

@@ -26,7 +26,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 from river import base
 
-from online_models.explain import sigmoid
+from online_models.sums import sigmoid
 from schemas.codec import BadRecord
 from schemas.dead_letters import INVALID
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 import sys
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
-from math import exp, sqrt
+from math import exp
 from operator import attrgetter
 from typing import Any
 
@@ -29,7 +29,8 @@ import msgspec
 from msgspec import Struct
 from river import base
 
-from online_models.explain import Reasons, largest, sigmoid
+from online_models.explain import Reasons
+from online_models.sums import Coordinate, move, score_named, sigmoid, sum_up
 from online_models.uncertainty import Uncertainty
 from schemas.codec import BadRecord
 from schemas.dead_letters import INVALID
@@ -48,19 +49,6 @@ class _Saved(Struct, array_like=True):
     weights: bytes
     z: bytes
     n: bytes
-
-
-class _Coordinate:
-    """A feature: its weight, FTRL's sums z and n, its place in `names`, and whether it is among the changed ones."""
-
-    __slots__ = ("changed", "n", "position", "w", "z")
-
-    def __init__(self, position: int, w: float = 0.0, z: float = 0.0, n: float = 0.0) -> None:
-        self.position = position
-        self.w = w
-        self.z = z
-        self.n = n
-        self.changed = False
 
 
 _position_of = attrgetter("position")
@@ -129,8 +117,8 @@ class SparseFTRL(base.Classifier):
         self.max_weights = max_weights
         self.intercept = float(intercept_init)
         self.names: list[str] = []
-        self._of: dict[str, _Coordinate] = {}
-        self._changed: list[_Coordinate] = []
+        self._of: dict[str, Coordinate] = {}
+        self._changed: list[Coordinate] = []
 
     def __len__(self) -> int:
         return len(self._of)
@@ -187,20 +175,10 @@ class SparseFTRL(base.Classifier):
         return logit
 
     def predict_with_contributions(self, x: Mapping[str, float], k: int) -> tuple[float, Reasons]:
-        """Return (p, the k largest shares of the logit by magnitude), in one pass."""
-        logit = self.intercept
-        of = self._of.get
-        names: list[str] = []
-        shares: list[float] = []
-        for name, value in x.items():
-            one = of(name)
-            if one is not None:
-                share = one.w * value
-                logit += share
-                if share:
-                    names.append(name)
-                    shares.append(share)
-        return sigmoid(logit), largest(names, shares, k)
+        """Return (p, the k largest shares of the logit by magnitude)."""
+        of = self._of
+        weights = {name: of[name].w for name in x if name in of}
+        return score_named(weights, [*x], [*x.values()], self.intercept, k)
 
     # ---------------------------------------------------------------- learning
 
@@ -210,32 +188,11 @@ class SparseFTRL(base.Classifier):
             ones = [*map(self._of.__getitem__, x)]
         except KeyError:
             x, ones = self._take_on(x)
-        values = x.values()
-        logit = self.intercept
-        for one, value in zip(ones, values):  # noqa: B905 - of equal length; to have it checked costs more than it finds
-            logit += one.w * value
-        gradient = self._loss_gradient(logit, y, w)
+        values = [*x.values()]
+        gradient = self._loss_gradient(sum_up(ones, values, self.intercept), y, w)
         self.intercept -= self.intercept_lr * gradient
         rate = 1.0 / self.alpha
-        curvature = self.beta * rate + self.l2
-        l1 = self.l1
-        minus_l1 = -l1
-        for one, value in zip(ones, values):  # noqa: B905
-            g = gradient * value
-            z = one.z
-            n = one.n
-            root = sqrt(n)
-            if z > l1:
-                one.w = weight = (l1 - z) / (root * rate + curvature)
-            elif z < minus_l1:
-                one.w = weight = (minus_l1 - z) / (root * rate + curvature)
-            else:
-                weight = one.w
-            one.n = n = n + g * g
-            one.z = z + (g - (sqrt(n) - root) * rate * weight)
-            if not one.changed:
-                one.changed = True
-                self._changed.append(one)
+        move(ones, values, self._changed, gradient, rate, self.beta * rate + self.l2, self.l1)
 
     def _loss_gradient(self, logit: float, y: Any, w: float) -> float:
         margin = logit if y else -logit
@@ -253,12 +210,12 @@ class SparseFTRL(base.Classifier):
             size = -clip
         return -size if y else size
 
-    def _take_on(self, x: Mapping[str, float]) -> tuple[Mapping[str, float], list[_Coordinate]]:
+    def _take_on(self, x: Mapping[str, float]) -> tuple[Mapping[str, float], list[Coordinate]]:
         """Make room for unknown names; return what of `x` the model knows then, with what it knows of it."""
         of = self._of
         for name in x:
             if name not in of and len(of) < self.max_weights:
-                of[name] = _Coordinate(len(of))
+                of[name] = Coordinate(len(of))
                 self.names.append(name)
         known = {name: value for name, value in x.items() if name in of}
         return known, [of[name] for name in known]
@@ -323,7 +280,7 @@ class SparseFTRL(base.Classifier):
             raise BadRecord(INVALID, "model: expected as many weights as names")
         self.intercept = saved.intercept
         self.names = saved.names
-        self._of = {name: _Coordinate(i, w[i], z[i], n[i]) for i, name in enumerate(saved.names)}
+        self._of = {name: Coordinate(i, w[i], z[i], n[i]) for i, name in enumerate(saved.names)}
         self._changed = []
 
 

@@ -19,11 +19,9 @@ from online_models.features.plan import Cross, Crowd, Feature, Slots, SlotTable,
 from online_models.features.segments import Segments
 from online_models.features.sources import Sources
 
-# (values, weight_of, intercept, k) -> (probability, reasons): `explain.score_linear` of the vector of these values,
-# bit for bit, without making the vector. ``weight_of`` tells a name's weight, None of an unknown one.
-LinearScorer = Callable[
-    [Sequence[Value], Callable[[str], float | None], float, int], tuple[float, list[tuple[str, float]]]
-]
+# (values, weights, intercept, k) -> (probability, reasons): `explain.score_linear` of the vector of these values,
+# bit for bit, without making the vector.
+LinearScorer = Callable[[Sequence[Value], dict[str, float], float, int], tuple[float, list[tuple[str, float]]]]
 
 
 class FeatureSet:

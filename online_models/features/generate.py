@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator, Sequence
 from math import cos, pi, sin
 from typing import Any, NamedTuple
 
-from online_models.explain import largest, sigmoid
 from online_models.features.memo import MAX_NAMES, Memo
 from online_models.features.names import crossed, one_hot
 from online_models.features.plan import CLOCK, Cross, Crowd, Feature, SlotTable, Tell
 from online_models.features.transforms import TRANSFORMS
+from online_models.sums import score_named, sigmoid
 from schemas.events import EVENT_TYPES
 
 # A crowd of which nothing is known.
@@ -167,32 +167,24 @@ def vectorize_source(features: Sequence[Feature], shown: Sequence[str], crosses:
 
 
 def score_source(features: Sequence[Feature], shown: Sequence[str], crosses: Sequence[Cross]) -> Source:
-    """Write ``score(values, weight_of, logit, k)``: `explain.score_linear` of the vector, without making the vector.
+    """Write ``score(values, weights, logit, k)``: `explain.score_linear` of the vector, without making the vector.
 
     Sums in the order of the vector, so that both come to the same result, bit for bit.
     """
     source = Source()
-    source.names |= {"sigmoid": sigmoid, "largest": largest}
-    source.add("def score(values, weight_of, logit, k):", indent=0)
+    source.bind("score_named", score_named)
+    source.add("def score(values, weights, logit, k):", indent=0)
     _unpack(source, features)
-    source.add("names, shares = [], []")
-    for entry in _entries(source, features, shown, crosses):
-        lines: list[str] = []
-        for name, value in entry.pairs:
-            if not name.startswith("'"):
-                lines.append(f"name = {name}")
-                name = "name"
-            lines += [
-                f"weight = weight_of({name})",
-                "if weight is not None:",
-                f"    share = {'weight' if value == '1.0' else f'weight * ({value})'}",
-                "    logit += share",
-                "    if share:",
-                f"        names.append({name})",
-                "        shares.append(share)",
-            ]
-        _add_entry(source, entry, lines)
-    source.add("return sigmoid(logit), largest(names, shares, k)")
+    pairs = [
+        (f"{name} if {entry.condition} else None", f"{value} if {entry.condition} else 0.0")
+        if entry.condition
+        else (name, value)
+        for entry in _entries(source, features, shown, crosses)
+        for name, value in entry.pairs
+    ]
+    source.add("names = [", *(f"    {name}," for name, _ in pairs), "]")
+    source.add("numbers = [", *(f"    {number}," for _, number in pairs), "]")
+    source.add("return score_named(weights, names, numbers, logit, k)")
     return source
 
 

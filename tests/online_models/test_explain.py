@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from online_models.explain import MAX_OMISSIONS, bounded_logit, leave_one_out, score_linear, sigmoid
+from online_models.explain import MAX_OMISSIONS, bounded_logit, leave_one_out, score_linear
+from online_models.sums import sigmoid
 
 finite = st.floats(-20, 20)
 vectors = st.dictionaries(st.sampled_from("abcdefgh"), finite)

@@ -17,13 +17,14 @@ from online_models.closed_loop import OwnReplica
 from online_models.distribution import make_distributor
 from online_models.errors import ConfigError
 from online_models.estimators import SparseFTRL
-from online_models.explain import log_odds, sigmoid
+from online_models.explain import log_odds
 from online_models.exploration import Chance, drawn_order
 from online_models.features import compile_features
 from online_models.objectives import Objective, parse_objectives
 from online_models.policies import Policy, parse_policies
 from online_models.rankings import Ranking, by_uncertainty, parse_rankings
 from online_models.replica import LinearReplica
+from online_models.sums import sigmoid
 from online_models.uncertainty import Uncertainty, logit_variances
 from schemas.codec import encode_json
 from schemas.events import RankRequest

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from online_models.crowd import CrowdCounts
-from online_models.explain import sigmoid
 from online_models.features import compile_features
+from online_models.sums import sigmoid
 from tests.online_models.features.timelines import Visitor
 
 

@@ -1,0 +1,93 @@
+"""Compiles online_models/compiled_sums.pyx when the package is installed, if that can be done.
+
+Takes the machine's C compiler, or else Zig's, which comes as a wheel. Where there are no headers of Python, or the
+compiler fails, the package is installed without: `online_models.plain_sums` does the same, slower.
+By hand, in place: ``python hatch_build.py`` (needs Cython).
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+CYTHON = "cython>=3.1,<4"
+ZIG = "ziglang>=0.13,<0.18"
+SOURCE = Path("online_models/compiled_sums.pyx")
+# No product may be fused with the sum that it goes into: Python rounds twice.
+FLAGS = ("-O2", "-fPIC", "-shared", "-fwrapv", "-ffp-contract=off", "-w")
+_SECONDS = 300
+
+
+def has_headers() -> bool:
+    """Tell whether C can be compiled against this Python at all."""
+    return sys.platform in ("linux", "darwin") and (Path(sysconfig.get_path("include")) / "Python.h").is_file()
+
+
+def own_compiler() -> list[str] | None:
+    """Return the machine's C compiler: CC of the environment, the one that built this Python, or cc."""
+    for named in (os.environ.get("CC"), sysconfig.get_config_var("CC"), "cc"):
+        command = shlex.split(named or "")
+        if command and shutil.which(command[0]):
+            return command
+    return None
+
+
+def compile_in_place(root: Path) -> Path:
+    """Compile the source beside itself; return the library. Raises CalledProcessError, OSError, ImportError."""
+    source = root / SOURCE
+    library = source.with_suffix(str(sysconfig.get_config_var("EXT_SUFFIX")))
+    compiler = own_compiler() or [sys.executable, "-m", "ziglang", "cc"]
+    flags = [*FLAGS, *(["-undefined", "dynamic_lookup"] if sys.platform == "darwin" else [])]
+    with tempfile.TemporaryDirectory() as folder:
+        in_c, made = Path(folder) / "compiled_sums.c", Path(folder) / library.name
+        run([sys.executable, "-m", "cython", "-3", str(source), "--output-file", str(in_c)], folder)
+        run([*compiler, *flags, f"-I{sysconfig.get_path('include')}", str(in_c), "-lm", "-o", str(made)], folder)
+        made.chmod(0o644)
+        beside = library.with_name(library.name + ".new")
+        shutil.copy(made, beside)
+        beside.replace(library)  # whoever has the old one loaded keeps it
+    return library
+
+
+def run(command: list[str], folder: str) -> None:
+    """Run a command whose output matters if it fails only."""
+    environment = os.environ | {"ZIG_GLOBAL_CACHE_DIR": folder, "ZIG_LOCAL_CACHE_DIR": folder}
+    subprocess.run(command, check=True, capture_output=True, text=True, timeout=_SECONDS, env=environment)
+
+
+class CompiledSums(BuildHookInterface):
+    """Adds the compiled sums to the wheel, or leaves them out and says why."""
+
+    def dependencies(self) -> list[str]:
+        """Return what compiling needs here, to be installed for the build."""
+        if not has_headers():
+            return []
+        return [CYTHON] if own_compiler() else [CYTHON, ZIG]
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Compile."""
+        root = Path(self.root)
+        if not has_headers():
+            self.app.display_warning("Nothing was compiled: there is no Python.h (python3-dev)")
+            return
+        try:
+            library = compile_in_place(root)
+        except (subprocess.SubprocessError, OSError) as error:
+            self.app.display_warning(f"Nothing was compiled: {error}\n{getattr(error, 'stderr', '')}")
+            return
+        build_data["pure_python"] = False
+        build_data["infer_tag"] = True
+        build_data["artifacts"].append(library.relative_to(root).as_posix())
+
+
+if __name__ == "__main__":
+    print(compile_in_place(Path(__file__).resolve().parent))
