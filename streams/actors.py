@@ -22,6 +22,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Generic, Protocol, TypeVar
 
+from streams import garbage
 from streams.cancelling import cancel_until_done
 from streams.logs import log_event
 from streams.stores import Fenced
@@ -104,6 +105,7 @@ class Actor(Generic[C]):
 
     async def _next(self) -> C:
         while not self._queue:
+            garbage.look_when_quiet()
             self._come.clear()
             await self._come.wait()
         chunk = self._queue.popleft()

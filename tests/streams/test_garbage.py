@@ -86,3 +86,16 @@ def test_a_frozen_object_goes_with_its_last_reference() -> None:
     _generations()
     del state
     assert gone() is None
+
+
+def test_in_a_quiet_moment_it_looks_if_there_is_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(garbage, "QUIET_OBJECTS", OBJECTS // 2)
+    gc.collect(0)
+    few = [[number] for number in range(OBJECTS // 4)]
+    frozen = gc.get_freeze_count()
+    garbage.look_when_quiet()
+    assert gc.get_freeze_count() == frozen
+
+    many = [[number] for number in range(OBJECTS // 2)]
+    garbage.look_when_quiet()
+    assert gc.get_freeze_count() - frozen >= len(few) + len(many)
