@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, closing
 from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from online_models.bidding.market import MARKET
 from online_models.closed_loop import Arrival
@@ -156,7 +157,9 @@ class AsLive:
         By objective, the variant whose model made the live score.
     """
 
-    def __init__(self, versions: ScoredVersions, histories: Mapping[str, ModelHistory], settings: Settings) -> None:
+    def __init__(
+        self, versions: ScoredVersions, histories: Mapping[str, ModelHistory], settings: Settings, files: ExitStack
+    ) -> None:
         self.replicas = {name: PastReplica(history, settings) for name, history in histories.items()}
         self.served = {one.name: Served(one.variants) for one in settings.objectives}
         self._versions = versions
@@ -164,7 +167,7 @@ class AsLive:
         self._running: dict[int, _Walk] = {}
         self._highest: dict[int, int] = {}
         self._crowd_of: dict[int, int] = {}
-        self._to_close: list[Any] = [versions]
+        self._files = files
 
     def order(self, partition: int, offset: int, stream_time_ms: int) -> tuple[int, int, int, int]:
         """Order records by the versions of their scores; asked for each partition in order."""
@@ -210,8 +213,7 @@ class AsLive:
 
     def close(self) -> None:
         """Let go of the files."""
-        for one in self._to_close:
-            one.close()
+        self._files.close()
 
 
 class NothingLive(ValueError):
@@ -227,22 +229,22 @@ async def open_as_live(topic: str, settings: Settings) -> AsLive:
         The topic of scores holds none of `topic`.
     TopicMissing, Unavailable
     """
-    versions = ScoredVersions(None)
-    async with open_range(TopicRange(settings.topics.scores.name), settings.kafka) as source:
-        while batches := await source.read():
-            for records in batches.values():
-                versions.put([record.value for record in records], topic)
-    if settings.bidding:
-        async with open_range(TopicRange(settings.topics.bids.name), settings.kafka) as source:
+    with ExitStack() as files:
+        versions = files.enter_context(closing(ScoredVersions(None)))
+        async with open_range(TopicRange(settings.topics.scores.name), settings.kafka) as source:
             while batches := await source.read():
                 for records in batches.values():
-                    versions.put_bids([record.value for record in records], topic)
-    if not versions.count:
-        raise NothingLive(f"{settings.topics.scores.name} holds no scores of {topic}; was it scored live?")
-    histories, spool = await open_histories(settings)
-    as_live = AsLive(versions, histories, settings)
-    as_live._to_close.append(spool)
-    return as_live
+                    versions.put([record.value for record in records], topic)
+        if settings.bidding:
+            async with open_range(TopicRange(settings.topics.bids.name), settings.kafka) as source:
+                while batches := await source.read():
+                    for records in batches.values():
+                        versions.put_bids([record.value for record in records], topic)
+        if not versions.count:
+            raise NothingLive(f"{settings.topics.scores.name} holds no scores of {topic}; was it scored live?")
+        histories, spool = await open_histories(settings)
+        files.enter_context(closing(spool))
+        return AsLive(versions, histories, settings, files.pop_all())
 
 
 async def open_histories(
@@ -255,17 +257,19 @@ async def open_histories(
     up_to
         Only examples before this offset; None: all.
     """
-    spool = ExampleSpool(None)
-    wanted = TopicRange(settings.topics.examples.name, end=None if up_to is None else ByOffset({None: up_to}))
-    async with open_range(wanted, settings.kafka) as source:
-        oldest = max(source.starts.values())
-        while batches := await source.read():
-            for records in batches.values():
-                spool.put([(record.offset, record.value) for record in records])
-    histories = {}
-    for variant in settings.variants:
-        checkpoint = await _checkpoint(settings, variant.name) if oldest else None
-        histories[variant.name] = ModelHistory(variant, settings, spool, oldest=oldest, checkpoint=checkpoint)
+    with ExitStack() as files:
+        spool = files.enter_context(closing(ExampleSpool(None)))
+        wanted = TopicRange(settings.topics.examples.name, end=None if up_to is None else ByOffset({None: up_to}))
+        async with open_range(wanted, settings.kafka) as source:
+            oldest = max(source.starts.values())
+            while batches := await source.read():
+                for records in batches.values():
+                    spool.put([(record.offset, record.value) for record in records])
+        histories = {}
+        for variant in settings.variants:
+            checkpoint = await _checkpoint(settings, variant.name) if oldest else None
+            histories[variant.name] = ModelHistory(variant, settings, spool, oldest=oldest, checkpoint=checkpoint)
+        files.pop_all()
     return histories, spool
 
 

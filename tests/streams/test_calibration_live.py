@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 from itertools import islice
 from typing import Any
 
@@ -164,17 +165,17 @@ def test_a_learner_that_was_restarted_goes_on_bit_for_bit(live: Live) -> None:
 
 
 def test_any_version_is_rebuilt_with_its_calibration_from_the_examples(live: Live) -> None:
-    spool = ExampleSpool(None)
-    spool.put([(offset, encode_json(one)) for offset, one in enumerate(live.examples)])
+    with closing(ExampleSpool(None)) as spool:
+        spool.put([(offset, encode_json(one)) for offset, one in enumerate(live.examples)])
 
-    for variant in SETTINGS.variants:
-        replica = PastReplica(ModelHistory(variant, SETTINGS, spool), SETTINGS)
-        versions = [version for name, version in live.published if name == variant.name and version]
-        for version in (versions[-1], versions[3], versions[len(versions) // 2]):
-            replica.go_to(version)
-            assert replica.calibration == live.published[variant.name, version] is not None
-        replica.go_to(0)
-        assert replica.calibration is None
+        for variant in SETTINGS.variants:
+            replica = PastReplica(ModelHistory(variant, SETTINGS, spool), SETTINGS)
+            versions = [version for name, version in live.published if name == variant.name and version]
+            for version in (versions[-1], versions[3], versions[len(versions) // 2]):
+                replica.go_to(version)
+                assert replica.calibration == live.published[variant.name, version] is not None
+            replica.go_to(0)
+            assert replica.calibration is None
 
 
 def test_an_opaque_model_is_calibrated_as_well() -> None:

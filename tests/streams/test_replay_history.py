@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -46,11 +49,12 @@ def an_example(offset: int) -> Example:
 EXAMPLES = [(offset, an_example(offset if offset % 11 else max(0, offset - 20))) for offset in range(COUNT)]
 
 
-def spool(start: int = 0) -> ExampleSpool:
-    kept = ExampleSpool(None)
-    kept.put([(offset, encode_json(one)) for offset, one in EXAMPLES if offset >= start])
-    kept.put([(COUNT, b"unreadable"), (COUNT + 1, None)])
-    return kept
+@contextmanager
+def spool(start: int = 0) -> Iterator[ExampleSpool]:
+    with closing(ExampleSpool(None)) as kept:
+        kept.put([(offset, encode_json(one)) for offset, one in EXAMPLES if offset >= start])
+        kept.put([(COUNT, b"unreadable"), (COUNT + 1, None)])
+        yield kept
 
 
 def learned(version: int) -> LearningCore:
@@ -62,40 +66,43 @@ def learned(version: int) -> LearningCore:
 @given(versions=st.lists(st.integers(1, COUNT), min_size=1, max_size=12))
 @settings(max_examples=40, deadline=None)
 def test_a_version_is_the_model_that_has_learned_all_before_it(versions: list[int]) -> None:
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, spool() as kept:
         patch.setattr(history, "_SNAPSHOT_EVERY", 25)
-        models = ModelHistory(OBJECTIVE, SETTINGS, spool())
+        models = ModelHistory(OBJECTIVE, SETTINGS, kept)
 
         for version in versions:
             assert models.model_at(version).to_bytes() == learned(version)._estimator.to_bytes()
 
 
 def test_going_forward_learns_each_example_once() -> None:
-    models = ModelHistory(OBJECTIVE, SETTINGS, spool())
-
-    for version in range(1, COUNT):
-        models.model_at(version)
+    with spool() as kept:
+        models = ModelHistory(OBJECTIVE, SETTINGS, kept)
+        for version in range(1, COUNT):
+            models.model_at(version)
 
     assert models.learned == sum(one.objective == "click" for _, one in EXAMPLES[: COUNT - 1])
 
 
 def test_versions_before_the_oldest_example_come_from_a_checkpoint_or_are_said_to_be_lost() -> None:
     checkpoint = learned(50).checkpoint()
-    with_checkpoint = ModelHistory(OBJECTIVE, SETTINGS, spool(40), oldest=40, checkpoint=checkpoint)
+    lost = r"Version 45 of click .*oldest example kept is 40, the checkpoint is at 50"
+    with spool(40) as kept:
+        with_checkpoint = ModelHistory(OBJECTIVE, SETTINGS, kept, oldest=40, checkpoint=checkpoint)
 
-    assert with_checkpoint.model_at(90).to_bytes() == learned(90)._estimator.to_bytes()
-    with pytest.raises(VersionLost, match=r"Version 45 of click .*oldest example kept is 40, the checkpoint is at 50"):
-        with_checkpoint.model_at(45)
-    with pytest.raises(VersionLost, match="there is no checkpoint"):
-        ModelHistory(OBJECTIVE, SETTINGS, spool(40), oldest=40).model_at(90)
+        assert with_checkpoint.model_at(90).to_bytes() == learned(90)._estimator.to_bytes()
+        with pytest.raises(VersionLost, match=lost):
+            with_checkpoint.model_at(45)
+        with pytest.raises(VersionLost, match="there is no checkpoint"):
+            ModelHistory(OBJECTIVE, SETTINGS, kept, oldest=40).model_at(90)
 
 
 def test_a_replica_of_the_past_scores_as_the_live_one_and_is_cold_before_the_first_version() -> None:
-    replica = PastReplica(ModelHistory(OBJECTIVE, SETTINGS, spool()), SETTINGS)
     x = {"item=1": 1.0, "clicks": 2.0, "never seen": 1.0}
 
-    cold = replica.score_one(x, 3)
-    replica.go_to(100)
+    with spool() as kept:
+        replica = PastReplica(ModelHistory(OBJECTIVE, SETTINGS, kept), SETTINGS)
+        cold = replica.score_one(x, 3)
+        replica.go_to(100)
 
     assert cold == (0.2, [])
     expected = build(OBJECTIVE.model)

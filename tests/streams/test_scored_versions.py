@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 from online_models.bidding.market import MARKET
 from online_models.crowd import CROWD
 from schemas.bids import BID, Bid
@@ -20,9 +22,9 @@ def a_score(offset: int, **fields: object) -> bytes:
 
 
 def versions_of(*values: bytes) -> list[tuple[int, list[Said]]]:
-    versions = ScoredVersions(None)
-    versions.put(values, "events")
-    return list(versions.of(0))
+    with closing(ScoredVersions(None)) as versions:
+        versions.put(values, "events")
+        return list(versions.of(0))
 
 
 def test_a_score_that_was_made_before_anything_of_the_crowd_was_known_says_so() -> None:
@@ -52,9 +54,9 @@ def a_bid(offset: int, **fields: object) -> bytes:
 
 
 def versions_of_bids(*values: bytes) -> list[tuple[int, list[Said]]]:
-    versions = ScoredVersions(None)
-    versions.put_bids(values, "events")
-    return list(versions.of(0))
+    with closing(ScoredVersions(None)) as versions:
+        versions.put_bids(values, "events")
+        return list(versions.of(0))
 
 
 def test_a_bid_names_its_models_the_market_and_the_crowd() -> None:
@@ -76,10 +78,10 @@ def test_of_a_bid_that_was_repeated_the_first_counts() -> None:
 
 def test_a_bid_that_was_made_over_http_or_of_another_topic_names_nothing() -> None:
     answered, other = a_bid(1, market_version=3, flags=["answered"]), a_bid(2, market_version=3)
-    versions = ScoredVersions(None)
 
-    versions.put_bids([answered], "events")
-    versions.put_bids([other], "clicks")
-    versions.put_bids([b"nonsense", None], "events")
+    with closing(ScoredVersions(None)) as versions:
+        versions.put_bids([answered], "events")
+        versions.put_bids([other], "clicks")
+        versions.put_bids([b"nonsense", None], "events")
 
-    assert (list(versions.of(0)), versions.count, versions.unreadable) == ([], 0, 2)
+        assert (list(versions.of(0)), versions.count, versions.unreadable) == ([], 0, 2)
