@@ -78,15 +78,20 @@ def one_worker(tmp_path_factory: pytest.TempPathFactory, kafka_broker: Any, valk
     folder, servers = tmp_path_factory.mktemp("bids"), (kafka_broker.bootstrap_servers, valkey_url)
     # A window is half an hour long; models are to learn before that.
     with bidding_site(folder, *servers, {"shoes": campaign}, 1, labels="immediate") as site:
+        open_for_bids(site, "shoes")
         yield site
 
 
-def test_requests_are_bid_for_and_what_is_won_is_booked_once(one_worker: AdSite) -> None:
-    site = one_worker
-    open_for_bids(site, "shoes")
-    exchange = Exchange(site.settings, click_rate=0.3)
+@pytest.fixture(scope="module")
+def auctions(one_worker: AdSite) -> tuple[Exchange, int]:
+    """The exchange that has asked the one worker 400 times and told it how that went, and what was spent then."""
+    exchange = Exchange(one_worker.settings, click_rate=0.3)
     asyncio.run(exchange.run(400, per_s=100))
-    spent = settled(site, "shoes", exchange)
+    return exchange, settled(one_worker, "shoes", exchange)
+
+
+def test_requests_are_bid_for_and_what_is_won_is_booked_once(auctions: tuple[Exchange, int]) -> None:
+    exchange, spent = auctions
 
     assert exchange.outcomes["won"] > 100
     assert exchange.outcomes["lost"] > 10
@@ -94,6 +99,7 @@ def test_requests_are_bid_for_and_what_is_won_is_booked_once(one_worker: AdSite)
     assert spent == sum(exchange.cost.values())
 
 
+@pytest.mark.usefixtures("auctions")  # none of its notices is still to come
 def test_what_is_bid_over_http_is_booked_by_the_partition(one_worker: AdSite) -> None:
     site, before = one_worker, spent_of(one_worker, "shoes")
     answers = []
@@ -148,6 +154,7 @@ def test_campaigns_change_while_a_worker_runs_and_a_wrong_one_never_bids(one_wor
     assert told["ledger_open"]
 
 
+@pytest.mark.usefixtures("auctions")
 def test_a_replay_as_it_was_live_gives_the_same_bids_and_examples(one_worker: AdSite, tmp_path: Path) -> None:
     site, again = one_worker, tmp_path / "again"
 
@@ -163,6 +170,7 @@ def test_a_replay_as_it_was_live_gives_the_same_bids_and_examples(one_worker: Ad
     assert len({bid.models.get("ad_click") for bid in bids}) > 1, "models have learned on the way"
 
 
+@pytest.mark.usefixtures("auctions")
 def test_a_score_of_an_impression_that_was_won_can_be_audited(one_worker: AdSite) -> None:
     won = [score for score in scores_on(one_worker) if score.objective == "ad_click" and score.model_version]
 
