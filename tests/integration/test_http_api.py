@@ -282,8 +282,12 @@ def known_visitors() -> list[str]:
 
 
 def test_segments_have_names_and_visitors_are_in_one(site: Site) -> None:
-    # The shop's visits are long over, but a partition knows that only once somebody comes today.
-    today = [{"type": "page_view", "event_id": f"today-{n}", "user_id": f"newcomer-{n}"} for n in range(16)]
+    # A visitor is described once a visit, after some pages; too few have come so far.
+    today = [
+        {"type": "page_view", "event_id": f"newcomer-{n}-{page}", "user_id": f"newcomer-{n}"}
+        for n in range(80)
+        for page in range(5)
+    ]
     assert asked(site, "/v1/events", today)[0] == 202
 
     def all_of_them() -> Any:
