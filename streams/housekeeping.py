@@ -18,6 +18,7 @@ from faust.types import TP
 from online_models.features.durations import parse_duration_ms
 from schemas.codec import encode_json
 from schemas.events import Tick
+from streams import garbage
 from streams.campaign_watch import LOOK_S
 from streams.cancelling import cancel_until_done
 from streams.dashboard import POINT_S
@@ -34,6 +35,7 @@ logger = logging.getLogger("streamscore.worker")
 _WATCH_S = 2.0
 _BUDGETS_S = 0.1
 _REFILL_S = 0.5
+_GARBAGE_S = 0.5
 
 
 class Housekeeping:
@@ -67,6 +69,8 @@ class Housekeeping:
         watch = self._worker.campaign_watch
         if watch is not None:
             rounds.append((LOOK_S, watch.look, "look after the campaigns"))
+        if not self._worker.consumes:  # it has no partition that has nothing to do
+            rounds.append((_GARBAGE_S, self._look_after_garbage, "look after garbage"))
         if self._idle_s > 0:
             rounds.append((self._idle_s / 4, self._tick_idle_partitions, "idle ticks"))
         self._tasks = [asyncio.create_task(self._every(*one), name=one[2]) for one in rounds]
@@ -121,6 +125,9 @@ class Housekeeping:
 
     async def _note_point(self) -> None:
         self._worker.dashboard.point(time.time(), time.monotonic(), lag=self._worker.lag_of_events())
+
+    async def _look_after_garbage(self) -> None:
+        garbage.look_when_quiet()
 
     async def _watch(self) -> None:
         """Show the lag, and end a worker that is stuck: a supervisor can only restart what has ended."""
