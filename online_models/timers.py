@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_right, insort
 from collections.abc import Iterable, Iterator
+from heapq import heappop, heappush
 
 # Timers that fall into the same so many milliseconds are put down together.
 SPAN_MS = 1_000
@@ -30,7 +31,7 @@ class Timers:
         self._front: list[tuple[int, str]] = []
         self._at = 0
         self._front_end_ms = 0
-        # The others, by span; the numbers of the spans, sorted.
+        # The others, by span; the numbers of the spans are a heap.
         self._spans: dict[int, list[tuple[int, str]]] = {}
         self._order: list[int] = []
         for user_id, due_ms in due_of:
@@ -63,7 +64,7 @@ class Timers:
         waiting = self._spans.get(span)
         if waiting is None:
             self._spans[span] = [(due_ms, user_id)]
-            insort(self._order, span)
+            heappush(self._order, span)
         else:
             waiting.append((due_ms, user_id))
 
@@ -91,21 +92,23 @@ class Timers:
                 yield due_ms, user_id
 
     def _open_next(self) -> None:
-        span = self._order.pop(0)
+        span = heappop(self._order)
         self._front = sorted(self._spans.pop(span))
         self._front_end_ms = (span + 1) * SPAN_MS
         self._at = 0
 
     def due_until(self, now_ms: int) -> list[str]:
         """Return the users whose timer is due at `now_ms`, without touching the timers."""
-        due_of, front = self._due_of, self._front
+        due_of, front, order = self._due_of, self._front, self._order
         until = (now_ms + 1,)  # before every pair of a later time
         due = front[self._at : bisect_right(front, until, lo=self._at)]
-        for span in self._order:
-            if span * SPAN_MS > now_ms:
-                break
-            due += sorted(one for one in self._spans[span] if one < until)
-        return [user_id for due_ms, user_id in due if due_of.get(user_id) == due_ms]
+        pending = [0]
+        while pending:  # a span that is due hangs below one that is due
+            place = pending.pop()
+            if place < len(order) and order[place] * SPAN_MS <= now_ms:
+                due += [one for one in self._spans[order[place]] if one < until]
+                pending += (2 * place + 1, 2 * place + 2)
+        return [user_id for due_ms, user_id in sorted(due) if due_of.get(user_id) == due_ms]
 
     def take_changed(self) -> dict[str, int | None]:
         """Return the timers that were set or removed since the last call, for the store."""
