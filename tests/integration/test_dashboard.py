@@ -196,9 +196,12 @@ async def test_campaigns_are_shown_where_there_is_bidding(site: Site) -> None:
         assert page.complaints == []
 
 
-async def test_with_tokens_the_page_asks_for_one_and_says_when_the_worker_is_away(site: Site) -> None:
-    site.environment["STREAMSCORE_WORKER_HTTP_TOKENS"] = TOKEN
-    site.environment["STREAMSCORE_WORKER_ROLE"] = "serving"
+async def test_with_tokens_the_page_asks_for_one_and_says_when_the_worker_is_away(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(site.environment, "STREAMSCORE_WORKER_HTTP_TOKENS", TOKEN)
+    monkeypatch.setitem(site.environment, "STREAMSCORE_WORKER_ROLE", "serving")
+    monkeypatch.setattr(site, "port", site.port)  # of the site's worker again, when this one is gone
     worker = site.launch_worker()
     while site.get("/healthz")[0] != 200:
         await asyncio.sleep(0.1)
