@@ -14,6 +14,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +33,26 @@ def has_headers() -> bool:
     return sys.platform in ("linux", "darwin") and (Path(sysconfig.get_path("include")) / "Python.h").is_file()
 
 
+@cache
 def own_compiler() -> list[str] | None:
-    """Return the machine's C compiler: CC of the environment, the one that built this Python, or cc."""
+    """Return a C compiler of the machine that works: CC of the environment, the one that built this Python, or cc."""
     for named in (os.environ.get("CC"), sysconfig.get_config_var("CC"), "cc"):
         command = shlex.split(named or "")
-        if command and shutil.which(command[0]):
+        if command and shutil.which(command[0]) and _works(command):
             return command
     return None
+
+
+def _works(compiler: list[str]) -> bool:
+    """Try the smallest module: a compiler may be there without the headers of the C library."""
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "smallest.c"
+        source.write_text("#include <Python.h>\n#include <math.h>\ndouble root(double x) { return sqrt(x); }\n")
+        try:
+            to_library(compiler, source, source.with_suffix(".so"))
+        except (subprocess.SubprocessError, OSError):
+            return False
+    return True
 
 
 def compile_in_place(root: Path) -> Path:
@@ -46,16 +60,22 @@ def compile_in_place(root: Path) -> Path:
     source = root / SOURCE
     library = source.with_suffix(str(sysconfig.get_config_var("EXT_SUFFIX")))
     compiler = own_compiler() or [sys.executable, "-m", "ziglang", "cc"]
-    flags = [*FLAGS, *(["-undefined", "dynamic_lookup"] if sys.platform == "darwin" else [])]
     with tempfile.TemporaryDirectory() as folder:
         in_c, made = Path(folder) / "compiled_sums.c", Path(folder) / library.name
         run([sys.executable, "-m", "cython", "-3", str(source), "--output-file", str(in_c)], folder)
-        run([*compiler, *flags, f"-I{sysconfig.get_path('include')}", str(in_c), "-lm", "-o", str(made)], folder)
+        to_library(compiler, in_c, made)
         made.chmod(0o644)
         beside = library.with_name(library.name + ".new")
         shutil.copy(made, beside)
         beside.replace(library)  # whoever has the old one loaded keeps it
     return library
+
+
+def to_library(compiler: list[str], source: Path, library: Path) -> None:
+    """Compile a C file; raises CalledProcessError and OSError."""
+    flags = [*FLAGS, *(["-undefined", "dynamic_lookup"] if sys.platform == "darwin" else [])]
+    include = f"-I{sysconfig.get_path('include')}"
+    run([*compiler, *flags, include, str(source), "-lm", "-o", str(library)], str(source.parent))
 
 
 def run(command: list[str], folder: str) -> None:

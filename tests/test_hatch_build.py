@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -55,7 +56,19 @@ def build(hook: Any) -> dict[str, Any]:
 @needs_headers
 @needs_compiler
 def test_the_installation_is_compiled() -> None:
-    assert sums.COMPILED
+    assert sums.COMPILED, "run `make setup`, or `.venv/bin/python hatch_build.py`"
+
+
+@needs_headers
+def test_a_compiler_that_does_not_work_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hatch_build.sysconfig, "get_config_var", lambda name: "no-such-compiler -pthread")
+    monkeypatch.setenv("CC", shlex.join([sys.executable, "-c", "exit('no C library')"]))
+    monkeypatch.setenv("PATH", "/nonexistent")
+    hatch_build.own_compiler.cache_clear()
+    try:
+        assert hatch_build.own_compiler() is None
+    finally:
+        hatch_build.own_compiler.cache_clear()
 
 
 @needs_headers
