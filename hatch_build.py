@@ -1,7 +1,8 @@
 """Compiles online_models/compiled_sums.pyx when the package is installed, if that can be done.
 
 Takes the machine's C compiler, or else Zig's, which comes as a wheel. Where there are no headers of Python, or the
-compiler fails, the package is installed without: `online_models.plain_sums` does the same, slower.
+compiler fails, the package is installed without: `online_models.plain_sums` does the same, slower. So it is with
+``PURE_PYTHON=1`` in the environment, for those who have no compiler and cannot fetch one.
 By hand, in place: ``python hatch_build.py`` (needs Cython).
 """
 
@@ -28,8 +29,10 @@ FLAGS = ("-O2", "-fPIC", "-shared", "-fwrapv", "-ffp-contract=off", "-w")
 _SECONDS = 300
 
 
-def has_headers() -> bool:
-    """Tell whether C can be compiled against this Python at all."""
+def can_compile() -> bool:
+    """Tell whether C can be compiled against this Python at all, and shall be."""
+    if os.environ.get("PURE_PYTHON", "") not in ("", "0"):
+        return False
     return sys.platform in ("linux", "darwin") and (Path(sysconfig.get_path("include")) / "Python.h").is_file()
 
 
@@ -89,15 +92,15 @@ class CompiledSums(BuildHookInterface):
 
     def dependencies(self) -> list[str]:
         """Return what compiling needs here, to be installed for the build."""
-        if not has_headers():
+        if not can_compile():
             return []
         return [CYTHON] if own_compiler() else [CYTHON, ZIG]
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile."""
         root = Path(self.root)
-        if not has_headers():
-            self.app.display_warning("Nothing was compiled: there is no Python.h (python3-dev)")
+        if not can_compile():
+            self.app.display_warning("Nothing was compiled: there is no Python.h (python3-dev), or PURE_PYTHON is set")
             return
         try:
             library = compile_in_place(root)

@@ -27,7 +27,7 @@ def loaded(name: str, path: Path) -> ModuleType:
 
 
 hatch_build = loaded("hatch_build", ROOT / "hatch_build.py")
-needs_headers = pytest.mark.skipif(not hatch_build.has_headers(), reason="no Python.h here: install python3-dev")
+needs_headers = pytest.mark.skipif(not hatch_build.can_compile(), reason="no Python.h here, or PURE_PYTHON is set")
 needs_compiler = pytest.mark.skipif(hatch_build.own_compiler() is None, reason="no C compiler here")
 
 
@@ -95,11 +95,17 @@ def test_a_compiler_that_fails_leaves_python(hook: Any, tmp_path: Path, monkeypa
 
 
 def test_without_headers_nothing_is_asked_for(hook: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hatch_build, "has_headers", lambda: False)
+    monkeypatch.setattr(hatch_build, "can_compile", lambda: False)
 
     assert hook.dependencies() == []
     assert build(hook) == {"artifacts": []}
     assert "Python.h" in hook.app.warnings[0]
+
+
+def test_whoever_wants_pure_python_gets_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PURE_PYTHON", "1")
+
+    assert not hatch_build.can_compile()
 
 
 @needs_headers
