@@ -15,13 +15,15 @@ import random
 import sys
 import time
 import tracemalloc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from river import linear_model, optim
 
+from online_models import plain_sums
 from online_models.distribution import make_distributor
-from online_models.estimators import SparseFTRL, build
+from online_models.estimators import SparseFTRL, build, sparse_ftrl
 from online_models.evaluation import ProgressiveMetrics
 from online_models.guard import refusal
 from online_models.replica import LinearReplica, OpaqueReplica, ReplicaSet
@@ -29,8 +31,10 @@ from online_models.replica import LinearReplica, OpaqueReplica, ReplicaSet
 KEY = b"only for this benchmark"
 Example = tuple[dict[str, float], bool]
 
+NOT_COMPILED = "ftrl, not compiled"
 MODELS: dict[str, tuple[int, Callable[[], Any]]] = {
     "ftrl": (5_000, lambda: build({"name": "ftrl"})),
+    NOT_COMPILED: (5_000, lambda: build({"name": "ftrl"})),
     "river FTRL": (5_000, lambda: linear_model.LogisticRegression(optim.FTRLProximal())),
     "logistic_regression": (5_000, lambda: build({"name": "logistic_regression"}, key=KEY)),
     "factorization_machine": (500, lambda: build({"name": "factorization_machine"}, key=KEY)),
@@ -39,6 +43,18 @@ MODELS: dict[str, tuple[int, Callable[[], Any]]] = {
     "adaptive_tree": (2_000, lambda: build({"name": "adaptive_tree"}, key=KEY)),
     "adaptive_forest": (300, lambda: build({"name": "adaptive_forest"}, key=KEY)),
 }
+
+
+@contextmanager
+def not_compiled() -> Iterator[None]:
+    """Have FTRL run in Python."""
+    names = ("Coordinate", "move", "sum_up")
+    compiled = {name: getattr(sparse_ftrl, name) for name in names}
+    vars(sparse_ftrl).update({name: getattr(plain_sums, name) for name in names})
+    try:
+        yield
+    finally:
+        vars(sparse_ftrl).update(compiled)
 
 
 def clickstream(n: int, *, seed: int = 1) -> list[Example]:
@@ -100,7 +116,7 @@ def measure_guard() -> None:
     print(f"guard: {cost * 1e6:.2f} us a vector")
 
 
-def measure_weights(count: int = 200_000) -> None:
+def measure_weights(title: str, count: int = 200_000) -> None:
     """Print what a linear model of many weights takes in memory, in a checkpoint and on the wire."""
     names = [f"item={i}" for i in range(count)]
     tracemalloc.start()
@@ -115,7 +131,7 @@ def measure_weights(count: int = 200_000) -> None:
     blob = model.to_bytes()
     saving, loading = seconds(model.to_bytes), seconds(lambda: SparseFTRL().restore(blob))
     print(
-        f"ftrl with {count} weights: {size / count:.0f} bytes of memory a weight beside its name, checkpoint "
+        f"{title} with {count} weights: {size / count:.0f} bytes of memory a weight beside its name, checkpoint "
         f"{len(blob) / 1e6:.1f} MB, saved in {saving * 1e3:.0f} ms, restored in {loading * 1e3:.0f} ms"
     )
 
@@ -168,9 +184,12 @@ def main(wanted: list[str]) -> None:
     print(f"{'AUC':>10}{'log loss':>10}{'base':>10}")
     for name, (n, make) in MODELS.items():
         if is_wanted(name):
-            measure_learning(name, n, make)
+            with not_compiled() if name == NOT_COMPILED else nullcontext():
+                measure_learning(name, n, make)
     measure_guard()
-    measure_weights()
+    measure_weights("ftrl")
+    with not_compiled():
+        measure_weights(NOT_COMPILED)
     print(f"\n{'a publication':24}{'examples':>8}{'kB':>10}{'publish ms':>12}{'follow ms':>12}", end="")
     print(f"{'score us':>12}{'+3 reasons us':>14}")
     measure: list[tuple[str, str, Callable[[int], list[Example]], int]] = [

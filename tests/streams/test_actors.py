@@ -59,6 +59,26 @@ async def test_chunks_are_worked_through_in_order_and_acknowledged_after_their_w
     assert all(chunk.acknowledged for chunk in chunks)
 
 
+async def test_garbage_is_looked_after_when_nothing_waits_and_not_between_chunks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    done: list[int] = []
+    looked_after: list[int] = []
+    monkeypatch.setattr("streams.garbage.look_when_quiet", lambda: looked_after.append(len(done)))
+
+    async def work(chunk: FakeChunk) -> None:
+        await asyncio.sleep(0)
+        done.append(chunk.number)
+
+    actor = Outcome().actor(work)
+    for number in range(3):
+        actor.put(FakeChunk(number))
+    await asyncio.sleep(0.02)
+    await actor.stop()
+
+    assert looked_after == [3]
+
+
 async def test_what_has_not_begun_is_not_waited_for() -> None:
     worked: list[int] = []
     admitted = asyncio.Event()
