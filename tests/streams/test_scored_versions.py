@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from contextlib import closing
+from typing import Any
+
+import pytest
 
 from online_models.bidding.market import MARKET
 from online_models.crowd import CROWD
 from schemas.bids import BID, Bid
 from schemas.codec import encode_json
 from schemas.scores import Ranked, Score
-from streams.replay.as_live import Said, ScoredVersions
+from streams.replay import as_live
+from streams.replay.as_live import NothingLive, Said, ScoredVersions, open_as_live
+from streams.settings import parse_settings
 
 
 def a_score(offset: int, **fields: object) -> bytes:
@@ -85,3 +90,39 @@ def test_a_bid_that_was_made_over_http_or_of_another_topic_names_nothing() -> No
         versions.put_bids([b"nonsense", None], "events")
 
         assert (list(versions.of(0)), versions.count, versions.unreadable) == ([], 0, 2)
+
+
+SETTINGS = parse_settings(
+    """
+features: {item: {field: item_id}}
+objectives: {click: {trigger: impression, outcome: click, match: item, window: 30m, prior: 0.2}}
+""",
+    {},
+)
+
+
+class NothingThere:
+    """A topic without records."""
+
+    starts = {0: 0}
+
+    async def __aenter__(self) -> NothingThere:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+    async def read(self) -> dict[str, list[Any]]:
+        return {}
+
+
+async def test_where_nothing_was_scored_live_no_file_stays_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[ScoredVersions] = []
+    close = ScoredVersions.close
+    monkeypatch.setattr(as_live, "open_range", lambda *_: NothingThere())
+    monkeypatch.setattr(ScoredVersions, "close", lambda self: (closed.append(self), close(self)))
+
+    with pytest.raises(NothingLive, match="holds no scores of events"):
+        await open_as_live("events", SETTINGS)
+
+    assert len(closed) == 1
