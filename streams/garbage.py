@@ -6,9 +6,9 @@ in which nothing is scored. Here each object is looked at once, soon after it wa
 never looked at again, and freed as before when its last reference goes. Only a cycle that was in use at that moment is
 kept, such as an error's traceback; `collect_all` frees those.
 
-Most of what is new belongs to the batches at hand, thirty objects an event, and is freed with them; to walk it is for
-nothing. So the collector comes by itself only when there is more than a few batches make, and otherwise in between,
-when a partition has nothing to do: `look_when_quiet`.
+Most of what is new belongs to the batches at hand, and is freed with them; to walk it is for nothing. So the collector
+comes by itself only when there is more than a few batches make, and otherwise in between, when a partition has nothing
+to do: `look_when_quiet`.
 """
 
 from __future__ import annotations
