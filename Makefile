@@ -22,7 +22,7 @@ help:  ## Show this
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*##/\1	/' | expand -t 14
 
 # Again only when what is to be installed has changed; so everything below works without a network afterwards.
-$(VENV)/.done: pyproject.toml constraints.txt hatch_build.py online_models/compiled_sums.pyx
+$(VENV)/.done: pyproject.toml constraints.txt hatch_build.py $(wildcard online_models/*.pyx)
 	@$(FIND_PYTHON); \
 	if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
 	  echo "Setting up $(VENV) with $$("$$found" --version); once, a minute or two …" >&2; \

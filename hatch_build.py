@@ -1,7 +1,7 @@
-"""Compiles online_models/compiled_sums.pyx when the package is installed, if that can be done.
+"""Compiles online_models/compiled_*.pyx when the package is installed, if that can be done.
 
 Takes the machine's C compiler, or else Zig's, which comes as a wheel. Where there are no headers of Python, or the
-compiler fails, the package is installed without: `online_models.plain_sums` does the same, slower. So it is with
+compiler fails, the package is installed without: `online_models/plain_*.py` do the same, slower. So it is with
 ``PURE_PYTHON=1`` in the environment, for those who have no compiler and cannot fetch one.
 By hand, in place: ``python hatch_build.py`` (needs Cython).
 """
@@ -23,7 +23,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 CYTHON = "cython>=3.1,<4"
 ZIG = "ziglang>=0.13,<0.18"
-SOURCE = Path("online_models/compiled_sums.pyx")
+SOURCES = "online_models/compiled_*.pyx"
 # No product may be fused with the sum that it goes into: Python rounds twice.
 FLAGS = ("-O2", "-fPIC", "-shared", "-fwrapv", "-ffp-contract=off", "-w")
 _SECONDS = 300
@@ -58,20 +58,23 @@ def _works(compiler: list[str]) -> bool:
     return True
 
 
-def compile_in_place(root: Path) -> Path:
-    """Compile the source beside itself; return the library. Raises CalledProcessError, OSError, ImportError."""
-    source = root / SOURCE
-    library = source.with_suffix(str(sysconfig.get_config_var("EXT_SUFFIX")))
+def compile_in_place(root: Path) -> list[Path]:
+    """Compile the sources beside themselves; return the libraries. Raises CalledProcessError, OSError, ImportError."""
+    suffix = str(sysconfig.get_config_var("EXT_SUFFIX"))
     compiler = own_compiler() or [sys.executable, "-m", "ziglang", "cc"]
     with tempfile.TemporaryDirectory() as folder:
-        in_c, made = Path(folder) / "compiled_sums.c", Path(folder) / library.name
-        run([sys.executable, "-m", "cython", "-3", str(source), "--output-file", str(in_c)], folder)
-        to_library(compiler, in_c, made)
-        made.chmod(0o644)
-        beside = library.with_name(library.name + ".new")
-        shutil.copy(made, beside)
-        beside.replace(library)  # whoever has the old one loaded keeps it
-    return library
+        made: dict[Path, Path] = {}
+        for source in sorted(root.glob(SOURCES)):
+            in_c, library = Path(folder) / f"{source.stem}.c", Path(folder) / f"{source.stem}{suffix}"
+            run([sys.executable, "-m", "cython", "-3", str(source), "--output-file", str(in_c)], folder)
+            to_library(compiler, in_c, library)
+            library.chmod(0o644)
+            made[source.with_name(library.name)] = library
+        for library, new in made.items():  # all of them, or none
+            beside = library.with_name(library.name + ".new")
+            shutil.copy(new, beside)
+            beside.replace(library)  # whoever has the old one loaded keeps it
+    return list(made)
 
 
 def to_library(compiler: list[str], source: Path, library: Path) -> None:
@@ -87,8 +90,8 @@ def run(command: list[str], folder: str) -> None:
     subprocess.run(command, check=True, capture_output=True, text=True, timeout=_SECONDS, env=environment)
 
 
-class CompiledSums(BuildHookInterface):
-    """Adds the compiled sums to the wheel, or leaves them out and says why."""
+class CompiledModules(BuildHookInterface):
+    """Adds the compiled modules to the wheel, or leaves them out and says why."""
 
     def dependencies(self) -> list[str]:
         """Return what compiling needs here, to be installed for the build."""
@@ -103,14 +106,14 @@ class CompiledSums(BuildHookInterface):
             self.app.display_warning("Nothing was compiled: there is no Python.h (python3-dev), or PURE_PYTHON is set")
             return
         try:
-            library = compile_in_place(root)
+            libraries = compile_in_place(root)
         except (subprocess.SubprocessError, OSError) as error:
             self.app.display_warning(f"Nothing was compiled: {error}\n{getattr(error, 'stderr', '')}")
             return
         build_data["pure_python"] = False
         build_data["infer_tag"] = True
-        build_data["artifacts"].append(library.relative_to(root).as_posix())
+        build_data["artifacts"] += [library.relative_to(root).as_posix() for library in libraries]
 
 
 if __name__ == "__main__":
-    print(compile_in_place(Path(__file__).resolve().parent))
+    print(*compile_in_place(Path(__file__).resolve().parent), sep="\n")

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from online_models.attribution import Timers, mark_outcome
+from online_models.attribution import mark_outcome
 from online_models.bound import BoundObjective, by_event_type
 from online_models.rest import QUIET_MS, rest
 from online_models.step import Collected
+from online_models.timers import Timers
 from schemas.events import EventBase
 from schemas.examples import Example, Use
 from schemas.scores import Score

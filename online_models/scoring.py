@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from online_models.attribution import MAX_OPEN_PER_PARTITION, MAX_OPEN_PER_USER, Timers
+from online_models.attribution import MAX_OPEN_PER_PARTITION, MAX_OPEN_PER_USER
 from online_models.bidding.desks import Desks
 from online_models.bound import BoundObjective, Replica, by_event_type
 from online_models.crowd import crowd_of
@@ -40,6 +40,7 @@ from online_models.score_maker import ScoreMaker
 from online_models.serving import Served
 from online_models.step import Collected, Observer, StepResult
 from online_models.telling import Telling
+from online_models.timers import Timers
 from schemas.events import (
     SYSTEM_EVENTS,
     BidLoss,

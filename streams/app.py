@@ -21,8 +21,8 @@ import faust
 from aiokafka import TopicPartition
 from faust.types import TP
 
+from online_models import sums, timers
 from online_models.features.durations import parse_duration_ms
-from online_models.sums import COMPILED
 from schemas.api import CampaignState
 from schemas.codec import encode_json
 from schemas.events import SystemEvent
@@ -162,7 +162,9 @@ class Worker:
         await self.models.start()
         await self._open_bidding()
         self._ready.set()
-        log_event(logger, logging.INFO, "worker started", compiled=COMPILED, **self.settings.masked())
+        log_event(
+            logger, logging.INFO, "worker started", compiled=sums.COMPILED and timers.COMPILED, **self.settings.masked()
+        )
         self.housekeeping.start()  # before Faust, which can have handed out records long before it has started
         if self.consumes:
             await self.app.start()

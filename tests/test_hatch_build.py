@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from online_models import sums
+from online_models import sums, timers
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -41,9 +41,10 @@ class App:
 
 @pytest.fixture
 def hook(tmp_path: Path) -> Any:
-    made = hatch_build.CompiledSums(str(tmp_path), {}, None, None, "", "wheel", App())
+    made = hatch_build.CompiledModules(str(tmp_path), {}, None, None, "", "wheel", App())
     (tmp_path / "online_models").mkdir()
-    shutil.copy(ROOT / hatch_build.SOURCE, tmp_path / hatch_build.SOURCE)
+    for source in ROOT.glob(hatch_build.SOURCES):
+        shutil.copy(source, tmp_path / "online_models")
     return made
 
 
@@ -56,7 +57,7 @@ def build(hook: Any) -> dict[str, Any]:
 @needs_headers
 @needs_compiler
 def test_the_installation_is_compiled() -> None:
-    assert sums.COMPILED, "run `make setup`, or `.venv/bin/python hatch_build.py`"
+    assert (sums.COMPILED, timers.COMPILED) == (True, True), "run `make setup`, or `.venv/bin/python hatch_build.py`"
 
 
 @needs_headers
@@ -76,9 +77,11 @@ def test_a_compiler_that_does_not_work_is_none(monkeypatch: pytest.MonkeyPatch) 
 def test_the_source_compiles_and_goes_into_the_wheel(hook: Any, tmp_path: Path) -> None:
     data = build(hook)
 
-    (library,) = tmp_path.glob("online_models/*.so")
-    assert data == {"artifacts": [f"online_models/{library.name}"], "pure_python": False, "infer_tag": True}
-    module = loaded("online_models.compiled_sums", library)
+    of_sums, of_timers = sorted(tmp_path.glob("online_models/*.so"))
+    artifacts = [f"online_models/{one.name}" for one in (of_sums, of_timers)]
+    assert data == {"artifacts": artifacts, "pure_python": False, "infer_tag": True}
+    assert list(loaded("online_models.compiled_timers", of_timers).Timers({"u1": 5}.items()).pop_due(5)) == [(5, "u1")]
+    module = loaded("online_models.compiled_sums", of_sums)
     assert module.score_named({"a": 2.0}, ["a", None, "b"], [0.5, 1.0, 1.0], -1.0, 3) == (0.5, [("a", 1.0)])
     assert hook.app.warnings == []
 

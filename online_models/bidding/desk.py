@@ -15,7 +15,6 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from online_models.attribution import Timers
 from online_models.bidding import told
 from online_models.bidding.allowances import Allowances, Books
 from online_models.bidding.bidder import Bidder
@@ -28,6 +27,7 @@ from online_models.errors import ConfigError
 from online_models.features import FeatureSet
 from online_models.step import Collected
 from online_models.telling import Telling
+from online_models.timers import Timers
 from schemas.bids import BID, Bid, BidDecision
 from schemas.campaigns import Campaign
 from schemas.codec import pack_values, unpack_values

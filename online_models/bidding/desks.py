@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from online_models.attribution import Timers
 from online_models.bidding.bidder import Bidder
 from online_models.bidding.campaigns import Checked, check_campaign
 from online_models.bidding.declaration import Bidding
@@ -17,6 +16,7 @@ from online_models.crowd import CrowdView
 from online_models.features import FeatureSet
 from online_models.objectives import Objective
 from online_models.telling import Telling
+from online_models.timers import Timers
 from schemas.campaigns import Campaign
 from schemas.user_state import PartitionMeta
 

@@ -15,9 +15,9 @@ from site_under_test import Site, fed_and_accounted, shop_events
 
 from benchmarks.deployment import Servers, all_records, create, create_ours, fill, our_workers, watched
 from benchmarks.peers.workload import PARTITIONS, SCORING_YAML, by_partition
+from online_models import sums, timers
 from online_models.records import decode_batch
 from online_models.scoring import ScoringCore
-from online_models.sums import COMPILED
 from schemas.codec import decode_example, decode_model_record, decode_score, encode_json
 from schemas.models import ModelManifest
 from streams.admin import create_topics
@@ -151,7 +151,7 @@ async def test_a_process_of_its_own_answers_over_http_and_takes_no_partition(
         assert serving.wait(15) == 0, site.logs()
         told = [path.read_text() for path in site.folder.glob("worker-*.log")]
         assert len(told) == 2
-        assert all(f'"compiled":{json.dumps(COMPILED)}' in log for log in told)
+        assert all(f'"compiled":{json.dumps(sums.COMPILED and timers.COMPILED)}' in log for log in told)
         async with asyncio.timeout(WITHIN_S):
             while {answer["event_id"], held_up["event_id"]} - {
                 decode_score(one.value).event_id

@@ -1,0 +1,1 @@
+from online_models.plain_timers import Timers as Timers
