@@ -38,7 +38,8 @@ Timestamp = int | Annotated[datetime, Meta(tz=True)]
 Properties = Annotated[dict[Annotated[str, Meta(max_length=64)], Scalar], Meta(max_length=64)]
 
 
-class EventBase(Struct, kw_only=True, tag_field="type", omit_defaults=True):
+# Not for the garbage collector: a tree, and many are made.
+class EventBase(Struct, kw_only=True, tag_field="type", omit_defaults=True, gc=False):
     """Fields that every event has or may have.
 
     Attributes

@@ -20,7 +20,8 @@ Shadows = dict[str, tuple[Probability, Version]]
 RawShadows = dict[str, Probability]
 
 
-class Example(Struct, kw_only=True, omit_defaults=True):
+# Not for the garbage collector: a tree, and many are made.
+class Example(Struct, kw_only=True, omit_defaults=True, gc=False):
     """One labelled trigger, keyed on the topic by its objective.
 
     Attributes

@@ -38,7 +38,8 @@ class Ranked(Struct, kw_only=True, omit_defaults=True):
     price: float | None = None
 
 
-class Score(Struct, kw_only=True, omit_defaults=True):
+# Not for the garbage collector: a tree, and many are made.
+class Score(Struct, kw_only=True, omit_defaults=True, gc=False):
     """A prediction, with all it takes to repeat and to explain it.
 
     Attributes

@@ -14,7 +14,8 @@ from schemas.campaigns import Campaign
 from schemas.examples import RawShadows, Shadows
 
 
-class OpenAttribution(Struct, array_like=True):
+# Not for the garbage collector: a tree, and many are made.
+class OpenAttribution(Struct, array_like=True, gc=False):
     """A trigger that waits for its outcome or for the end of its window.
 
     Attributes
@@ -113,7 +114,8 @@ FORM = 1
 DIGEST_BYTES = 5
 
 
-class UserState(Struct, array_like=True):
+# Not for the garbage collector either.
+class UserState(Struct, array_like=True, gc=False):
     """All that is known of one user on one partition.
 
     Attributes

@@ -7,7 +7,11 @@ import weakref
 from collections.abc import Iterator
 
 import pytest
+from msgspec import Raw
 
+from schemas import samples
+from schemas.events import EventBase
+from schemas.user_state import OpenAttribution, UserState
 from streams import garbage
 
 OBJECTS = 2_000
@@ -99,3 +103,12 @@ def test_in_a_quiet_moment_it_looks_if_there_is_much(monkeypatch: pytest.MonkeyP
     many = [[number] for number in range(OBJECTS // 2)]
     garbage.look_when_quiet()
     assert gc.get_freeze_count() - frozen >= len(few) + len(many)
+
+
+def test_what_is_made_for_each_event_is_not_for_the_collector() -> None:
+    of_visitors = [one for one in samples.EVENTS if isinstance(one, EventBase)]
+    state = UserState(layout=1, last_ts=0, recent_ids=b"", slots=[], outcome_ts=[], open=[])
+    trigger = OpenAttribution("click", 0, "", 0, Raw(b""), 0.5, 0)
+    made = [*of_visitors, *samples.SCORES, *samples.EXAMPLES, state, trigger]
+
+    assert [type(one).__name__ for one in made if gc.is_tracked(one)] == []
