@@ -153,6 +153,7 @@ class Session:
         self._cache_users = cache_users
         self._max_event_bytes = max_event_bytes
         self._users: dict[str, UserState] = {}
+        self._used: set[str] = set()
         bidding = core.meta().bidding
         self.books = Books(bidding.epoch, bidding.allowances) if bidding else None
 
@@ -233,10 +234,8 @@ class Session:
             for user_id, blob in zip(missing, blobs, strict=True):
                 if blob is not None:
                     users[user_id] = self.core.adopt(decode_user_state(blob))
-        for user_id in user_ids:  # those in use move to the end; eviction takes from the front
-            user = users.pop(user_id, None)
-            if user is not None:
-                users[user_id] = user
+        if 2 * len(users) > self._cache_users:
+            self._used.update(users.keys() & user_ids)
 
     async def _save(self, next_offset: int, result: StepResult, attempt: Attempt) -> None:
         changed = {user_id: encode_user_state(user) for user_id, user in result.changed_users.items()}
@@ -260,8 +259,17 @@ class Session:
         if self.books is not None and core_meta.bidding is not None:
             self.books.saved(core_meta.bidding.epoch, result.books, result.wants)
             self.books.close(core_meta.bidding.allowances)
-        for user_id in list(islice(self._users, max(0, len(self._users) - self._cache_users))):
-            del self._users[user_id]
+        self._evict()
+
+    def _evict(self) -> None:
+        """Let go of the states that came first; those that were used since they were looked at here stay once more."""
+        users = self._users
+        while len(users) > self._cache_users:
+            for user_id in list(islice(users, len(users) - self._cache_users)):
+                user = users.pop(user_id)
+                if user_id in self._used:
+                    self._used.remove(user_id)
+                    users[user_id] = user
 
 
 async def open_session(

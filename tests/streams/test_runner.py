@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from builders import MINUTE, EventLog, a_click, a_page_view, an_impression
@@ -51,16 +51,15 @@ async def once(step: Callable[[], Awaitable[Any]], name: str) -> Any:
     return await step()
 
 
-def a_session(bench: Bench, store: DictStateStore, log: Log, **settings: Any) -> Session:
+def a_session(bench: Bench, store: DictStateStore, log: Log, *, cache_users: int = 100) -> Session:
     return Session(
         PLACE,
         bench.core,
         store,
         stored_offset=None,
-        cache_users=100,
+        cache_users=cache_users,
         max_event_bytes=65_536,
         scores=Published(0, log),
-        **settings,
     )
 
 
@@ -151,3 +150,46 @@ async def test_scores_of_a_topic_of_the_same_name_that_is_no_more_do_not_count()
 
     assert len(again.published) == len(first.published)
     assert {one.model_version for one in again.published} == {9}
+
+
+class Watched(DictStateStore):
+    """Notes who was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[str] = []
+
+    async def load_users(self, partition: PartitionId, user_ids: Sequence[str]) -> list[bytes | None]:
+        self.asked += user_ids
+        return await super().load_users(partition, user_ids)
+
+
+@given(st.lists(st.lists(st.integers(0, 30), min_size=1, max_size=5), max_size=20), st.integers(1, 12))
+async def test_a_small_cache_changes_no_state(visits: list[list[int]], cache_users: int) -> None:
+    stores: list[Watched] = []
+    for most in (cache_users, 100):
+        log, store = Log([]), Watched()
+        session = a_session(a_bench(), store, log, cache_users=most)
+        events = EventLog()
+        for number, users in enumerate(visits):
+            first = len(events.records)
+            events.add(*(a_page_view(number * MINUTE + place, user_id=f"u{user}") for place, user in enumerate(users)))
+            await session.run_batch(events.records[first:], log, once)
+            assert len(session._users) <= most
+        stores.append(store)
+
+    everyone = [f"u{user}" for user in range(31)]
+    assert await states(stores[0], everyone) == await states(stores[1], everyone)
+
+
+async def test_who_comes_again_and_again_stays_at_hand() -> None:
+    log, store = Log([]), Watched()
+    session = a_session(a_bench(), store, log, cache_users=10)
+    events = EventLog()
+    for number in range(100):
+        first = len(events.records)
+        events.add(a_page_view(number, user_id=f"once-{number}"), a_page_view(number, user_id=f"often-{number % 3}"))
+        await session.run_batch(events.records[first:], log, once)
+
+    assert sorted(one for one in store.asked if one.startswith("often")) == ["often-1", "often-2"]
+    assert len(session._users) == 10
