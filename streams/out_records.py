@@ -15,7 +15,7 @@ _RECORD_BYTES = 64 << 20
 Place = tuple[str, int]
 
 
-class OutRecord(Struct, frozen=True):
+class OutRecord(Struct, frozen=True, gc=False):
     """A record on its way out.
 
     Attributes
