@@ -82,7 +82,11 @@ class OpenTriggers:
         self._outcomes_of = {one.name: [self._outcome_index[kind] for kind in one.objective.outcome] for one in bound}
 
     def close_due(self, now_ms: int, out: Collected) -> None:
-        """Close every window that ended before stream time, earliest first."""
+        """Close every window that ended before stream time, earliest first.
+
+        A visitor who may still be here is not written for it: the next event will be, and until then `drop_closed`
+        knows by stream time what was closed.
+        """
         for due_ms, user_id in self.timers.pop_due(now_ms):
             user = out.users.get(user_id)
             if user is None:  # its key has outlived its time to live in the store
@@ -91,10 +95,13 @@ class OpenTriggers:
                 continue
             open_, user.open = user.open, []
             next_ms = None
+            to_write = user.bidding is not None
             for one in open_:
                 one_ms = self._due_ms(one)
                 if one_ms <= due_ms:
                     self._close(user_id, one, out)
+                    if one.closes_after_ms < 0:
+                        to_write = True
                     continue
                 user.open.append(one)
                 if next_ms is None or one_ms < next_ms:
@@ -105,10 +112,18 @@ class OpenTriggers:
             next_ms = self._earliest(next_ms, user)
             if due_ms - user.last_ts >= QUIET_MS:
                 next_ms = rest(user, due_ms, next_ms)
+                to_write = True
             self.timers.set(user_id, next_ms)
-            out.changed[user_id] = user
+            if to_write:
+                out.changed[user_id] = user
+
+    def drop_closed(self, user: UserState, now_ms: int) -> None:
+        """Take from a stored state the triggers whose windows were closed up to stream time."""
+        user.open = [one for one in user.open if one.closes_after_ms < 0 or self._due_ms(one) > now_ms]
 
     def _due_ms(self, one: OpenAttribution) -> int:
+        if one.closes_after_ms >= 0:
+            return one.ts + one.closes_after_ms + 1
         bound = self._objectives.get(one.objective)
         # An objective that left the configuration closes at once, unlabelled.
         return one.ts + bound.closes_after_ms + 1 if bound else 0
@@ -189,6 +204,7 @@ class OpenTriggers:
             if not bound.alone:
                 one.variant, one.shadows = score.variant, score.shadows
             one.place = place
+            one.closes_after_ms = bound.closes_after_ms
             if bound.calibrating is not None:
                 one.raw, one.raw_shadows = score.raw, score.raw_shadows or None
             if len(user.open) >= self._most_of_user:

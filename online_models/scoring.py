@@ -201,7 +201,12 @@ class ScoringCore:
         return list(users)
 
     def adopt(self, user: UserState) -> UserState:
-        """Bring a stored state to the current layout, in place; what it no longer knows starts empty."""
+        """Bring a stored state to the current layout, in place; what it no longer knows starts empty.
+
+        To be called before the next `step`: what stream time has closed by then is taken out.
+        """
+        if user.open:
+            self._open.drop_closed(user, self.stream_time_ms)
         if user.layout == self._layout.id:
             return user
         wake(user)

@@ -40,6 +40,10 @@ class OpenAttribution(Struct, array_like=True, gc=False):
         As in `schemas.examples.Example`.
     place
         Of an item that answered a rank request: its place in the list, from 1; 0: no ranking.
+    closes_after_ms
+        Its window and grace, as they were declared when it opened; -1: of before, when the present declaration counted.
+        A state may still hold it when stream time has passed that: the visitor was not written for it
+        (`online_models.open_triggers`).
     """
 
     objective: str
@@ -55,6 +59,7 @@ class OpenAttribution(Struct, array_like=True, gc=False):
     place: int = 0
     raw: float | None = None
     raw_shadows: RawShadows | None = None
+    closes_after_ms: int = -1
 
 
 class OpenBid(Struct, array_like=True):

@@ -24,6 +24,7 @@ from schemas.codec import (
     decode_example,
     decode_partition_meta,
     decode_score,
+    decode_user_state,
     encode_json,
     encode_partition_meta,
     encode_user_state,
@@ -202,7 +203,8 @@ async def _judge_partition(
     wrong = [
         user_id
         for user_id, state in zip(users, states, strict=True)
-        if state is None or state != encode_user_state(out.users[user_id])
+        if state is None
+        or encode_user_state(core.adopt(decode_user_state(state))) != encode_user_state(out.users[user_id])
     ]
     if wrong:
         verdict.state_differs(f"{place}: {len(wrong)} of {len(users)} users differ")

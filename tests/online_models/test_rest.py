@@ -5,18 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from builders import HOUR, MINUTE, T0, EventLog, an_event, an_impression
+from builders import MINUTE, T0, EventLog, an_impression
 from core_bench import ALL, CLICK, Bench
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from visits import log_of, visits
 
 from online_models import open_triggers
 from online_models.duplicates import MAX_LATE_MS
 from online_models.rest import QUIET_MS, wake
 from schemas.codec import decode_user_state, encode_json, encode_user_state
-from schemas.events import Click, Impression, PageView, Purchase
 
-KINDS = {one.type: one for one in (Impression, Click, PageView, Purchase)}
 LEFT = 31 * MINUTE  # behind the last window of half an hour
 
 
@@ -61,16 +60,6 @@ def test_windows_of_seconds_set_no_timer_for_it() -> None:
     assert bench.results[-1].changed_timers == {"u1": None}
 
 
-visits = st.lists(
-    st.tuples(
-        st.sampled_from([*KINDS, "repeat"]),
-        st.sampled_from(["u1", "u2"]),
-        st.sampled_from([1, MINUTE, 10 * MINUTE, 20 * MINUTE, HOUR, 23 * HOUR, 24 * HOUR, 25 * HOUR, -20 * MINUTE]),
-    ),
-    max_size=30,
-)
-
-
 @settings(deadline=None)
 @given(visits, st.integers(1, 7), st.booleans())
 def test_rest_changes_nothing_of_what_is_computed(visits: list[Any], chunk: int, stored: bool) -> None:
@@ -96,16 +85,3 @@ def test_rest_changes_nothing_of_what_is_computed(visits: list[Any], chunk: int,
         before = never.users[name]
         assert (user.slots, user.outcome_ts, user.open) == (before.slots, before.outcome_ts, before.open)
         assert before.recent_ids.endswith(user.recent_ids)
-
-
-def log_of(visits: list[Any]) -> EventLog:
-    """Return a log in which time passes as drawn; a repeat is of the event before."""
-    log, at_ms = EventLog(), 40 * MINUTE
-    for number, (kind, user_id, pause_ms) in enumerate(visits):
-        at_ms = max(at_ms + pause_ms, 0)
-        if kind != "repeat":
-            fields = {"user_id": user_id, "event_id": f"e{number}", "item_id": "i1"}
-            log.add(an_event(KINDS[kind], at_ms, **fields))
-        elif log.records:
-            log.add_raw(log.records[-1].value, key=log.records[-1].key)
-    return log

@@ -1,0 +1,154 @@
+"""What the store holds is enough to go on from: a window that closes on a visitor who is here writes no state."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from builders import MINUTE, EventLog, a_click, a_page_view, an_impression
+from core_bench import ALL, CLICK, Bench, cut
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from visits import log_of, visits
+
+from online_models.records import decode_batch
+from schemas.codec import (
+    decode_partition_meta,
+    decode_user_state,
+    encode_json,
+    encode_partition_meta,
+    encode_user_state,
+)
+
+SHORT = {"click": {**CLICK, "window": "5m"}}
+
+
+class Stored:
+    """A partition that has nothing at hand: each chunk finds what the one before has stored."""
+
+    def __init__(self, objectives: dict[str, Any]) -> None:
+        self.objectives = objectives
+        self.blobs: dict[str, bytes] = {}
+        self.timers: dict[str, int] = {}
+        self.meta: bytes | None = None
+        self.bench = self.begun()
+
+    def begun(self) -> Bench:
+        """Return a bench that begins with what is stored, as a worker does after a crash."""
+        meta = decode_partition_meta(self.meta) if self.meta is not None else None
+        return Bench(self.objectives, meta=meta, timers=self.timers)
+
+    def again(self) -> None:
+        before, self.bench = self.bench, self.begun()
+        self.bench.results = before.results
+
+    def run(self, log: EventLog, *, chunk: int = 500) -> Stored:
+        for records in cut(log.records, chunk):
+            bench, batch = self.bench, decode_batch(records, topic="events", partition=0)
+            asked = [one for one in bench.core.users_of(batch.events) if one in self.blobs]
+            bench.users = {one: bench.core.adopt(decode_user_state(self.blobs[one])) for one in asked}
+            result = bench.core.step(batch, bench.users)
+            bench.results.append(result)
+            self.blobs |= {one: encode_user_state(user) for one, user in result.changed_users.items()}
+            for user_id, due_ms in result.changed_timers.items():
+                if due_ms is None:
+                    self.timers.pop(user_id, None)
+                else:
+                    self.timers[user_id] = due_ms
+            self.meta = encode_partition_meta(bench.core.meta())
+        return self
+
+    def states(self) -> dict[str, bytes]:
+        """Return the states as a later batch would find them."""
+        return {
+            name: encode_user_state(self.bench.core.adopt(decode_user_state(blob))) for name, blob in self.blobs.items()
+        }
+
+
+@settings(deadline=None)
+@given(visits, st.integers(1, 7), st.sets(st.integers(0, 30)), st.booleans())
+def test_what_is_stored_is_enough_to_go_on_from(drawn: list[Any], chunk: int, crashes: set[int], short: bool) -> None:
+    objectives = SHORT if short else ALL
+    log = log_of(drawn)
+    whole = Bench(objectives).run(log)
+    stored = Stored(objectives)
+    for number, records in enumerate(cut(log.records, chunk)):
+        if number in crashes:
+            stored.again()
+        part = EventLog()
+        part.records = [*records]
+        stored.run(part)
+
+    assert [encode_json(one) for one in stored.bench.scores] == [encode_json(one) for one in whole.scores]
+    assert [encode_json(one) for one in stored.bench.examples] == [encode_json(one) for one in whole.examples]
+    assert stored.states() == {name: encode_user_state(user) for name, user in whole.users.items()}
+    assert stored.timers == timers_of(whole)
+    if log.records:
+        assert stored.meta == encode_partition_meta(whole.core.meta())
+
+
+def timers_of(bench: Bench) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for result in bench.results:
+        for user_id, due_ms in result.changed_timers.items():
+            if due_ms is None:
+                found.pop(user_id, None)
+            else:
+                found[user_id] = due_ms
+    return found
+
+
+def test_a_visitor_who_is_here_is_not_written_when_a_window_closes() -> None:
+    # impression   closes   page view
+    # |------------)        |
+    stored = Stored(SHORT).run(EventLog().add(an_impression()))
+    before = dict(stored.blobs)
+
+    stored.run(EventLog().tick(11 * MINUTE))
+
+    assert [one.label for one in stored.bench.examples] == [False]
+    assert stored.bench.results[-1].changed_users == {}
+    assert stored.timers == {}
+    assert stored.blobs == before
+    stored.again()
+    stored.run(EventLog().add(a_page_view(12 * MINUTE), a_click("i1", 13 * MINUTE)).tick(60 * MINUTE))
+    assert [one.label for one in stored.bench.examples] == [False], "closed once"
+    assert stored.bench.core.open_count == 0
+    assert decode_user_state(stored.blobs["u1"]).open == []
+
+
+def test_windows_that_close_on_a_visitor_who_has_left_are_written() -> None:
+    stored = Stored({"click": CLICK}).run(EventLog().add(an_impression()))
+
+    stored.run(EventLog().tick(31 * MINUTE))
+
+    assert decode_user_state(stored.blobs["u1"]).open == []
+
+
+def test_a_trigger_keeps_the_window_that_was_declared_when_it_opened() -> None:
+    stored = Stored(SHORT).run(EventLog().add(an_impression()))
+    stored.objectives = {"click": {**CLICK, "window": "20m"}}
+    stored.again()
+
+    stored.run(EventLog().tick(11 * MINUTE))
+    labelled = [one.label for one in stored.bench.examples]
+    stored.again()
+    stored.run(EventLog().tick(60 * MINUTE))
+
+    assert labelled == [False]
+    assert len(stored.bench.examples) == 1
+
+
+def test_a_trigger_of_a_version_before_closes_as_declared_now_and_is_written() -> None:
+    stored = Stored(SHORT).run(EventLog().add(an_impression()))
+    state = msgspec.msgpack.decode(stored.blobs["u1"])
+    for one in state[5]:
+        del one[-1]  # its window was not kept
+    stored.blobs["u1"] = msgspec.msgpack.encode(state)
+    assert [one.closes_after_ms for one in decode_user_state(stored.blobs["u1"]).open] == [-1]
+    stored.again()
+
+    stored.run(EventLog().tick(11 * MINUTE))
+
+    assert [one.label for one in stored.bench.examples] == [False]
+    assert decode_user_state(stored.blobs["u1"]).open == []
