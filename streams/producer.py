@@ -246,12 +246,12 @@ class BatchProducer:
             batch_size=self._batch_bytes,
         )
         now_ms = time.time_ns() // 1_000_000
-        number = 0
+        number, append = 0, builder.append
         for record in records:
-            key, value, ts = record.key, record.value, record.timestamp_ms
-            check_size(record, topic)
-            added = builder.append(number, now_ms if ts is None else ts, key, value, record.headers)
-            if added is None:
+            if number == 0:  # the only one that may be larger than a batch
+                check_size(record, topic)
+            ts = record.timestamp_ms
+            if append(number, now_ms if ts is None else ts, record.key, record.value, record.headers) is None:
                 break
             number += 1
         return builder.build(), number
