@@ -33,7 +33,7 @@ from online_models.estimators import SparseFTRL
 from online_models.records import decode_batch
 from online_models.replica import LinearReplica, ReplicaSet
 from online_models.scoring import ScoringCore
-from schemas.codec import decode_model_record, decode_score, encode_json, encode_user_state
+from schemas.codec import decode_model_record, decode_score, decode_user_state, encode_json, encode_user_state
 from schemas.events import Tick
 from schemas.examples import Example
 from schemas.models import ModelManifest
@@ -218,10 +218,14 @@ async def _stored(servers: Servers, settings: Settings, events: Sequence[Any], *
         replicas=new_replicas(settings),
     )
     users: dict[str, Any] = {}
+    written: dict[str, bytes] = {}  # not all that changes is written
     for offset, event in enumerate(events):
         record = _Record(offset, event.ts, None, encode_json(event))  # type: ignore[arg-type]
-        core.step(decode_batch([record], topic="store", partition=0), users)
-    states = [encode_user_state(one) for one in users.values()]
+        result = core.step(decode_batch([record], topic="store", partition=0), users)
+        for user_id, user in result.changed_users.items():
+            written[user_id] = encode_user_state(user)
+    stored = [decode_user_state(state) for state in written.values()]
+    states = [*written.values()]
     client = redis.Redis.from_url(servers.valkey)
     before = client.info("memory")["used_memory"]
     opened = open_store(settings)
@@ -243,15 +247,15 @@ async def _stored(servers: Servers, settings: Settings, events: Sequence[Any], *
         client.close()
     parts = {
         "state": sum(map(len, states)),
-        "recent_ids": sum(len(one.recent_ids) for one in users.values()),
-        "open": sum(len(msgspec.msgpack.encode(one.open)) for one in users.values()),
-        "resting": sum(len(one.resting or b"") for one in users.values()),
+        "recent_ids": sum(len(one.recent_ids) for one in stored),
+        "open": sum(len(msgspec.msgpack.encode(one.open)) for one in stored),
+        "resting": sum(len(one.resting or b"") for one in stored),
     }
     return {
         "mib_per_million_users": round(used / (copies * len(states)) * 1e6 / 2**20, 1),
-        "events_per_user": round(len(events) / len(users)),
-        "bytes_per_user": {name: round(size / len(users)) for name, size in parts.items()},
-        "by_hours_away": _by_hours_away(list(users.values()), states, events[-1].ts),
+        "events_per_user": round(len(events) / len(states)),
+        "bytes_per_user": {name: round(size / len(states)) for name, size in parts.items()},
+        "by_hours_away": _by_hours_away(stored, states, events[-1].ts),
     }
 
 
