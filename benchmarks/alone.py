@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import random
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -209,7 +210,7 @@ def _first_visits(events: Iterable[Any]) -> Iterator[Any]:
             yield event
 
 
-async def _stored(servers: Servers, settings: Settings, events: Sequence[Any], *, copies: int = 40) -> dict[str, Any]:
+async def _stored(servers: Servers, settings: Settings, events: Sequence[Any]) -> dict[str, Any]:
     core = ScoringCore(
         topic="store",
         partition=0,
@@ -226,10 +227,12 @@ async def _stored(servers: Servers, settings: Settings, events: Sequence[Any], *
             written[user_id] = encode_user_state(user)
     stored = [decode_user_state(state) for state in written.values()]
     states = [*written.values()]
+    copies = math.ceil(1e6 / len(states))  # a million: what a key costs beside its value depends on how many there are
     client = redis.Redis.from_url(servers.valkey)
-    before = client.info("memory")["used_memory"]
     opened = open_store(settings)
     try:
+        client.flushall()  # the tables of what was there before would be large enough already
+        before = client.info("memory")["used_memory"]
         for copy in range(copies):
             await opened.save(
                 PartitionId("store", copy),
@@ -240,8 +243,7 @@ async def _stored(servers: Servers, settings: Settings, events: Sequence[Any], *
                 timers={},
             )
         used = client.info("memory")["used_memory"] - before
-        for copy in range(copies):
-            await opened.drop_partition(PartitionId("store", copy))
+        client.flushall()
     finally:
         await opened.close()
         client.close()
