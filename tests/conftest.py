@@ -15,12 +15,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from hypothesis import settings
 from kafka_cluster import KafkaCluster, kafka_or_skip
 
 from streams.embedded import EmbeddedKafka, EmbeddedValkey
 
 # Their tests take longest: begun last, one of them would run on alone while the other processes have nothing to do.
 _FIRST = ("test_faults.py", "test_bidding.py", "test_challengers.py", "test_main_job.py", "test_replay.py")
+
+# A busy machine is no wrong result.
+settings.register_profile("without a deadline", settings(), deadline=None)
+settings.load_profile("without a deadline")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
