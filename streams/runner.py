@@ -12,7 +12,7 @@ The pure step is done once. When the store or the broker is away, only that I/O 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from itertools import islice
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
@@ -153,7 +153,6 @@ class Session:
         self._cache_users = cache_users
         self._max_event_bytes = max_event_bytes
         self._users: dict[str, UserState] = {}
-        self._used: set[str] = set()
         bidding = core.meta().bidding
         self.books = Books(bidding.epoch, bidding.allowances) if bidding else None
 
@@ -234,8 +233,7 @@ class Session:
             for user_id, blob in zip(missing, blobs, strict=True):
                 if blob is not None:
                     users[user_id] = self.core.adopt(decode_user_state(blob))
-        if 2 * len(users) > self._cache_users:
-            self._used.update(users.keys() & user_ids)
+        keep_in_use(users, user_ids, self._cache_users)
 
     async def _save(self, next_offset: int, result: StepResult, attempt: Attempt) -> None:
         changed = {user_id: encode_user_state(user) for user_id, user in result.changed_users.items()}
@@ -259,17 +257,18 @@ class Session:
         if self.books is not None and core_meta.bidding is not None:
             self.books.saved(core_meta.bidding.epoch, result.books, result.wants)
             self.books.close(core_meta.bidding.allowances)
-        self._evict()
+        for user_id in list(islice(self._users, max(0, len(self._users) - self._cache_users))):
+            del self._users[user_id]
 
-    def _evict(self) -> None:
-        """Let go of the states that came first; those that were used since they were looked at here stay once more."""
-        users = self._users
-        while len(users) > self._cache_users:
-            for user_id in list(islice(users, len(users) - self._cache_users)):
-                user = users.pop(user_id)
-                if user_id in self._used:
-                    self._used.remove(user_id)
-                    users[user_id] = user
+
+def keep_in_use(users: dict[str, UserState], in_use: Iterable[str], most: int) -> None:
+    """Move those in use to the end of a cache, from the front of which states are let go beyond `most`."""
+    if 2 * len(users) <= most:
+        return  # for now it does not matter who is first to go
+    for user_id in in_use:
+        user = users.pop(user_id, None)
+        if user is not None:
+            users[user_id] = user
 
 
 async def open_session(

@@ -23,6 +23,7 @@ from streams.replay.measures import Measures, Results
 from streams.replay.outputs import ReplayOutput
 from streams.replay.state import ReplayState
 from streams.replay.tally import Tally
+from streams.runner import keep_in_use
 from streams.settings import Settings
 
 # The cache may grow by a twentieth before it is cut back: one cut for many chunks.
@@ -179,11 +180,7 @@ class Candidate:
             missing = [user_id for user_id in needed if user_id not in cached]
             for user_id, blob in self._state.load_users(partition, missing).items():
                 cached[user_id] = core.adopt(decode_user_state(blob))
-            if len(cached) > self._most_cached() // 2:  # until then it does not matter who is first to go
-                for user_id in needed:
-                    user = cached.pop(user_id, None)
-                    if user is not None:
-                        cached[user_id] = user
+            keep_in_use(cached, needed, self._most_cached())
 
     def _most_cached(self) -> int:
         """Return how many users of a partition may be at hand."""
