@@ -84,6 +84,8 @@ def kafka(certificate: Path) -> Iterator[Secured]:
         "STREAMSCORE_KAFKA_SASL_USERNAME": "streamscore",
         "STREAMSCORE_KAFKA_SASL_PASSWORD": KAFKA_PASSWORD,
         "STREAMSCORE_KAFKA_SSL_CAFILE": str(certificate / "cert.pem"),
+        # On a busy machine a request to a broker that has just started may get no answer; ask again within the test.
+        "STREAMSCORE_KAFKA_REQUEST_TIMEOUT": "10s",
     }
     with kafka_or_skip(settings=settings, format_arguments=["--add-scram", scram]) as cluster:
         asyncio.run(give_permissions(cluster.bootstrap_servers))
