@@ -17,6 +17,7 @@ from streams.app import Worker
 from streams.cancelling import cancel_until_done
 from streams.failpoints import failpoint
 from streams.logs import configure_logging, log_event
+from streams.loop import Loop
 from streams.output import OutputRefused
 from streams.settings import Settings
 from streams.stores import StoreMisconfigured
@@ -59,7 +60,7 @@ def run_until_told(make_worker: Callable[[], Runnable], *, stop_s: float = _STOP
     stop_s
         How long an end in order may take. A second later the process ends without it.
     """
-    return uvloop.run(_run(make_worker, stop_s))
+    return uvloop.run(_run(make_worker, stop_s), loop_factory=Loop)
 
 
 async def _run(make_worker: Callable[[], Runnable], stop_s: float) -> int:

@@ -8,7 +8,6 @@ import json
 import re
 import shutil
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -44,21 +43,6 @@ class Secured(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a key, its certificate, and both in one file."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("openssl is not installed")
-    folder = tmp_path_factory.mktemp("certificate")
-    command = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
-    command += ["-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost", "-keyout", "key.pem", "-out", "cert.pem"]
-    subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=60)
-    both = (folder / "key.pem").read_text() + (folder / "cert.pem").read_text()
-    (folder / "both.pem").write_text(both)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def kafka(certificate: Path) -> Iterator[Secured]:
     """SASL_SSL with permissions for the worker, and a plain listener for the one who gives them."""
     port = free_port()
@@ -84,8 +68,6 @@ def kafka(certificate: Path) -> Iterator[Secured]:
         "STREAMSCORE_KAFKA_SASL_USERNAME": "streamscore",
         "STREAMSCORE_KAFKA_SASL_PASSWORD": KAFKA_PASSWORD,
         "STREAMSCORE_KAFKA_SSL_CAFILE": str(certificate / "cert.pem"),
-        # On a busy machine a request to a broker that has just started may get no answer; ask again within the test.
-        "STREAMSCORE_KAFKA_REQUEST_TIMEOUT": "10s",
     }
     with kafka_or_skip(settings=settings, format_arguments=["--add-scram", scram]) as cluster:
         asyncio.run(give_permissions(cluster.bootstrap_servers))
