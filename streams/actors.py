@@ -20,6 +20,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Generic, Protocol, TypeVar
 
 from streams import garbage
@@ -52,7 +53,8 @@ class Actor(Generic[C]):
     name
         The partition, for logs.
     work
-        Processes one chunk; returning means that its effects are stored.
+        Processes one chunk. Returning means that the next may begin, and that its effects are stored: at once with
+        None, else when what it returns is done.
     on_fenced
         Called when another owner was found; must arrange for the partition to be taken up anew.
     on_failure
@@ -67,7 +69,7 @@ class Actor(Generic[C]):
     def __init__(
         self,
         name: str,
-        work: Callable[[C], Awaitable[None]],
+        work: Callable[[C], Awaitable[asyncio.Future[None] | None]],
         *,
         on_fenced: Callable[[], None],
         on_failure: Callable[[BaseException], None],
@@ -82,6 +84,8 @@ class Actor(Generic[C]):
         self._join = join
         self._queue: deque[C] = deque()
         self._come = asyncio.Event()
+        self._storing: asyncio.Future[None] | None = None
+        self._failed: asyncio.Future[None] | None = None
         self._task = asyncio.create_task(self._run(), name=f"partition {name}")
 
     def put(self, chunk: C) -> None:
@@ -95,16 +99,22 @@ class Actor(Generic[C]):
         self._stopping = True
         if self._idle:
             self._task.cancel()
-        done, _ = await asyncio.wait([self._task], timeout=_STOP_SECONDS)
+        until = asyncio.get_running_loop().time() + _STOP_SECONDS
+        done = await _ended_by(until, self._task) and await _ended_by(until, self._storing)
         if not done:
             log_event(logger, logging.WARNING, "partition did not come to rest, left to the fence", partition=self.name)
-            await cancel_until_done([self._task])
+            left = [self._task] if self._storing is None else [self._task, self._storing]
+            await cancel_until_done(left)
 
     _stopping = False
     _idle = False
 
     async def _next(self) -> C:
-        while not self._queue:
+        while True:
+            if self._failed is not None:
+                self._failed.result()
+            if self._queue:
+                break
             garbage.look_when_quiet()
             self._come.clear()
             await self._come.wait()
@@ -117,12 +127,12 @@ class Actor(Generic[C]):
     async def _run(self) -> None:
         while not self._stopping:
             self._idle = True
-            chunk = await self._next()
             try:
+                chunk = await self._next()
                 if self._admit is not None:
                     await self._admit(chunk)
                 self._idle = False
-                await self._work(chunk)
+                storing = await self._work(chunk)
             except Fenced as fenced:
                 log_event(logger, logging.WARNING, "partition has another owner", partition=self.name, why=str(fenced))
                 self._on_fenced()
@@ -133,4 +143,24 @@ class Actor(Generic[C]):
                 logger.exception("processing failed, the worker stops", extra={"fields": {"partition": self.name}})
                 self._on_failure(error)
                 return
+            if storing is None:
+                chunk.acknowledge()
+            else:
+                self._storing = storing
+                storing.add_done_callback(partial(self._stored, chunk))
+
+    def _stored(self, chunk: C, storing: asyncio.Future[None]) -> None:
+        if storing.cancelled():
+            return
+        if storing.exception() is None:
             chunk.acknowledge()
+        else:
+            self._failed = storing
+            self._come.set()
+
+
+async def _ended_by(until: float, task: asyncio.Future[None] | None) -> bool:
+    if task is None or task.done():
+        return True
+    done, _ = await asyncio.wait([task], timeout=max(0.0, until - asyncio.get_running_loop().time()))
+    return bool(done)

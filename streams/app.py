@@ -300,7 +300,7 @@ class Worker:
             if len(chunk) >= self.settings.worker.chunk_records:  # more is waiting: this is a backlog
                 await self.freshness.wait()
 
-        async def work(chunk: RecordChunk) -> None:
+        async def work(chunk: RecordChunk) -> asyncio.Task[None] | None:
             for records in session.parts(chunk.records):
                 started = time.perf_counter()
                 result = await session.run_batch(records, publisher, self.attempt)
@@ -309,6 +309,7 @@ class Worker:
                         result, seconds=time.perf_counter() - started, open_count=session.core.open_count
                     )
                     self.dashboard.note(result, time.time())
+            return session.saving
 
         self._actors[tp] = Actor(
             str(session.partition),

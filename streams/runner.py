@@ -7,12 +7,17 @@ nothing else differs. The order is what keeps the promises: what is published is
 broker before the offset moves, and the offset moves in the same write as the state. After a crash in
 between, the batch is done again with the scores that were published (`streams.earlier`).
 
+The next batch need not wait for that write: it is packed when the scores are out, and one write may be under way
+while the next batch is scored and published. Writes follow each other, so at most two batches are to be done again.
+
 The pure step is done once. When the store or the broker is away, only that I/O is repeated.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
@@ -30,7 +35,7 @@ from schemas.codec import (
     encode_user_state,
 )
 from schemas.scores import Score
-from schemas.user_state import UserState
+from schemas.user_state import BiddingMeta, UserState
 from streams.budgets.books import Books
 from streams.earlier import EarlierBids, EarlierScores
 from streams.failpoints import failpoint
@@ -52,6 +57,17 @@ class Ends(NamedTuple):
 
     scores: int | None = None
     bids: int | None = None
+
+
+class _Unsaved(NamedTuple):
+    """What a batch leaves to be stored, packed: the next one changes the states."""
+
+    next_offset: int
+    meta: bytes
+    users: dict[str, bytes]
+    timers: Mapping[str, int | None]
+    needed: Collection[str]
+    books: Callable[[], None] | None
 
 
 class Output(Protocol):
@@ -120,9 +136,11 @@ class Session:
     Attributes
     ----------
     next_offset
-        The offset behind the last stored batch: where to read on.
+        The offset behind the last batch: where to read on.
     stored_offset
         What the store holds, to compare and set; None while it holds nothing.
+    saving
+        The write of the last batch that was published, under way or done; None before the first.
     publish_from
         Records below this offset were published by an earlier life of the partition; while they
         are replayed to rebuild a lost store, nothing is published.
@@ -153,6 +171,8 @@ class Session:
         self._cache_users = cache_users
         self._max_event_bytes = max_event_bytes
         self._users: dict[str, UserState] = {}
+        self._needed: Collection[str] = ()  # by the batch in work, and not stored yet
+        self.saving: asyncio.Task[None] | None = None
         bidding = core.meta().bidding
         self.books = Books(bidding.epoch, bidding.allowances) if bidding else None
 
@@ -164,7 +184,7 @@ class Session:
         return [silent, records[len(silent) :]]
 
     async def run_batch(self, records: Sequence[Record], output: Output, attempt: Attempt) -> StepResult | None:
-        """Score a chunk and store its effects.
+        """Score a chunk, publish, and begin to store its effects: `saving` tells when they are.
 
         Parameters
         ----------
@@ -179,7 +199,7 @@ class Session:
         Raises
         ------
         Fenced
-            Another process owns the partition; drop this session.
+            Another process owns the partition, as the write before has found; drop this session. From `saving` as well.
         """
         if records[0].offset < self.next_offset:
             records = [record for record in records if record.offset >= self.next_offset]
@@ -191,7 +211,9 @@ class Session:
             partition=self.partition.partition,
             max_bytes=self._max_event_bytes,
         )
-        await self._load(self.core.users_of(batch.events), attempt)
+        user_ids = self.core.users_of(batch.events)
+        self._needed = needed = frozenset(user_ids)
+        await self._load(user_ids, attempt)
         published = self.core.published = await self._scores.before(batch.next_offset, attempt, "read scores")
         last = max((one.offset for one in published.values()), default=-1)
         self.core.published_to = last if self._scores.is_read else batch.next_offset
@@ -208,7 +230,11 @@ class Session:
             self._scores.reach(ends.scores)
             self._bids.reach(ends.bids)
             failpoint("published")
-        await self._save(batch.next_offset, result, attempt)
+        unsaved = self._packed(batch.next_offset, result, needed)
+        self.next_offset = batch.next_offset
+        if self.saving is not None:
+            await self.saving
+        self.saving = asyncio.create_task(self._save(unsaved, attempt), name=f"save {self.partition}")
         return result
 
     def campaign_version(self, name: str) -> int:
@@ -235,30 +261,61 @@ class Session:
                     users[user_id] = self.core.adopt(decode_user_state(blob))
         keep_in_use(users, user_ids, self._cache_users)
 
-    async def _save(self, next_offset: int, result: StepResult, attempt: Attempt) -> None:
+    def _packed(self, next_offset: int, result: StepResult, needed: Collection[str]) -> _Unsaved:
         changed = {user_id: encode_user_state(user) for user_id, user in result.changed_users.items()}
-        core_meta = self.core.meta()
-        core_meta.scores_end, core_meta.bids_end = self._scores.end, self._bids.end
-        meta = encode_partition_meta(core_meta)
+        meta = self.core.meta()
+        meta.scores_end, meta.bids_end = self._scores.end, self._bids.end
+        return _Unsaved(
+            next_offset,
+            encode_partition_meta(meta),
+            changed,
+            result.changed_timers,
+            needed,
+            self._booking(result, meta.bidding) if meta.bidding is not None else None,
+        )
+
+    def _booking(self, result: StepResult, bidding: BiddingMeta) -> Callable[[], None] | None:
+        """Return what notes a batch's bidding in the books, once it is stored."""
+        books = self.books
+        if books is None:
+            return None
+        allowances, open_ = [replace(one) for one in result.books], list(bidding.allowances)
+
+        def note() -> None:
+            books.saved(bidding.epoch, allowances, result.wants)
+            books.close(open_)
+
+        return note
+
+    async def _save(self, unsaved: _Unsaved, attempt: Attempt) -> None:
         failpoint("saving")
         await attempt(
             lambda: self.store.save(
                 self.partition,
                 expected_offset=self.stored_offset,
-                next_offset=next_offset,
-                meta=meta,
-                users=changed,
-                timers=result.changed_timers,
+                next_offset=unsaved.next_offset,
+                meta=unsaved.meta,
+                users=unsaved.users,
+                timers=unsaved.timers,
             ),
             "save",
         )
         failpoint("saved")
-        self.stored_offset = self.next_offset = next_offset
-        if self.books is not None and core_meta.bidding is not None:
-            self.books.saved(core_meta.bidding.epoch, result.books, result.wants)
-            self.books.close(core_meta.bidding.allowances)
-        for user_id in list(islice(self._users, max(0, len(self._users) - self._cache_users))):
-            del self._users[user_id]
+        self.stored_offset = unsaved.next_offset
+        if unsaved.books is not None:
+            unsaved.books()
+        if self._needed is unsaved.needed:
+            self._needed = ()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Drop the states that were in use longest ago, beyond what the cache may hold."""
+        users, needed = self._users, self._needed
+        beyond = len(users) - self._cache_users
+        if beyond > 0:
+            first = islice(users, beyond + len(needed))
+            for user_id in [one for one in first if one not in needed][:beyond]:
+                del users[user_id]
 
 
 def keep_in_use(users: dict[str, UserState], in_use: Iterable[str], most: int) -> None:

@@ -153,6 +153,82 @@ async def test_stopping_lets_the_chunk_at_hand_end_and_drops_the_rest() -> None:
     assert [chunk.acknowledged for chunk in chunks] == [True, False]
 
 
+def storing_work(writes: list[asyncio.Future[None]]) -> Any:
+    async def work(chunk: FakeChunk) -> asyncio.Future[None]:
+        writes.append(asyncio.get_running_loop().create_future())
+        return writes[-1]
+
+    return work
+
+
+async def test_the_next_chunk_begins_during_a_write_and_each_is_acknowledged_when_it_is_stored() -> None:
+    writes: list[asyncio.Future[None]] = []
+    actor = Outcome().actor(storing_work(writes))
+    chunks = [FakeChunk(0), FakeChunk(1)]
+    for chunk in chunks:
+        actor.put(chunk)
+    await settled()
+
+    assert len(writes) == 2
+    seen = [[chunk.acknowledged for chunk in chunks]]
+    for write in writes:
+        write.set_result(None)
+        await settled()
+        seen.append([chunk.acknowledged for chunk in chunks])
+    await actor.stop()
+
+    assert seen == [[False, False], [True, False], [True, True]]
+
+
+@pytest.mark.parametrize("error", [Fenced("events-0", expected=1, found=2), ValueError("a bug")])
+async def test_a_write_that_fails_while_nothing_waits_is_told_like_any_other_fault(error: Exception) -> None:
+    writes: list[asyncio.Future[None]] = []
+    outcome = Outcome()
+    actor = outcome.actor(storing_work(writes))
+    chunk = FakeChunk(0)
+    actor.put(chunk)
+    await settled()
+
+    writes[0].set_exception(error)
+    await settled()
+    actor.put(FakeChunk(1))
+    await settled()
+
+    told = [error] if isinstance(error, ValueError) else []
+    assert (outcome.fenced, outcome.failures, chunk.acknowledged) == (int(not told), told, False)
+    assert len(writes) == 1, "nothing is begun after it"
+    await actor.stop()
+
+
+async def test_stopping_waits_for_the_write_of_the_last_chunk() -> None:
+    writes: list[asyncio.Future[None]] = []
+    actor = Outcome().actor(storing_work(writes))
+    chunk = FakeChunk(0)
+    actor.put(chunk)
+    await settled()
+
+    stopping = asyncio.create_task(actor.stop())
+    await settled()
+    waited = not stopping.done()
+    writes[0].set_result(None)
+    await asyncio.wait_for(stopping, 1)
+
+    assert (waited, chunk.acknowledged) == (True, True)
+
+
+async def test_a_write_that_does_not_end_is_left_to_the_fence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streams.actors._STOP_SECONDS", 0.05)
+    writes: list[asyncio.Future[None]] = []
+    actor = Outcome().actor(storing_work(writes))
+    chunk = FakeChunk(0)
+    actor.put(chunk)
+    await settled()
+
+    await asyncio.wait_for(actor.stop(), 5)
+
+    assert (writes[0].cancelled(), chunk.acknowledged) == (True, False)
+
+
 async def test_an_idle_actor_stops_at_once() -> None:
     async def work(chunk: FakeChunk) -> None: ...
 

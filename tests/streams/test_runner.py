@@ -90,7 +90,13 @@ async def run(bench: Bench, log: Log, chunk: int, *, publish_from: int = 0) -> t
     records = a_log().records
     chunks = [records[first : first + chunk] for first in range(0, len(records), chunk)]
     results = [await session.run_batch(part, log, once) for one in chunks for part in session.parts(one)]
+    await stored(session)
     return store, [one for one in results if one is not None]
+
+
+async def stored(session: Session) -> None:
+    if session.saving is not None:
+        await session.saving
 
 
 async def states(store: DictStateStore, users: list[str]) -> list[bytes | None]:
@@ -175,6 +181,7 @@ async def test_a_small_cache_changes_no_state(visits: list[list[int]], cache_use
             first = len(events.records)
             events.add(*(a_page_view(number * MINUTE + place, user_id=f"u{user}") for place, user in enumerate(users)))
             await session.run_batch(events.records[first:], log, once)
+            await stored(session)
             assert len(session._users) <= most
         stores.append(store)
 
@@ -190,6 +197,7 @@ async def test_who_comes_again_and_again_stays_at_hand() -> None:
         first = len(events.records)
         events.add(a_page_view(number, user_id=f"once-{number}"), a_page_view(number, user_id=f"often-{number % 3}"))
         await session.run_batch(events.records[first:], log, once)
+        await stored(session)
 
     assert sorted(one for one in store.asked if one.startswith("often")) == ["often-1", "often-2"]
     assert len(session._users) == 10
