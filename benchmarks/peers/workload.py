@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Iterator
 
 import orjson
 
-PARTITIONS = 4
+PARTITIONS = int(os.environ.get("BENCH_PARTITIONS", "4"))
 START_MS = 1_767_225_600_000
 # 500 records of one chunk then come from some 480 different visitors.
 VISITORS = 20_000
