@@ -103,8 +103,9 @@ class Actor(Generic[C]):
         done = await _ended_by(until, self._task) and await _ended_by(until, self._storing)
         if not done:
             log_event(logger, logging.WARNING, "partition did not come to rest, left to the fence", partition=self.name)
-            left = [self._task] if self._storing is None else [self._task, self._storing]
-            await cancel_until_done(left)
+            await cancel_until_done([self._task])
+            if self._storing is not None:  # asked now: the task may have begun a write meanwhile
+                await cancel_until_done([self._storing])
 
     _stopping = False
     _idle = False
@@ -134,14 +135,13 @@ class Actor(Generic[C]):
                 self._idle = False
                 storing = await self._work(chunk)
             except Fenced as fenced:
-                log_event(logger, logging.WARNING, "partition has another owner", partition=self.name, why=str(fenced))
+                self._note(fenced)
                 self._on_fenced()
                 return
             except asyncio.CancelledError:
                 raise
             except Exception as error:  # our own fault, whatever it is
-                logger.exception("processing failed, the worker stops", extra={"fields": {"partition": self.name}})
-                self._on_failure(error)
+                self._tell(error)
                 return
             if storing is None:
                 chunk.acknowledge()
@@ -152,11 +152,25 @@ class Actor(Generic[C]):
     def _stored(self, chunk: C, storing: asyncio.Future[None]) -> None:
         if storing.cancelled():
             return
-        if storing.exception() is None:
+        error = storing.exception()
+        if error is None:
             chunk.acknowledge()
-        else:
-            self._failed = storing
-            self._come.set()
+            return
+        self._failed = storing
+        self._come.set()
+        if self._task.done() or (self._stopping and self._idle):  # nothing will come upon it
+            if isinstance(error, Fenced):
+                self._note(error)
+            else:
+                self._tell(error)
+
+    def _note(self, fenced: Fenced) -> None:
+        log_event(logger, logging.WARNING, "partition has another owner", partition=self.name, why=str(fenced))
+
+    def _tell(self, error: BaseException) -> None:
+        fields = {"fields": {"partition": self.name}}
+        logger.error("processing failed, the worker stops", exc_info=error, extra=fields)
+        self._on_failure(error)
 
 
 async def _ended_by(until: float, task: asyncio.Future[None] | None) -> bool:

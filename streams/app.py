@@ -301,7 +301,9 @@ class Worker:
                 await self.freshness.wait()
 
         async def work(chunk: RecordChunk) -> asyncio.Task[None] | None:
-            for records in session.parts(chunk.records):
+            for number, records in enumerate(session.parts(chunk.records)):
+                if number and session.saving is not None:
+                    await session.saving  # the chunk is acknowledged with its last write
                 started = time.perf_counter()
                 result = await session.run_batch(records, publisher, self.attempt)
                 if result is not None:

@@ -17,11 +17,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
 from itertools import islice
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from aiokafka import TopicPartition
+from msgspec.structs import replace
 
 from online_models.records import DecodedBatch, Record, decode_batch
 from online_models.replica import ReplicaSet
@@ -201,6 +201,7 @@ class Session:
         Fenced
             Another process owns the partition, as the write before has found; drop this session. From `saving` as well.
         """
+        self._check_written()
         if records[0].offset < self.next_offset:
             records = [record for record in records if record.offset >= self.next_offset]
             if not records:
@@ -221,6 +222,7 @@ class Session:
         if self.core.desk is not None:
             self.core.desk.published = promised
         result = self.core.step(batch, self._users)
+        self._check_written()
         if batch.next_offset > self.publish_from:
             due = result._replace(
                 scores=[one for one in result.scores if published.get(one.score_id) is not one],
@@ -236,6 +238,11 @@ class Session:
             await self.saving
         self.saving = asyncio.create_task(self._save(unsaved, attempt), name=f"save {self.partition}")
         return result
+
+    def _check_written(self) -> None:
+        """Raise what the write before has ended with: nothing more is made of states that could not be stored."""
+        if self.saving is not None and self.saving.done():
+            self.saving.result()
 
     def campaign_version(self, name: str) -> int:
         """Return the version of a campaign that the partition's log has told of; 0: none."""

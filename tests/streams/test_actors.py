@@ -216,6 +216,22 @@ async def test_stopping_waits_for_the_write_of_the_last_chunk() -> None:
     assert (waited, chunk.acknowledged) == (True, True)
 
 
+async def test_a_write_that_fails_while_the_actor_stops_is_told() -> None:
+    writes: list[asyncio.Future[None]] = []
+    outcome, error = Outcome(), ValueError("a bug")
+    actor = outcome.actor(storing_work(writes))
+    chunk = FakeChunk(0)
+    actor.put(chunk)
+    await settled()
+
+    stopping = asyncio.create_task(actor.stop())
+    await settled()
+    writes[0].set_exception(error)
+    await asyncio.wait_for(stopping, 1)
+
+    assert (outcome.failures, chunk.acknowledged) == ([error], False)
+
+
 async def test_a_write_that_does_not_end_is_left_to_the_fence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("streams.actors._STOP_SECONDS", 0.05)
     writes: list[asyncio.Future[None]] = []

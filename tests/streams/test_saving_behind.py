@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import pytest
+from bidding_bench import BiddingBench, a_campaign, a_grant, a_loss, a_request, a_win, begun
 from builders import MINUTE, EventLog, a_click, a_page_view, an_impression
 from core_bench import ALL, Bench
 from hypothesis import given
@@ -134,6 +135,71 @@ async def test_with_each_offset_lies_the_state_of_just_the_events_before_it(
     assert store.left == expected.left
 
 
+def a_bidders_log(steps: list[tuple[str, int, int]]) -> EventLog:
+    log, asked, at_ms = EventLog().add(begun(), a_grant(10_000_000)), [], 0
+    for kind, user, later_ms in steps:
+        at_ms += later_ms
+        if kind == "grant":
+            log.add(a_grant(10_000_000 + at_ms))
+        elif kind == "request" or not asked:
+            asked.append((f"events-0-{len(log.records)}", f"u{user}"))
+            log.add(a_request(at_ms, user_id=f"u{user}"))
+        else:
+            bid_id, name = asked[user % len(asked)]
+            log.add(a_win(bid_id, at_ms, 3.0, user_id=name) if kind == "win" else a_loss(bid_id, at_ms, user_id=name))
+    return log
+
+
+async def booked(log: EventLog, chunk: int, store: Store, *, wait: bool) -> list[tuple[int | None, str, list[str]]]:
+    """Return what the books said after each write, and with which offset stored."""
+    session = Session(
+        PLACE,
+        BiddingBench(a_campaign(), granted=True).core,
+        store,
+        stored_offset=None,
+        cache_users=2,
+        max_event_bytes=65_536,
+    )
+    books, said = session.books, []
+    assert books is not None
+    note = books.saved
+
+    def saved(*what: Any) -> None:
+        note(*what)
+        said.append((session.stored_offset, books.epoch, [repr(one) for one in books.entries.values()]))
+
+    books.saved = saved  # type: ignore[method-assign]
+    for first in range(0, len(log.records), chunk):
+        await session.run_batch(log.records[first : first + chunk], Output(2), once)
+        if wait:
+            assert session.saving is not None
+            await session.saving
+    assert session.saving is not None
+    await session.saving
+    return said
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["request", "win", "loss", "grant"]), st.integers(0, 3), st.integers(1, 400_000)),
+        min_size=1,
+        max_size=25,
+    ),
+    st.integers(1, 7),
+    st.integers(0, 20),
+)
+async def test_the_books_say_what_is_stored_and_no_more(
+    steps: list[tuple[str, int, int]], chunk: int, save_turns: int
+) -> None:
+    log, expected, store = a_bidders_log(steps), Store(), Store(save_turns)
+
+    said = await booked(log, chunk, expected, wait=True)
+
+    assert await booked(log, chunk, store, wait=False) == said
+    assert any(entries for _, _, entries in said)
+    assert store.left == expected.left
+
+
 async def test_one_batch_is_published_beyond_a_write_and_the_next_waits_for_it() -> None:
     store, output = Held(), Output()
     session = a_session(store)
@@ -171,3 +237,21 @@ async def test_a_fence_in_a_write_ends_the_batch_after_it() -> None:
     store.go_on.release()
     with pytest.raises(Fenced):
         await session.run_batch(records[3:6], Output(), once)
+
+
+async def test_nothing_is_published_once_a_write_has_found_another_owner() -> None:
+    store, output = Store(), Output()
+    session, other = a_session(store), a_session(store)
+    records = a_log([0, 1]).records
+    await other.run_batch(records[:3], Output(), once)
+    assert other.saving is not None
+    await other.saving
+
+    await session.run_batch(records[:3], output, once)
+    before = list(output.scores)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    with pytest.raises(Fenced):
+        await session.run_batch(records[3:6], output, once)
+
+    assert output.scores == before
