@@ -124,11 +124,12 @@ class Dashboard:
         counts = self._telemetry.latency.counts()
         told = self._telemetry.latency.percentiles(counts - self._latencies, list(_PERCENTILES.values()))
         self._latencies = counts
+        nothing: list[float | None] = [None] * len(_PERCENTILES)
         point: dict[str, Any] = {
             "events": (totals["events"] - before["events"]) / seconds,
             "scores": (totals["scores"] - before["scores"]) / seconds,
             "lag": lag,
-            **dict(zip(_PERCENTILES, told or [None] * len(_PERCENTILES), strict=True)),
+            **dict(zip(_PERCENTILES, told or nothing, strict=True)),
         }
         for name, one in self._watched.items():
             self._count(name, one, now_s)

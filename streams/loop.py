@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import uvloop
 
@@ -29,4 +29,5 @@ class Loop(uvloop.Loop):
         """Connect as any loop does, with a shorter `ssl_shutdown_timeout` unless one is given."""
         if kwargs.get("ssl"):
             kwargs.setdefault("ssl_shutdown_timeout", GOODBYE_S)
-        return await super().create_connection(protocol_factory, *args, **kwargs)
+        transport, protocol = await super().create_connection(protocol_factory, *args, **kwargs)
+        return cast("asyncio.Transport", transport), protocol

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import msgspec
 import orjson
@@ -329,7 +329,7 @@ class _Reader:
     def delivery(self) -> Delivery:
         declared = self.environment.get(f"{PREFIX}DELIVERY") or self.document.value.get("delivery", "at_least_once")
         if declared in get_args(Delivery):
-            return declared  # type: ignore[no-any-return]
+            return cast("Delivery", declared)
         self.errors.append(ConfigError(("delivery",), f"Expected at_least_once or exactly_once, got {declared!r}"))
         return "at_least_once"
 

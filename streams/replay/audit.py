@@ -91,7 +91,8 @@ async def audit(score_id: str, settings: Settings) -> Audit:
     name = answers.get(place.name, place.name)
     objective = next((one for one in settings.objectives if one.name == name), None)
     if objective is None:
-        known = ", ".join(one.name for one in (*settings.objectives, *settings.rankings))
+        names = [one.name for one in settings.objectives] + [one.name for one in settings.rankings]
+        known = ", ".join(names)
         raise AuditError(f"The configuration has no objective or ranking {place.name!r}; it has {known}")
     trigger = await record_at(place, settings)
     if place.number and not answers:

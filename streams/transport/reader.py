@@ -92,7 +92,7 @@ class InLoop:
 class RecordReader(driver.AIOKafkaConsumerThread):
     """aiokafka's consumer, where Faust expects it in a thread; in the loop of the worker."""
 
-    Worker = InLoop
+    Worker = InLoop  # type: ignore[assignment]  # Faust expects a thread
     transport: Transport
     options: TransportOptions
     _consumer: AIOKafkaConsumer | None

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 
 import orjson
 from aiohttp import hdrs, web
+from aiohttp.typedefs import Middleware
 
 from streams.sections import WorkerSettings
 
@@ -54,7 +55,7 @@ class Access:
         self._alone = is_loopback(settings.http_host)
 
     @property
-    def middlewares(self) -> list[Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]]:
+    def middlewares(self) -> list[Middleware]:
         """What aiohttp is to run around every handler."""
         return [self._across_origins, self._checked]
 
