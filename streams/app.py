@@ -89,6 +89,8 @@ class Worker:
         self.lease = Lease(valid_s=_lease_s(settings), ask=self._is_member)
         self.output = KafkaOutput(settings, may_write=lambda: self.lease.is_valid)
         self.replicas = new_replicas(settings)
+        for variant in settings.variants:
+            settings.new_model(variant)  # one of River's loads a second's worth of modules: now, while nobody waits
         # If it cannot be read at the start, that does not stop the scoring: scores then say `cold`.
         self.models = TopicFeed(
             settings.kafka, settings.topics.models.name, lambda record: self.replicas.apply(record.value)

@@ -211,9 +211,7 @@ async def open_learner(
     """Take up the learning of a partition of `examples` where its checkpoints say."""
     cores: dict[str, LearningCore] = {}
     tokens: dict[str, str | None] = {}
-    objectives = objectives_of(partition, partitions, settings.learned)
-    # In a thread: the first model of River loads what it needs of it for about a second, and the loop serves others.
-    for core in await asyncio.to_thread(lambda: list(new_cores(objectives, settings))):
+    for core in new_cores(objectives_of(partition, partitions, settings.learned), settings):
         name = core.objective
         found = await attempt(partial(store.load_blob, checkpoint_name(settings, name)), "load checkpoint")
         if found is not None:
