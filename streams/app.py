@@ -15,6 +15,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import TypeVar
 
 import faust
@@ -23,6 +24,7 @@ from faust.types import TP
 
 from online_models import sums, timers
 from online_models.features.durations import parse_duration_ms
+from online_models.step import StepResult
 from schemas.api import CampaignState
 from schemas.codec import encode_json
 from schemas.events import SystemEvent
@@ -308,11 +310,8 @@ class Worker:
                     await session.saving  # the chunk is acknowledged with its last write
                 started = time.perf_counter()
                 result = await session.run_batch(records, publisher, self.attempt)
-                if result is not None:
-                    self.telemetry.batch_done(
-                        result, seconds=time.perf_counter() - started, open_count=session.core.open_count
-                    )
-                    self.dashboard.note(result, time.time())
+                if result is not None and session.saving is not None:
+                    session.saving.add_done_callback(partial(self._stored, session, result, started))
             return session.saving
 
         self._actors[tp] = Actor(
@@ -324,6 +323,13 @@ class Worker:
             admit=admit,
         )
         return session.next_offset
+
+    def _stored(self, session: Session, result: StepResult, started: float, saving: asyncio.Task[None]) -> None:
+        """Count a batch, if it was stored."""
+        if not saving.cancelled() and saving.exception() is None:
+            seconds = time.perf_counter() - started
+            self.telemetry.batch_done(result, seconds=seconds, open_count=session.core.open_count)
+            self.dashboard.note(result, time.time())
 
     async def _publisher_of(self, place: PartitionId) -> tuple[Publisher, int]:
         """Return what publishes for a partition, and the offset below which all is published for certain."""

@@ -106,7 +106,7 @@ class Telemetry:
         self.outages = self._counter("outages", "Times that a dependency was away.", "step")
         self.chunks = Histogram(
             "streamscore_chunk_seconds",
-            "Time from a chunk's hand-over until it is published and the next may begin.",
+            "Time from a chunk's hand-over until its state is stored.",
             registry=self.registry,
             buckets=_LATENCY_BUCKETS,
         )
@@ -150,7 +150,7 @@ class Telemetry:
         return Gauge(f"streamscore_{name}", text, labels, registry=self.registry)
 
     def batch_done(self, result: StepResult, *, seconds: float, open_count: int) -> None:
-        """Count a batch whose results are published."""
+        """Count a batch whose results are published and stored."""
         accounting = result.accounting
         ignored = sum(accounting.ignored.values())
         self.events.labels("scored").inc(accounting.scored)

@@ -57,6 +57,12 @@ def new_site(
         site.end()
 
 
+def status_with_crowd(site: Site) -> dict[str, Any] | None:
+    """Return the worker's status once it has read what the topic of models has."""
+    status: dict[str, Any] = json.loads(site.get("/status")[1])
+    return status if status["crowd_version"] > 0 else None
+
+
 async def test_a_changed_feature_loses_no_event_and_its_models_learn_anew(new_site: Callable[[], Site]) -> None:
     site = new_site()
     await create_topics(site.settings)
@@ -68,7 +74,7 @@ async def test_a_changed_feature_loses_no_event_and_its_models_learn_anew(new_si
 
     change_a_feature(site)
     site.start_worker()
-    status = json.loads(site.get("/status")[1])
+    status = eventually(lambda: status_with_crowd(site))
     versions = {model["version"] for model in status["models"].values()}
     report = await fed_and_accounted(site, itertools.islice(shop_events(2 * EVENTS), EVENTS, None))
 
