@@ -201,7 +201,6 @@ class Session:
         Fenced
             Another process owns the partition, as the write before has found; drop this session. From `saving` as well.
         """
-        self._check_written()
         if records[0].offset < self.next_offset:
             records = [record for record in records if record.offset >= self.next_offset]
             if not records:
@@ -213,7 +212,7 @@ class Session:
             max_bytes=self._max_event_bytes,
         )
         user_ids = self.core.users_of(batch.events)
-        self._needed = needed = frozenset(user_ids)
+        self._needed = user_ids
         await self._load(user_ids, attempt)
         published = self.core.published = await self._scores.before(batch.next_offset, attempt, "read scores")
         last = max((one.offset for one in published.values()), default=-1)
@@ -232,7 +231,7 @@ class Session:
             self._scores.reach(ends.scores)
             self._bids.reach(ends.bids)
             failpoint("published")
-        unsaved = self._packed(batch.next_offset, result, needed)
+        unsaved = self._packed(batch.next_offset, result, user_ids)
         self.next_offset = batch.next_offset
         if self.saving is not None:
             await self.saving
@@ -317,9 +316,10 @@ class Session:
 
     def _let_go(self) -> None:
         """Drop the states that were in use longest ago, beyond what the cache may hold."""
-        users, needed = self._users, self._needed
+        users = self._users
         beyond = len(users) - self._cache_users
         if beyond > 0:
+            needed = frozenset(self._needed)
             first = islice(users, beyond + len(needed))
             for user_id in [one for one in first if one not in needed][:beyond]:
                 del users[user_id]

@@ -1,4 +1,4 @@
-"""However a worker's end goes, the process ends."""
+"""However a worker's end goes, the process ends; and what it has loaded before it starts."""
 
 from __future__ import annotations
 
@@ -52,3 +52,25 @@ def test_a_task_that_does_not_let_itself_be_cancelled_does_not_hold_the_process(
             worker.send_signal(signal.SIGTERM)
 
         assert worker.wait(30) == status
+
+
+MODULES = """
+import asyncio, sys
+from streams.app import Worker
+from streams.configs import shipped_config
+from streams.settings import load_settings
+
+async def main():
+    settings = load_settings(shipped_config("shop"), {"STREAMSCORE_MODEL_KEY": "sixteen characters"})
+    before = "river.tree" in sys.modules
+    Worker(settings)
+    print(before, "river.tree" in sys.modules)
+
+asyncio.run(main())
+"""
+
+
+def test_what_a_model_of_river_needs_is_loaded_before_the_worker_starts() -> None:
+    found = subprocess.run([sys.executable, "-c", MODULES], capture_output=True, text=True, check=True, timeout=60)
+
+    assert found.stdout == "False True\n"
