@@ -62,19 +62,31 @@ def die_with_parent() -> None:
 def kafka_identity(port: int, *, host: str = "127.0.0.1") -> tuple[str, int] | None:
     """Ask a broker for its cluster id and the number of brokers it knows; None if it does not answer.
 
-    A Metadata request of version 2, which every broker since 0.10.1 answers, without a client library.
+    A Metadata request of version 2, which every broker since 0.10.1 answers.
     """
     correlation_id = 7
-    request = struct.pack(">hhihi", 3, 2, correlation_id, -1, 0)  # no client id, no topics
     try:
-        with socket.create_connection((host, port), timeout=1) as connection:
-            connection.sendall(struct.pack(">i", len(request)) + request)
-            with connection.makefile("rb") as answer:
-                (size,) = struct.unpack(">i", answer.read(4))
-                body = answer.read(size)
+        body = ask_kafka(port, struct.pack(">hhihi", 3, 2, correlation_id, -1, 0), host=host)  # no client id, no topics
         return _read_metadata(body, correlation_id)
     except (OSError, struct.error, IndexError, UnicodeDecodeError):
         return None
+
+
+def ask_kafka(port: int, request: bytes, *, host: str = "127.0.0.1") -> bytes:
+    """Return a broker's answer to one request of its protocol, headers included, without a client library.
+
+    Raises
+    ------
+    OSError
+        If nobody listens there, or takes longer than a second.
+    struct.error
+        If the answer ends too early.
+    """
+    with socket.create_connection((host, port), timeout=1) as connection:
+        connection.sendall(struct.pack(">i", len(request)) + request)
+        with connection.makefile("rb") as answer:
+            (size,) = struct.unpack(">i", answer.read(4))
+            return answer.read(size)
 
 
 def _read_metadata(body: bytes, correlation_id: int) -> tuple[str, int] | None:

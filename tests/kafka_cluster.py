@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import os
 import shutil
+import struct
 import subprocess
 import tempfile
 import time
@@ -19,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from streams.embedded import die_with_parent, free_port, kafka_identity
+from streams.embedded import ask_kafka, die_with_parent, free_port, kafka_identity
 
 ROOT = Path(__file__).resolve().parent.parent
 POM = ROOT / "tests" / "kafka" / "pom.xml"
@@ -28,6 +29,7 @@ _FETCH_SECONDS = 600
 _START_SECONDS = 60
 _STOP_SECONDS = 15
 _TRIES = 3
+_COORDINATORS = {0: "group coordinator", 1: "transaction coordinator"}  # as the protocol numbers them
 _CLUSTER_ID = "c3RyZWFtc2NvcmUtdGVzdA"
 _JVM = ("-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn")
 _SMALL = ("-Xms64m", "-Xmx512m")
@@ -168,6 +170,20 @@ class KafkaCluster:
             self.start_node(number)
         for number in self._nodes:
             self.wait_until_up(number)
+        for kind in _COORDINATORS:
+            self._wait_for_coordinator(kind)
+
+    def _wait_for_coordinator(self, kind: int) -> None:
+        """Wait until groups can be joined, or transactions begun: a new cluster makes their topics when first asked."""
+        request = struct.pack(">hhihh1sb", 10, 1, 0, -1, 1, b"a", kind)  # FindCoordinator 1, of no client, for "a"
+        end = time.monotonic() + _START_SECONDS
+        while time.monotonic() < end:
+            with contextlib.suppress(OSError, struct.error):
+                (error,) = struct.unpack_from(">h", ask_kafka(self._ports[0][0], request), 8)
+                if error == 0:
+                    return
+            time.sleep(0.05)
+        raise KafkaUnavailable(f"Apache Kafka has no {_COORDINATORS[kind]} after {_START_SECONDS} s")
 
     def _end_all(self) -> None:
         for number in list(self._processes):
