@@ -102,6 +102,9 @@ class RecordReader(driver.AIOKafkaConsumerThread):
         self.options = self.transport.options
         self._readable: dict[TP, tuple[int, Assignment]] = {}
         self._waiter: asyncio.Future[None] | None = None
+        self._waited_for: Sequence[tuple[TP, int]] = ()
+        self._taken: list[Fetched] = []
+        self._fetcher: Fetcher | None = None
         self._woken = False
         self._turn = 0
         self._leaving = False
@@ -229,23 +232,49 @@ class RecordReader(driver.AIOKafkaConsumerThread):
         """
         consumer = self._reading()
         fetcher = consumer._fetcher
+        if fetcher is not self._fetcher:
+            self._take_on_arrival(fetcher)
         deadline = monotonic() + timeout_s
         with consumer._subscription.fetch_context():  # tells aiokafka that we are alive (max_poll_interval)
             while True:
                 if consumer._closed or fetcher._closed:
                     raise ConsumerStoppedError
                 consumer._coordinator.check_errors()  # otherwise an authorization error would be waited on for ever
-                fetched = await self._take(fetcher, wanted)
+                fetched, self._taken = self._taken, []
+                fetched = fetched or await self._take(fetcher, wanted)
                 remaining = deadline - monotonic()
                 if fetched or self._woken or remaining <= 0:
                     self._woken = False
                     return fetched
-                self._waiter = fetcher._create_fetch_waiter()
+                self._waiter, self._waited_for = fetcher._create_fetch_waiter(), wanted
                 await asyncio.wait([self._waiter], timeout=remaining)
                 if self._waiter.done():
                     self._waiter.result()
                 else:
                     self._waiter.cancel()
+
+    def _take_on_arrival(self, fetcher: Fetcher) -> None:
+        """Have what a poll waits for taken as it arrives, so that the next fetch leaves at once.
+
+        aiokafka asks a broker for more when all that came from it was taken. Until the poll comes to that, several
+        turns of the loop later and each behind the work on other partitions, what is appended lies there.
+        """
+        self._fetcher, arrive = fetcher, fetcher._proc_fetch_request
+
+        async def take(*request: Any) -> bool:
+            arrived = bool(await arrive(*request))
+            waiter = self._waiter
+            if arrived and waiter is not None and not waiter.done():
+                try:
+                    self._taken = await self._take(fetcher, self._waited_for)
+                except Exception as error:  # such as a missing permission: the poll's to raise
+                    waiter.set_exception(error)
+                else:
+                    if self._taken:
+                        waiter.set_result(None)
+            return arrived
+
+        fetcher._proc_fetch_request = take
 
     def wake(self) -> None:
         """Make a waiting `poll` return, because more partitions are wanted now."""

@@ -374,6 +374,29 @@ async def test_aborted_records_are_not_handed_out_and_markers_are_no_lag(kafka_b
     assert await topic.committed() == [6]
 
 
+async def test_what_is_waited_for_is_taken_as_it_arrives_so_that_the_next_fetch_can_leave(broker: Broker) -> None:
+    topic = await a_topic(broker, 2, records=1)
+    async with Worker(topic, acknowledge) as worker:
+        await until(lambda: worker.received == 2)
+        fetcher: Any = worker.transport._consumer._thread._consumer._fetcher  # type: ignore[union-attr]
+        fetch, left = fetcher._proc_fetch_request, []
+
+        async def watched(*request: Any) -> bool:
+            arrived = bool(await fetch(*request))
+            if arrived:
+                left.append(set(fetcher._records))
+            return arrived
+
+        fetcher._proc_fetch_request = watched
+        for rounds in range(1, 6):
+            await topic.produce(1)
+            await until(lambda: worker.received == 2 + 2 * rounds)  # noqa: B023 - awaited here
+
+    assert left
+    assert left == [set()] * len(left)
+    assert [worker.offsets(tp) for tp in topic.partitions] == [list(range(6))] * 2
+
+
 SCRIPT = """
 import logging, sys
 import faust

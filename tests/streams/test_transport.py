@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import faust
 import pytest
-from aiokafka.errors import CommitFailedError
+from aiokafka.errors import CommitFailedError, TopicAuthorizationFailedError
 from faust.exceptions import ImproperlyConfigured
 from faust.types import TP, Message
 from transport_bench import P0, P1, a_bench, settled, until
 
 from streams.transport import record_schema, use_record_chunks
 from streams.transport.driver import Transport
+from streams.transport.reader import RecordReader
 
 
 async def test_records_come_in_chunks_each_once_and_in_order() -> None:
@@ -394,3 +396,21 @@ async def test_a_topic_whose_offsets_the_application_commits_is_never_committed_
         assert bench.reader.committed == {}
         assert bench.transport.status()[P0].committed == 8
         assert bench.transport.stalled(1e9, 1.0) == []
+
+
+async def test_what_is_wrong_with_what_arrives_is_raised_by_the_poll_that_waits_and_ends_no_fetching() -> None:
+    async def arrive(request: object) -> bool:
+        return True
+
+    async def take(fetcher: object, wanted: object) -> list[Any]:
+        raise TopicAuthorizationFailedError
+
+    waiter = asyncio.get_running_loop().create_future()
+    reader: Any = SimpleNamespace(_waiter=waiter, _waited_for=[(P0, 1)], _taken=[], _take=take)
+    fetcher: Any = SimpleNamespace(_proc_fetch_request=arrive)
+    RecordReader._take_on_arrival(reader, fetcher)
+
+    assert await fetcher._proc_fetch_request("a request")
+    with pytest.raises(TopicAuthorizationFailedError):
+        waiter.result()
+    assert await fetcher._proc_fetch_request("another, with nobody waiting")
