@@ -11,12 +11,16 @@ from streams.sections import KafkaSettings
 from streams.settings import Settings
 from streams.transport import OnRevoked, StartOffsets, Transport, TransportOptions, use_record_chunks
 
+# What a worker that only learns lets gather. It publishes models less often than examples come, and one that comes
+# alone costs it, and the broker, several times as much as one among many.
+_GATHERED_MS, _GATHERED_BYTES = 100, 65_536
+
 
 def make_faust_app(
     settings: Settings, *, start_offsets: StartOffsets, on_revoked: OnRevoked
 ) -> tuple[faust.App, Transport]:
     """Build the app; its agents are attached by the caller."""
-    kafka = settings.kafka
+    kafka, only_learns = settings.kafka, settings.worker.role == "learning"
     app = faust.App(
         group_of(settings),
         broker=[f"kafka://{address.strip()}" for address in kafka.bootstrap_servers.split(",")],
@@ -40,8 +44,8 @@ def make_faust_app(
         app,
         options=TransportOptions(
             chunk_records=settings.worker.chunk_records,
-            fetch_max_wait_ms=parse_duration_ms(kafka.fetch_max_wait),
-            fetch_min_bytes=kafka.fetch_min_bytes,
+            fetch_max_wait_ms=max(parse_duration_ms(kafka.fetch_max_wait), _GATHERED_MS if only_learns else 0),
+            fetch_min_bytes=max(kafka.fetch_min_bytes, _GATHERED_BYTES if only_learns else 0),
             # In a transaction with the outputs; a commit from here could come late and move the offset back.
             committed_elsewhere=frozenset({settings.topics.events.name} if settings.exactly_once else ()),
         ),
