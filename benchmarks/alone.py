@@ -73,8 +73,16 @@ async def joined(servers: Servers, group: str, members: int) -> None:
 # ---------------------------------------------------------------- latency
 
 
-async def latency_ms(servers: Servers, app: str, per_s: float, seconds: float) -> dict[str, float]:
-    """Feed events at a steady rate; return how long after its event's append a score was appended, in ms."""
+async def latency_ms(
+    servers: Servers, app: str, per_s: float, seconds: float, *, spread: bool = False
+) -> dict[str, float]:
+    """Feed events at a steady rate; return how long after its event's append a score was appended, in ms.
+
+    Parameters
+    ----------
+    spread
+        The partitions are written to one after another, not all at the same moments.
+    """
     source = f"{app}.events"
     await create(servers, (source, PARTITIONS))
     await create_ours(servers, app)
@@ -82,8 +90,7 @@ async def latency_ms(servers: Servers, app: str, per_s: float, seconds: float) -
     with our_workers(servers, source, app, ROLES) as (scoring, learning):
         await joined(servers, app, 1)
         await joined(servers, f"{app}.learning", 1)
-        began_ms = time.time() * 1000
-        await _feed(servers, source, due, per_s)
+        began_ms = await _feed(servers, source, due, per_s, spread=spread)
         await asyncio.sleep(2.0)
         if scoring.ended or learning.ended:
             raise Failed(scoring.last_words + learning.last_words)
@@ -99,18 +106,24 @@ async def latency_ms(servers: Servers, app: str, per_s: float, seconds: float) -
     return {"events_per_s": round(per_s), "p50": float(p50), "p99": float(p99)}
 
 
-async def _feed(servers: Servers, topic: str, due: Sequence[tuple[int, bytes, bytes]], per_s: float) -> None:
-    """Send events (partition, key, value) in their order at a steady rate, those that are due every few ms."""
+async def _feed(
+    servers: Servers, topic: str, due: Sequence[tuple[int, bytes, bytes]], per_s: float, *, spread: bool
+) -> float:
+    """Send events (partition, key, value) at a steady rate, those of a partition every few ms; return when it began."""
+    ticks: dict[int, dict[int, list[tuple[bytes, bytes]]]] = {number: {} for number in range(PARTITIONS)}
+    for place, (number, key, value) in enumerate(due):
+        ticks[number].setdefault(1 + int(place / per_s / _TICK_S), []).append((key, value))
     async with AIOKafkaProducer(bootstrap_servers=servers.kafka, max_batch_size=1 << 20) as producer:
-        started, sent = time.monotonic(), 0
-        while sent < len(due):
-            until = int((time.monotonic() - started) * per_s)
-            waiting: dict[int, list[tuple[bytes, bytes]]] = {}
-            for number, key, value in due[sent:until]:
-                waiting.setdefault(number, []).append((key, value))
-            sent = max(sent, min(until, len(due)))
-            await asyncio.gather(*(send(producer, topic, number, those) for number, those in waiting.items()))
-            await asyncio.sleep(_TICK_S)
+        began_ms, started = time.time() * 1000, time.monotonic()
+
+        async def send_all(number: int) -> None:
+            later = number / PARTITIONS if spread else 0.0
+            for tick, records in ticks[number].items():
+                await asyncio.sleep(max(0.0, started + (tick + later) * _TICK_S - time.monotonic()))
+                await send(producer, topic, number, records)
+
+        await asyncio.gather(*map(send_all, range(PARTITIONS)))
+        return began_ms
 
 
 # ---------------------------------------------------------------- several workers

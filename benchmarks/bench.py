@@ -186,6 +186,11 @@ async def by_itself(
 
     rounds = given.rounds
     await note("latency_half_rate", lambda n: alone.latency_ms(servers, f"half-{n}", rate / 2, 15), rounds)
+    await note(
+        "latency_half_rate_spread",
+        lambda n: alone.latency_ms(servers, f"spread-{n}", rate / 2, 15, spread=True),
+        rounds,
+    )
     await note("latency_100", lambda n: alone.latency_ms(servers, f"slow-{n}", 100, 15), rounds)
     for workers in (1, 2):
         await note(
@@ -210,7 +215,11 @@ def _median_of(runs: list[Any]) -> Any:
 def _named(found: dict[str, Any]) -> dict[str, Any]:
     """Put the figures under the names that bench.json has for them."""
     one, two = found.get("workers_1"), found.get("workers_2")
-    latency = {"half_of_maximum": found.get("latency_half_rate"), "at_100_per_s": found.get("latency_100")}
+    latency = {
+        "half_of_maximum": found.get("latency_half_rate"),
+        "half_of_maximum_spread": found.get("latency_half_rate_spread"),
+        "at_100_per_s": found.get("latency_100"),
+    }
     return {
         "latency_ms": {name: figures for name, figures in latency.items() if figures},
         "two_workers": {
