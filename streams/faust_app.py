@@ -11,16 +11,17 @@ from streams.sections import KafkaSettings
 from streams.settings import Settings
 from streams.transport import OnRevoked, StartOffsets, Transport, TransportOptions, use_record_chunks
 
-# What a worker that only learns lets gather. It publishes models less often than examples come, and one that comes
-# alone costs it, and the broker, several times as much as one among many.
+# A worker that only learns lets examples gather, up to so long and so many bytes. One that comes alone costs it, and
+# the broker, several times as much as one among many.
 _GATHERED_MS, _GATHERED_BYTES = 100, 65_536
+_BYTES_OF_EXAMPLE = 50  # fewer than any takes, compressed or not
 
 
 def make_faust_app(
     settings: Settings, *, start_offsets: StartOffsets, on_revoked: OnRevoked
 ) -> tuple[faust.App, Transport]:
     """Build the app; its agents are attached by the caller."""
-    kafka, only_learns = settings.kafka, settings.worker.role == "learning"
+    kafka = settings.kafka
     app = faust.App(
         group_of(settings),
         broker=[f"kafka://{address.strip()}" for address in kafka.bootstrap_servers.split(",")],
@@ -44,8 +45,7 @@ def make_faust_app(
         app,
         options=TransportOptions(
             chunk_records=settings.worker.chunk_records,
-            fetch_max_wait_ms=max(parse_duration_ms(kafka.fetch_max_wait), _GATHERED_MS if only_learns else 0),
-            fetch_min_bytes=max(kafka.fetch_min_bytes, _GATHERED_BYTES if only_learns else 0),
+            **_gathering(settings),
             # In a transaction with the outputs; a commit from here could come late and move the offset back.
             committed_elsewhere=frozenset({settings.topics.events.name} if settings.exactly_once else ()),
         ),
@@ -53,6 +53,17 @@ def make_faust_app(
         on_revoked=on_revoked,
     )
     return app, transport
+
+
+def _gathering(settings: Settings) -> dict[str, int]:
+    """Return what the broker lets gather before it answers a fetch, as options of the transport."""
+    max_wait_ms, min_bytes = parse_duration_ms(settings.kafka.fetch_max_wait), settings.kafka.fetch_min_bytes
+    if settings.worker.role == "learning":
+        # Scorers with a backlog wait for the next version of a model: what makes one must not be waited for here.
+        learning = settings.learning
+        max_wait_ms = max(max_wait_ms, min(_GATHERED_MS, parse_duration_ms(learning.publish_interval) // 10))
+        min_bytes = max(min_bytes, min(_GATHERED_BYTES, _BYTES_OF_EXAMPLE * learning.publish_examples))
+    return {"fetch_max_wait_ms": max_wait_ms, "fetch_min_bytes": min_bytes}
 
 
 def group_of(settings: Settings) -> str:

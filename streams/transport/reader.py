@@ -157,8 +157,9 @@ class RecordReader(driver.AIOKafkaConsumerThread):
         return not assignment.active or (known is not None and known[1] is assignment and known[0] > epoch)
 
     def forget_positions(self) -> None:
-        """Let nothing be read until it is positioned again."""
+        """Let nothing be read until it is positioned again, nor what was taken and not handed out."""
         self._readable.clear()
+        self._taken = []
 
     async def seek_to(self, tp: TP, offset: int, epoch: int) -> bool:
         """Read ``tp`` from ``offset`` on, under ``epoch``. False when the partition is not ours."""
@@ -247,11 +248,12 @@ class RecordReader(driver.AIOKafkaConsumerThread):
                     self._woken = False
                     return fetched
                 self._waiter, self._waited_for = fetcher._create_fetch_waiter(), wanted
-                await asyncio.wait([self._waiter], timeout=remaining)
-                if self._waiter.done():
+                try:
+                    await asyncio.wait([self._waiter], timeout=remaining)
+                finally:
+                    self._waiter.cancel()  # from here on nothing is taken for this poll; no effect if it is done
+                if not self._waiter.cancelled():
                     self._waiter.result()
-                else:
-                    self._waiter.cancel()
 
     def _take_on_arrival(self, fetcher: Fetcher) -> None:
         """Have what a poll waits for taken as it arrives, so that the next fetch leaves at once.
