@@ -22,6 +22,7 @@ def make_faust_app(
 ) -> tuple[faust.App, Transport]:
     """Build the app; its agents are attached by the caller."""
     kafka = settings.kafka
+    max_wait_ms, min_bytes = _gathering(settings)
     app = faust.App(
         group_of(settings),
         broker=[f"kafka://{address.strip()}" for address in kafka.bootstrap_servers.split(",")],
@@ -45,7 +46,8 @@ def make_faust_app(
         app,
         options=TransportOptions(
             chunk_records=settings.worker.chunk_records,
-            **_gathering(settings),
+            fetch_max_wait_ms=max_wait_ms,
+            fetch_min_bytes=min_bytes,
             # In a transaction with the outputs; a commit from here could come late and move the offset back.
             committed_elsewhere=frozenset({settings.topics.events.name} if settings.exactly_once else ()),
         ),
@@ -55,15 +57,15 @@ def make_faust_app(
     return app, transport
 
 
-def _gathering(settings: Settings) -> dict[str, int]:
-    """Return what the broker lets gather before it answers a fetch, as options of the transport."""
+def _gathering(settings: Settings) -> tuple[int, int]:
+    """Return for how many ms, and up to how many bytes, the broker lets records gather before it answers a fetch."""
     max_wait_ms, min_bytes = parse_duration_ms(settings.kafka.fetch_max_wait), settings.kafka.fetch_min_bytes
     if settings.worker.role == "learning":
         # Scorers with a backlog wait for the next version of a model: what makes one must not be waited for here.
         learning = settings.learning
         max_wait_ms = max(max_wait_ms, min(_GATHERED_MS, parse_duration_ms(learning.publish_interval) // 10))
         min_bytes = max(min_bytes, min(_GATHERED_BYTES, _BYTES_OF_EXAMPLE * learning.publish_examples))
-    return {"fetch_max_wait_ms": max_wait_ms, "fetch_min_bytes": min_bytes}
+    return max_wait_ms, min_bytes
 
 
 def group_of(settings: Settings) -> str:
