@@ -17,6 +17,8 @@ was written, floats bit for bit. Each value begins with a byte that says what it
     ce     list of 16-bit numbers         cc     float of which the first two bytes are those of the one before
     cf     longer: what, length, content  d0-ff  float: two bytes of 40 5x, 40 6x, 40 7x, then six
 
+Before the first float of cb stands one that begins with two zeros.
+
 Refused: zlib on msgpack (one sixth larger, no faster than this: most bytes are digits of floats, which have no
 pattern), and float32 (half of the digits, but then a score would depend on whether its visitor had been away).
 """
@@ -234,7 +236,7 @@ class _Reader:
         self._blob = blob
         self._base_ms = base_ms
         self._texts: list[str] = []
-        self._first_two = b""
+        self._first_two = b"\x00\x00"  # as the writer begins: of a float next to zero they are not written
 
     def take(self, deeper: int) -> Any:
         tag = self._blob[self.at]

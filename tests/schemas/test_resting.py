@@ -52,6 +52,7 @@ def bits(value: Any) -> Any:
 
 @given(values, st.integers(0, 2**48))
 @example([-0.0, 0.0, 0.29, 0.1 + 0.2, 5e-324, 1e300, float(2**31), 2**31 - 0.01], NOW_MS)
+@example([5e-324, 1e-308, 5e-324], NOW_MS)
 @example([2**64 - 1, -(2**63), -1, 127, 128, 65_535, 65_536, 2**24, 2**32], NOW_MS)
 @example([NOW_MS, NOW_MS + 1, NOW_MS - 2**48, 0], NOW_MS)
 @example([[300, 300, 300, True], [300, 1, 1, 1], [300, 300, 1, 1]], NOW_MS)
