@@ -272,8 +272,7 @@ class RecordReader(driver.AIOKafkaConsumerThread):
                 except Exception as error:  # such as a missing permission: the poll's to raise
                     waiter.set_exception(error)
                 else:
-                    if self._taken:
-                        waiter.set_result(None)
+                    waiter.set_result(None)
             return arrived
 
         fetcher._proc_fetch_request = take
