@@ -82,6 +82,12 @@ async def latency_ms(
     ----------
     spread
         The partitions are written to one after another, not all at the same moments.
+
+    Returns
+    -------
+    dict
+        Percentiles, the rate at which was really fed, and how much of a core the workers used meanwhile, where /proc
+        tells.
     """
     source = f"{app}.events"
     await create(servers, (source, PARTITIONS))
@@ -90,8 +96,10 @@ async def latency_ms(
     with our_workers(servers, source, app, ROLES) as (scoring, learning):
         await joined(servers, app, 1)
         await joined(servers, f"{app}.learning", 1)
+        before = [one.cpu_s() for one in (scoring, learning)]
         began_ms = await _feed(servers, source, due, per_s, spread=spread)
         fed_s = time.time() - began_ms / 1000
+        after = [one.cpu_s() for one in (scoring, learning)]
         await asyncio.sleep(2.0)
         if scoring.ended or learning.ended:
             raise Failed(scoring.last_words + learning.last_words)
@@ -104,7 +112,12 @@ async def latency_ms(
     if len(waited) < 0.9 * per_s * seconds:
         raise Failed(f"{len(waited)} scores of {per_s * seconds:.0f} events in time")
     p50, p99 = np.percentile(waited, [50, 99])
-    return {"events_per_s": round(len(due) / fed_s), "p50": float(p50), "p99": float(p99)}
+    cores = {
+        f"{role}_cores": round((now - then) / fed_s, 2)
+        for role, then, now in zip(ROLES, before, after, strict=True)
+        if then is not None and now is not None
+    }
+    return {"events_per_s": round(len(due) / fed_s), "p50": float(p50), "p99": float(p99), **cores}
 
 
 async def _feed(
