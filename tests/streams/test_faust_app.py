@@ -22,7 +22,7 @@ async def revoked(tps: frozenset[TP]) -> None:
 
 @pytest.mark.parametrize(
     ("role", "expected"),
-    [("scoring", (20, 1)), ("all", (20, 1)), ("learning", (100, 50_000))],
+    [("scoring", (20, 1)), ("all", (20, 1)), ("learning", (100, 65_536))],
 )
 def test_only_who_does_nothing_but_learn_lets_records_gather(role: str, expected: tuple[int, int]) -> None:
     settings = load_settings(shipped_config("shop"), {"STREAMSCORE_WORKER_ROLE": role})
@@ -47,9 +47,13 @@ def test_what_is_declared_may_let_more_gather(role: str) -> None:
     assert (transport.options.fetch_max_wait_ms, transport.options.fetch_min_bytes) == (200, 100_000)
 
 
-def test_a_scorer_that_waits_for_a_version_does_not_wait_for_more_than_it_is_made_of() -> None:
+@pytest.mark.parametrize(("compression", "min_bytes"), [("none", 20_000), ("gzip", 2_000)])
+def test_a_scorer_that_waits_for_a_version_does_not_wait_for_more_than_it_is_made_of(
+    compression: str, min_bytes: int
+) -> None:
     declared = {
         "STREAMSCORE_WORKER_ROLE": "learning",
+        "STREAMSCORE_KAFKA_COMPRESSION": compression,
         "STREAMSCORE_LEARNING_PUBLISH_EXAMPLES": "100",
         "STREAMSCORE_LEARNING_PUBLISH_INTERVAL": "300ms",
     }
@@ -58,4 +62,4 @@ def test_a_scorer_that_waits_for_a_version_does_not_wait_for_more_than_it_is_mad
         load_settings(shipped_config("shop"), declared), start_offsets=start, on_revoked=revoked
     )
 
-    assert (transport.options.fetch_max_wait_ms, transport.options.fetch_min_bytes) == (30, 5_000)
+    assert (transport.options.fetch_max_wait_ms, transport.options.fetch_min_bytes) == (30, min_bytes)
