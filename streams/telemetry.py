@@ -5,17 +5,17 @@ from __future__ import annotations
 import time
 from collections import Counter as Counts
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from math import inf
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from online_models.bidding.desk import NOTICES
@@ -28,6 +28,10 @@ from schemas.scores import Score
 _LATENCY_BUCKETS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, inf)
 # Each bucket is counted in so many parts, so that percentiles of any span of time can be told.
 _PARTS = 8
+# Counted at once: for the few of a batch numpy's calls cost more than for so many.
+_COUNTED_AT_ONCE = 4096
+# Where little is to do, batches are small and many; counting them together costs half.
+_BATCHES_AT_ONCE, _SCORES_AT_ONCE = 32, 1000
 _RECENT_LATENCIES = 4096
 _RECENT_SCORES = 20
 _NOTICES = frozenset(NOTICES)
@@ -37,7 +41,7 @@ _objective_and_label = attrgetter("objective", "label")
 
 
 class Latencies(Collector):
-    """A histogram that takes a batch at once; the client library's own costs 2 us for each value."""
+    """A histogram that counts many at once; the client library's own costs 2 us for each value."""
 
     def __init__(self, what: str = "score", of: str = "an event") -> None:
         self._name = f"streamscore_{what}_latency_seconds"
@@ -47,9 +51,11 @@ class Latencies(Collector):
         self._edges = np.append(np.concatenate(parts), inf)
         self._counts = np.zeros(len(self._edges), dtype=np.int64)
         self._sum_s = 0.0
+        self._uncounted_ms: list[float] = []
 
     def counts(self) -> NDArray[np.int64]:
         """Return how many there were so far, by part of a bucket; for `percentiles`."""
+        self._count()
         return self._counts.copy()
 
     def percentiles(self, counts: NDArray[np.int64], shares: Sequence[float]) -> list[float] | None:
@@ -69,12 +75,19 @@ class Latencies(Collector):
 
     def observe_many(self, latencies_ms: list[float]) -> None:
         """Count latencies, in milliseconds; clocks that disagree can make them negative."""
-        seconds = np.maximum(np.array(latencies_ms) / 1000, 0.0)
+        self._uncounted_ms += latencies_ms
+        if len(self._uncounted_ms) >= _COUNTED_AT_ONCE:
+            self._count()
+
+    def _count(self) -> None:
+        seconds = np.maximum(np.array(self._uncounted_ms) / 1000, 0.0)
+        self._uncounted_ms = []
         self._counts += np.bincount(np.searchsorted(self._edges, seconds), minlength=len(self._edges))
         self._sum_s += float(seconds.sum())
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
         """Return the histogram for an exposition."""
+        self._count()
         family = HistogramMetricFamily(self._name, self._text)
         # The last part of each bucket, and what lies beyond all of them.
         reached = np.cumsum(self._counts)[[*range(_PARTS - 1, len(self._counts) - 1, _PARTS), -1]]
@@ -84,11 +97,37 @@ class Latencies(Collector):
         yield family
 
 
+class _Done(NamedTuple):
+    """A batch whose results are published and stored."""
+
+    result: StepResult
+    seconds: float
+    open_count: int
+    at_ms: float
+
+
+class _CatchUp(Collector):
+    """Has nothing of its own; registered first, it brings all others up to date."""
+
+    def __init__(self, catch_up: Callable[[], None]) -> None:
+        self._catch_up = catch_up
+
+    def collect(self) -> Iterator[Metric]:
+        self._catch_up()
+        return iter(())
+
+
 class Telemetry:
-    """Counters and gauges of one worker, in a registry of their own."""
+    """Counters and gauges of one worker, in a registry of their own.
+
+    Batches are counted several at once, and whenever somebody looks.
+    """
 
     def __init__(self) -> None:
+        self._waiting: list[_Done] = []
+        self._waiting_scores = 0
         self.registry = CollectorRegistry()
+        self.registry.register(_CatchUp(self.catch_up))
         self.events = self._counter("events", "Records of the events topic, by where they went.", "outcome")
         self.ignored = self._counter("ignored", "Valid records that were passed over, by rule.", "rule")
         self.notes = self._counter("attribution_notes", "Triggers that get no label, by cause.", "cause")
@@ -110,10 +149,10 @@ class Telemetry:
             registry=self.registry,
             buckets=_LATENCY_BUCKETS,
         )
-        self.latency = Latencies()
-        self.registry.register(self.latency)
-        self.bid_latency = Latencies("bid", "a bid request")
-        self.registry.register(self.bid_latency)
+        self._latency = Latencies()
+        self.registry.register(self._latency)
+        self._bid_latency = Latencies("bid", "a bid request")
+        self.registry.register(self._bid_latency)
         self.lag = self._gauge("lag_records", "Records that wait on a partition.", "topic", "partition")
         self.open = self._gauge("open_attributions", "Triggers that wait for their label.", "partition")
         self.stream_time = self._gauge("stream_time_seconds", "Highest event time seen.", "partition")
@@ -134,8 +173,8 @@ class Telemetry:
         )
         self.campaign_multiplier = self._gauge("campaign_multiplier", "By which pacing scales values.", "campaign")
         self.ledger_open = self._gauge("ledger_open", "1 while the ledger of budgets can be reached and grants.")
-        self.bids_by_reason: Counts[str] = Counts()
-        self.notices_by_kind: Counts[str] = Counts()
+        self._bids_by_reason: Counts[str] = Counts()
+        self._notices_by_kind: Counts[str] = Counts()
         self.assigned = self._gauge("assigned_partitions", "Partitions that this worker owns.", "topic")
         self._totals = {"events": 0, "scored": 0, "ignored": 0, "dead": 0, "scores": 0, "examples": 0, "learned": 0}
         self._latencies: deque[float] = deque(maxlen=_RECENT_LATENCIES)
@@ -150,7 +189,20 @@ class Telemetry:
         return Gauge(f"streamscore_{name}", text, labels, registry=self.registry)
 
     def batch_done(self, result: StepResult, *, seconds: float, open_count: int) -> None:
-        """Count a batch whose results are published and stored."""
+        """Note a batch whose results are published and stored just now, to be counted."""
+        self._waiting.append(_Done(result, seconds, open_count, time.time() * 1000))
+        self._waiting_scores += len(result.scores)
+        if self._waiting_scores >= _SCORES_AT_ONCE or len(self._waiting) >= _BATCHES_AT_ONCE:
+            self.catch_up()
+
+    def catch_up(self) -> None:
+        """Count what was noted."""
+        waiting, self._waiting, self._waiting_scores = self._waiting, [], 0
+        for done in waiting:
+            self._count(done)
+
+    def _count(self, done: _Done) -> None:
+        result, at_ms = done.result, done.at_ms
         accounting = result.accounting
         ignored = sum(accounting.ignored.values())
         self.events.labels("scored").inc(accounting.scored)
@@ -161,18 +213,18 @@ class Telemetry:
         for cause, count in result.notes.items():
             if cause in _NOTICES:
                 self.notices.labels(cause).inc(count)
-                self.notices_by_kind[cause] += count
+                self._notices_by_kind[cause] += count
             else:
                 self.notes.labels(cause).inc(count)
         labelled = Counts(map(_objective_and_label, result.examples))
         for (objective, label), count in labelled.items():
             self.examples.labels(objective, str(label).lower()).inc(count)
-        self.chunks.observe(seconds)
-        self.open.labels(str(accounting.partition)).set(open_count)
+        self.chunks.observe(done.seconds)
+        self.open.labels(str(accounting.partition)).set(done.open_count)
         self.stream_time.labels(str(accounting.partition)).set(accounting.stream_time_ms / 1000)
-        self._observe_scores(result.scores)
+        self._observe_scores(result.scores, at_ms)
         if result.bids:
-            self._observe_bids(result.bids)
+            self._observe_bids(result.bids, at_ms)
         totals = self._totals
         totals["events"] += accounting.events
         totals["scored"] += accounting.scored
@@ -181,22 +233,20 @@ class Telemetry:
         totals["scores"] += len(result.scores)
         totals["examples"] += len(result.examples)
 
-    def _observe_scores(self, scores: Sequence[Score]) -> None:
+    def _observe_scores(self, scores: Sequence[Score], at_ms: float) -> None:
         if not scores:
             return
-        now_ms = time.time() * 1000
-        latencies_ms = [now_ms - score.source_ts for score in scores]
-        self.latency.observe_many(latencies_ms)
+        latencies_ms = [at_ms - score.source_ts for score in scores]
+        self._latency.observe_many(latencies_ms)
         self._latencies.extend(latencies_ms)
         for objective, count in Counts(map(_objective, scores)).items():
             self.scores.labels(objective).inc(count)
         self._recent.extend(scores[-_RECENT_SCORES:])
 
-    def _observe_bids(self, bids: Sequence[Bid]) -> None:
-        now_ms = time.time() * 1000
-        self.bid_latency.observe_many([now_ms - bid.source_ts for bid in bids])
+    def _observe_bids(self, bids: Sequence[Bid], at_ms: float) -> None:
+        self._bid_latency.observe_many([at_ms - bid.source_ts for bid in bids])
         counted = Counts(map(_reason, bids))
-        self.bids_by_reason.update(counted)
+        self._bids_by_reason.update(counted)
         for reason, count in counted.items():
             self.bids.labels(reason).inc(count)
 
@@ -214,13 +264,33 @@ class Telemetry:
                 self.quality.labels(name, metric).set(value)
 
     @property
+    def latency(self) -> Latencies:
+        """From the Kafka timestamps of events to the publishing of their scores."""
+        self.catch_up()
+        return self._latency
+
+    @property
+    def bids_by_reason(self) -> Mapping[str, int]:
+        """Bid requests answered since the start, by `bid` or the reason that none was made."""
+        self.catch_up()
+        return self._bids_by_reason
+
+    @property
+    def notices_by_kind(self) -> Mapping[str, int]:
+        """What became of bids since the start."""
+        self.catch_up()
+        return self._notices_by_kind
+
+    @property
     def totals(self) -> Mapping[str, int]:
         """What was counted since the start."""
+        self.catch_up()
         return self._totals
 
     @property
     def recent_scores(self) -> Sequence[Score]:
         """The last scores, the latest last."""
+        self.catch_up()
         return tuple(self._recent)
 
     @property
@@ -234,6 +304,7 @@ class Telemetry:
 
     def snapshot(self) -> dict[str, Any]:
         """Return what `/status` shows."""
+        self.catch_up()
         latencies = np.array(self._latencies) if self._latencies else None
         return {
             "uptime_s": round(time.time() - self.started, 1),
