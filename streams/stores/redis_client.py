@@ -78,7 +78,7 @@ def _about_the_client() -> dict[str, Any]:
 
 
 def _packing_in_c(connection: type[AbstractConnection]) -> type[AbstractConnection]:
-    """Return a connection class whose commands are packed by hiredis.
+    """Return a connection class whose commands are packed by hiredis, and that can be written to at once.
 
     redis-py's asyncio connections pack in Python, which costs a save 3 us for each user, six times as much.
     """
@@ -88,7 +88,19 @@ def _packing_in_c(connection: type[AbstractConnection]) -> type[AbstractConnecti
             return connection.pack_command(self, *args)
         return [hiredis.pack_command(args)]
 
-    return type(connection.__name__, (connection,), {"pack_command": pack_command})
+    def write(self: AbstractConnection, command: bytes) -> None:
+        """Write a packed command; raises ConnectionError."""
+        if self._writer is None:
+            raise redis_errors.ConnectionError("the connection is closed")
+        self._writer.write(command)
+
+    async def drain(self: AbstractConnection) -> None:
+        """Wait until what was written has left, beyond what may lie in the buffer; raises OSError."""
+        if self._writer is not None:
+            await self._writer.drain()
+
+    added = {"pack_command": pack_command, "write": write, "drain": drain}
+    return type(connection.__name__, (connection,), added)
 
 
 @contextmanager

@@ -29,6 +29,7 @@ from streams.settings import Settings
 from streams.stores.base import Fenced, PartitionId, PartitionRecord
 from streams.stores.redis_blobs import RedisBlobs
 from streams.stores.redis_client import Client, Script, connect, faults
+from streams.stores.shared_connection import SharedConnection
 from streams.stores.writes import WriteNames
 
 __all__ = ["RedisStateStore", "connect", "open_store"]
@@ -98,11 +99,13 @@ class RedisStateStore:
 
     def __init__(self, client: Client, *, prefix: str, ttl_ms: int) -> None:
         self._client = client
+        # For what each batch asks; a cluster's client has its own ways to its nodes.
+        self._shared = None if isinstance(client, RedisCluster) else SharedConnection(client)
         self._prefix = prefix
         self._ttl_ms = ttl_ms
         self._names = WriteNames()
         self._blobs = RedisBlobs(client, prefix=prefix, ttl_ms=ttl_ms)
-        self._save = Script(client, _SAVE)
+        self._save = Script(self._shared or client, _SAVE)
         self._sweep_keys = Script(client, _SWEEP)
 
     def _key(self, partition: PartitionId, rest: str) -> str:
@@ -134,11 +137,12 @@ class RedisStateStore:
 
     async def load_users(self, partition: PartitionId, user_ids: Sequence[str]) -> list[bytes | None]:
         prefix = self._key(partition, "u:")
+        client = self._shared or self._client
         found: list[bytes | None] = []
         with faults():
             for first in range(0, len(user_ids), _USERS_A_READ):
                 keys = [prefix + user_id for user_id in user_ids[first : first + _USERS_A_READ]]
-                found += await self._client.mget(keys)
+                found += await client.execute_command("MGET", *keys)
         return found
 
     async def save(
@@ -214,4 +218,6 @@ class RedisStateStore:
         return self._client.scan_iter(match=pattern, count=1000, **where)
 
     async def close(self) -> None:
+        if self._shared is not None:
+            await self._shared.aclose()
         await self._client.aclose()
