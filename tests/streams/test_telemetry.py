@@ -1,13 +1,19 @@
-"""Latencies: percentiles of any span, and the buckets that Prometheus reads."""
+"""Latencies: percentiles of any span, and the buckets that Prometheus reads; batches that are counted together."""
 
 from __future__ import annotations
 
+import time
+from collections import Counter
+from collections.abc import Callable
 from random import Random
 
 import numpy as np
 import pytest
 
-from streams.telemetry import Latencies
+from online_models.step import StepResult
+from schemas.metrics import Accounting
+from schemas.scores import Score
+from streams.telemetry import Latencies, Telemetry
 
 SHARES = (0.5, 0.95, 0.99)
 
@@ -43,3 +49,79 @@ def test_the_buckets_are_cumulative_and_end_with_all() -> None:
 
     buckets = {one.labels["le"]: one.value for one in family.samples if one.name.endswith("_bucket")}
     assert (buckets["0.002"], buckets["0.005"], buckets["0.5"], buckets["60.0"], buckets["+Inf"]) == (2, 3, 4, 5, 7)
+
+
+def a_result(at_ms: int, scores: int) -> StepResult:
+    made = [
+        Score(
+            score_id=f"e-0-{at_ms}:{n}",
+            event_id="e",
+            user_id="u",
+            ts=at_ms,
+            objective="click",
+            score=0.1,
+            model="ftrl",
+            model_version=1,
+            reasons=[],
+            topic="e",
+            partition=0,
+            offset=n,
+            source_ts=at_ms,
+        )
+        for n in range(scores)
+    ]
+    accounting = Accounting(
+        topic="e",
+        partition=0,
+        first_offset=0,
+        next_offset=scores,
+        events=scores,
+        scored=scores,
+        dead=0,
+        ignored={},
+        scores=scores,
+        examples=0,
+        stream_time_ms=at_ms,
+    )
+    return StepResult(made, [], accounting, {}, {}, Counter())
+
+
+@pytest.mark.parametrize(("batches", "scores"), [(1, 3), (31, 3), (33, 3), (3, 700)])
+def test_whoever_looks_sees_every_batch_that_is_done(batches: int, scores: int) -> None:
+    telemetry = Telemetry()
+    for n in range(batches):
+        telemetry.batch_done(a_result(n, scores), seconds=0.01, open_count=n)
+
+    def value(name: str, **labels: str) -> float | None:
+        return telemetry.registry.get_sample_value(f"streamscore_{name}", labels)
+
+    assert value("scores_total", objective="click") == batches * scores
+    assert value("events_total", outcome="scored") == batches * scores
+    assert value("score_latency_seconds_count") == batches * scores
+    assert value("chunk_seconds_count") == batches
+    assert value("open_attributions", partition="0") == batches - 1
+
+
+def test_every_way_to_look_catches_up() -> None:
+    looks: list[Callable[[Telemetry], int]] = [
+        lambda one: one.totals["scores"],
+        lambda one: len(one.recent_scores),
+        lambda one: int(one.latency.counts().sum()),
+        lambda one: one.snapshot()["totals"]["scores"],
+        lambda one: int(b'streamscore_scores_total{objective="click"} 3.0' in one.exposition()) * 3,
+    ]
+    for look in looks:
+        telemetry = Telemetry()
+        telemetry.batch_done(a_result(0, 3), seconds=0.01, open_count=0)
+        assert look(telemetry) == 3
+
+
+def test_a_latency_is_of_the_moment_when_the_batch_was_done_not_of_the_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    telemetry = Telemetry()
+    monkeypatch.setattr(time, "time", lambda: 1.05)
+    telemetry.batch_done(a_result(1000, 3), seconds=0.01, open_count=0)
+    monkeypatch.setattr(time, "time", lambda: 99.0)
+
+    found = telemetry.latency.percentiles(telemetry.latency.counts(), [1.0])
+
+    assert found == [pytest.approx(50.0, rel=0.1)]
