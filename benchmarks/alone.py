@@ -97,7 +97,7 @@ async def latency_ms(
         await joined(servers, app, 1)
         await joined(servers, f"{app}.learning", 1)
         before = [one.cpu_s() for one in (scoring, learning)]
-        began_ms = await _feed(servers, source, due, per_s, spread=spread)
+        began_ms = await feed(servers, source, due, per_s, spread=spread)
         fed_s = time.time() - began_ms / 1000
         after = [one.cpu_s() for one in (scoring, learning)]
         await asyncio.sleep(2.0)
@@ -120,7 +120,7 @@ async def latency_ms(
     return {"events_per_s": round(len(due) / fed_s), "p50": float(p50), "p99": float(p99), **cores}
 
 
-async def _feed(
+async def feed(
     servers: Servers, topic: str, due: Sequence[tuple[int, bytes, bytes]], per_s: float, *, spread: bool
 ) -> float:
     """Send events (partition, key, value) at a steady rate, those of a partition every few ms; return when it began."""

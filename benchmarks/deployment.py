@@ -118,15 +118,17 @@ def our_environment(
 
 
 class Process:
-    """A process under measurement; ends with the block."""
+    """A process under measurement; ends with the block. `root` is where it finds our packages."""
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str], folder: Path) -> None:
+    def __init__(
+        self, command: Sequence[str], environment: Mapping[str, str], folder: Path, *, root: Path = ROOT
+    ) -> None:
         self._log = folder / f"log-{free_port()}"
         self.started = time.time()
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 command,
-                env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+                env={**os.environ, "PYTHONPATH": str(root), **environment},
                 cwd=folder,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -168,7 +170,7 @@ class Process:
 
 @contextlib.contextmanager
 def our_workers(
-    servers: Servers, source: str, app: str, roles: Sequence[str], **options: Any
+    servers: Servers, source: str, app: str, roles: Sequence[str], *, root: Path = ROOT, **options: Any
 ) -> Iterator[list[Process]]:
     """Run workers of these roles for the length of a block; their topics are there already."""
     command = [sys.executable, "-m", "streams.cli.main", "worker"]
@@ -177,7 +179,7 @@ def our_workers(
         try:
             for role in roles:
                 environment = our_environment(servers, Path(folder), source, app, role, **options)
-                processes.append(Process(command, environment, Path(folder)))
+                processes.append(Process(command, environment, Path(folder), root=root))
             yield processes
         finally:
             for process in processes:
