@@ -127,12 +127,13 @@ class _Link:
             except redis_errors.ResponseError as error:
                 found, fault = None, error
             first = waiting.popleft()
-            if first.done():  # whoever asked was cancelled
-                continue
-            if fault is None:
-                first.set_result(found)
-            else:
-                first.set_exception(fault)
+            if not first.done():  # otherwise whoever asked was cancelled
+                if fault is None:
+                    first.set_result(found)
+                else:
+                    first.set_exception(fault)
+            if isinstance(fault, redis_errors.ReadOnlyError):
+                raise fault  # after a failover this is the old master; the name may lead to the new one by now
 
     def fail_all(self, error: Exception) -> None:
         """Give everybody who waits an error instead of an answer."""

@@ -84,6 +84,20 @@ async def test_what_the_server_refuses_is_told_to_whoever_asked_for_it(redis_url
     assert answered == b"x"
 
 
+async def test_a_master_that_has_become_a_replica_is_not_asked_on_the_same_connection_again(make: Make) -> None:
+    with EmbeddedValkey() as valkey, contextlib.closing(redis.Redis.from_url(valkey.url)) as admin:
+        shared = make(valkey.url)
+        before = await shared.execute_command("CLIENT", "ID")
+        admin.replicaof("127.0.0.1", 1)
+
+        with pytest.raises(redis_errors.ReadOnlyError):
+            await shared.execute_command("SET", "key", "value")
+        admin.replicaof("NO", "ONE")
+
+        assert await shared.execute_command("SET", "key", "value") == b"OK"
+        assert await shared.execute_command("CLIENT", "ID") != before
+
+
 @pytest.mark.parametrize("losing", ["lose_requests", "lose_answers"])
 async def test_who_waits_on_a_connection_that_is_lost_gets_an_error_and_the_next_one_another_connection(
     losing: str, valkey_url: str, make: Make
