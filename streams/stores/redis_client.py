@@ -12,11 +12,12 @@ import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha1
+from inspect import signature
 from typing import Any
 
 import hiredis
 from redis import exceptions as redis_errors
-from redis.asyncio import Redis, RedisCluster
+from redis.asyncio import ConnectionPool, Redis, RedisCluster
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -39,6 +40,8 @@ _AWAY = (
 )
 # Replies that redis-py has no class for. Servers before 7 put those of a script's commands behind a dash.
 _AWAY_REPLY = re.compile(r"^(?:NOREPLICAS|MISCONF|BUSY)\b|-(?:OOM|READONLY|NOREPLICAS|MISCONF)\b")
+_REPLICA_REPLY = re.compile(r"-READONLY\b|-MASTERDOWN\b")  # of a script, by servers before 7
+_CLOSED = "the connection is closed"
 _REFUSED_REPLY = re.compile(
     r"user executing the script can't|ACL failure in script|-NOPERM\b|unknown command|DB index is|SELECT is not"
 )
@@ -57,10 +60,10 @@ def connect(settings: RedisSettings) -> Redis | RedisCluster:
         options |= {"ssl_ca_certs": settings.ssl_cafile, "ssl_cert_reqs": ssl.CERT_REQUIRED}
     options = {key: value for key, value in options.items() if value is not None} | _about_the_client()
     if settings.cluster:
-        return RedisCluster.from_url(settings.url, **options)
-    client = Redis.from_url(settings.url, **options)
+        return RedisCluster.from_url(settings.url, **options, **_without_notifications(RedisCluster))
+    client = Redis.from_url(settings.url, **options, **_without_notifications(ConnectionPool))
     pool = client.connection_pool
-    pool.connection_class = _packing_in_c(pool.connection_class)
+    pool.connection_class = _ours(pool.connection_class)
     return client
 
 
@@ -77,30 +80,66 @@ def _about_the_client() -> dict[str, Any]:
     return {"driver_info": DriverInfo()}
 
 
-def _packing_in_c(connection: type[AbstractConnection]) -> type[AbstractConnection]:
-    """Return a connection class whose commands are packed by hiredis, and that can be written to at once.
+def _without_notifications(client: type) -> dict[str, Any]:
+    """Return what keeps servers from announcing their maintenance.
 
-    redis-py's asyncio connections pack in Python, which costs a save 3 us for each user, six times as much.
+    redis-py 8 would give connections other time limits then. Ours are waited for, and replaced, without being told.
     """
+    if "maint_notifications_config" not in signature(client).parameters:
+        return {}
+    from redis.maint_notifications import MaintNotificationsConfig
 
-    def pack_command(self: AbstractConnection, *args: Any) -> list[bytes]:
-        if " " in str(args[0]):  # such as CONFIG GET: redis-py takes it apart
-            return connection.pack_command(self, *args)
-        return [hiredis.pack_command(args)]
+    return {"maint_notifications_config": MaintNotificationsConfig(enabled=False)}
 
-    def write(self: AbstractConnection, command: bytes) -> None:
-        """Write a packed command; raises ConnectionError."""
-        if self._writer is None:
-            raise redis_errors.ConnectionError("the connection is closed")
-        self._writer.write(command)
 
-    async def drain(self: AbstractConnection) -> None:
-        """Wait until what was written has left, beyond what may lie in the buffer; raises OSError."""
-        if self._writer is not None:
-            await self._writer.drain()
+def _ours(base: type[AbstractConnection]) -> type[AbstractConnection]:
+    """Return a connection class that packs in C, and ends where redis-py would go on with a connection of no use."""
 
-    added = {"pack_command": pack_command, "write": write, "drain": drain}
-    return type(connection.__name__, (connection,), added)
+    class Ours(base):  # type: ignore[misc, valid-type]
+        def pack_command(self, *args: Any) -> list[bytes]:
+            """Pack a command; redis-py's asyncio connections do so in Python, which takes six times as long."""
+            if " " in str(args[0]):  # such as CONFIG GET: redis-py takes it apart
+                return super().pack_command(*args)  # type: ignore[no-any-return]
+            return [hiredis.pack_command(args)]
+
+        async def send_packed_command(self, *args: Any, **options: Any) -> None:
+            """Send a command; raises ConnectionError where uvloop says that the transport is closed."""
+            try:
+                await super().send_packed_command(*args, **options)
+            except RuntimeError as error:
+                if "handler is closed" not in str(error):
+                    raise
+                raise redis_errors.ConnectionError(_CLOSED) from None
+
+        async def read_response(self, *args: Any, **options: Any) -> Any:
+            """Read an answer, or raise it if it is an error; disconnect from a server that is no master any more."""
+            try:
+                return await super().read_response(*args, **options)
+            except redis_errors.ResponseError as error:
+                if is_of_a_replica(error):
+                    await self.disconnect(nowait=True)  # the server's name may lead to the new master by now
+                raise
+
+        def write(self, command: bytes) -> None:
+            """Write a packed command without waiting; raises ConnectionError."""
+            if self._writer is None or self._writer.is_closing():
+                raise redis_errors.ConnectionError(_CLOSED)
+            self._writer.write(command)
+
+        def abort(self) -> None:
+            """End the connection at once, whatever was not sent yet; whoever reads gets a ConnectionError."""
+            if self._writer is not None:
+                self._writer.transport.abort()
+
+    Ours.__name__ = base.__name__
+    return Ours
+
+
+def is_of_a_replica(error: Exception) -> bool:
+    """Tell whether an error says that the server takes no writes, because it is, or has become, a replica."""
+    if isinstance(error, redis_errors.ReadOnlyError | redis_errors.MasterDownError):
+        return True
+    return _REPLICA_REPLY.search(str(error)) is not None
 
 
 @contextmanager

@@ -34,6 +34,8 @@ class SharedConnection:
         self._timeout_s: float | None = self._pool.connection_kwargs.get("socket_timeout")
         self._connecting = asyncio.Lock()
         self._link: _Link | None = None
+        self._serving: set[asyncio.Task[None]] = set()
+        self._closed = False
 
     async def execute_command(self, *arguments: Any) -> Any:
         """Return the answer to a command, whose name is a single word.
@@ -51,50 +53,50 @@ class SharedConnection:
                     link = await self._connected()
                 return await link.ask(command)
         except TimeoutError:
-            error = redis_errors.TimeoutError(f"no answer within {self._timeout_s:g} s")
+            late = f"no answer within {self._timeout_s:g} s"
             if link is not None:
-                self._give_up(link, error)
-            raise error from None
+                self._lose(link, redis_errors.ConnectionError(f"given up, because to another command there was {late}"))
+            raise redis_errors.TimeoutError(late) from None
 
     async def _connected(self) -> _Link:
         async with self._connecting:
+            if self._closed:
+                raise redis_errors.ConnectionError("closed")
             if self._link is None:
-                connection = await self._pool.get_connection()
-                connection.socket_timeout = None  # time limits are of commands; in between, it may be silent
-                link = self._link = _Link(connection)
-                link.serving = asyncio.create_task(self._serve(link), name="answers from Redis")
+                self._link = _Link(await self._pool.get_connection())
+                serving = asyncio.create_task(self._serve(self._link), name="answers from Redis")
+                self._serving.add(serving)
+                serving.add_done_callback(self._serving.discard)
             return self._link
 
     async def _serve(self, link: _Link) -> None:
-        """Hand out the answers of a connection until it is lost, then give it back."""
-        connection = link.connection
+        """Hand out the answers of a connection until it ends, then give it back."""
+        why: Exception = redis_errors.ConnectionError("closed")
         try:
             await link.hand_out_answers()
         except Exception as error:
-            self._lose(link, error)
-        finally:
-            connection.socket_timeout = self._timeout_s
+            why = error
+        finally:  # also of a task that is cancelled: nobody else may write to what the pool lends to others
+            self._lose(link, why)
+            link.connection.socket_timeout = self._timeout_s
             with contextlib.suppress(redis_errors.RedisError, OSError):
-                await connection.disconnect(nowait=True)
-            await self._pool.release(connection)
+                await link.connection.disconnect(nowait=True)
+            await self._pool.release(link.connection)
 
-    def _lose(self, link: _Link, error: Exception) -> None:
-        """Let who waits for an answer have the error, and who comes later another connection."""
+    def _lose(self, link: _Link, why: Exception) -> None:
+        """End a connection: who waits for an answer gets the error, who comes later another connection."""
         if self._link is link:
             self._link = None
-        link.fail_all(error)
-
-    def _give_up(self, link: _Link, error: Exception) -> None:
-        self._lose(link, error)
-        if link.serving is not None:
-            link.serving.cancel()
+        link.end(why)
 
     async def aclose(self) -> None:
-        """Disconnect; who still waits for an answer gets an error."""
-        link = self._link
-        if link is not None and link.serving is not None:
-            self._give_up(link, redis_errors.ConnectionError("closed"))
-            await asyncio.wait([link.serving])
+        """Disconnect for good; who still waits for an answer, or comes later, gets an error."""
+        self._closed = True
+        async with self._connecting:
+            if self._link is not None:
+                self._lose(self._link, redis_errors.ConnectionError("closed"))
+        if self._serving:
+            await asyncio.wait(self._serving)
 
 
 class _Link:
@@ -102,7 +104,6 @@ class _Link:
 
     def __init__(self, connection: Any) -> None:
         self.connection = connection
-        self.serving: asyncio.Task[None] | None = None
         self._waiting: deque[asyncio.Future[Any]] = deque()
 
     async def ask(self, command: bytes) -> Any:
@@ -111,33 +112,29 @@ class _Link:
         self.connection.write(command)
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting.append(answer)
-        try:
-            await self.connection.drain()
-        except BaseException:
-            answer.cancel()  # it would get the error too, and tell nobody
-            raise
         return await answer
 
     async def hand_out_answers(self) -> None:
         """Give each answer to whoever is first; raise what the connection ends with."""
-        read, waiting = self.connection.read_response, self._waiting
+        connection, waiting = self.connection, self._waiting
+        connection.socket_timeout = None  # time limits are of commands; in between, it may be silent
         while True:
             try:
-                found, fault = await read(), None
+                found, fault = await connection.read_response(), None
             except redis_errors.ResponseError as error:
                 found, fault = None, error
             first = waiting.popleft()
-            if not first.done():  # otherwise whoever asked was cancelled
-                if fault is None:
-                    first.set_result(found)
-                else:
-                    first.set_exception(fault)
-            if isinstance(fault, redis_errors.ReadOnlyError):
-                raise fault  # after a failover this is the old master; the name may lead to the new one by now
+            if first.done():  # whoever asked was cancelled
+                continue
+            if fault is None:
+                first.set_result(found)
+            else:
+                first.set_exception(fault)
 
-    def fail_all(self, error: Exception) -> None:
-        """Give everybody who waits an error instead of an answer."""
+    def end(self, why: Exception) -> None:
+        """Let everybody who waits have an error instead of an answer, and whoever reads find the end."""
+        self.connection.abort()
         while self._waiting:
             first = self._waiting.popleft()
             if not first.done():
-                first.set_exception(error)
+                first.set_exception(why)

@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from inspect import Parameter, Signature, signature
 from random import Random
 from typing import Any
 
@@ -16,27 +17,46 @@ from redis import exceptions as redis_errors
 from redis_servers import LossyProxy
 
 from streams.embedded import EmbeddedValkey
+from streams.loop import Loop
 from streams.sections import RedisSettings
 from streams.stores.redis_client import connect
 from streams.stores.shared_connection import SharedConnection
 
-Make = Callable[..., SharedConnection]
+New = Callable[[], asyncio.AbstractEventLoop]
 
 
-@pytest.fixture
-async def make() -> AsyncIterator[Make]:
-    """Make shared connections, closed after the test."""
-    made: list[tuple[SharedConnection, Any]] = []
+def on_both_loops(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Run a test on asyncio's loop, and on the one that a worker has."""
 
-    def shared(url: str, *, timeout: str = "2s") -> SharedConnection:
-        client: Any = connect(RedisSettings(url=url, timeout=timeout))
-        made.append((SharedConnection(client), client))
-        return made[-1][0]
+    def run(new_loop: New, **fixtures: Any) -> None:
+        with asyncio.Runner(loop_factory=new_loop) as runner:
+            runner.run(test(**fixtures))
 
-    yield shared
-    for one, client in made:
-        await one.aclose()
+    new_loop = Parameter("new_loop", Parameter.KEYWORD_ONLY)
+    run.__signature__ = Signature([*signature(test).parameters.values(), new_loop])  # type: ignore[attr-defined]
+    run.__name__ = test.__name__
+    return pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, Loop], ids=["asyncio", "uvloop"])(run)
+
+
+@contextlib.asynccontextmanager
+async def sharing(url: str, *, timeout: str = "2s") -> AsyncIterator[SharedConnection]:
+    """Lend a shared connection, closed after the block."""
+    client: Any = connect(RedisSettings(url=url, timeout=timeout))
+    shared = SharedConnection(client)
+    try:
+        yield shared
+    finally:
+        await shared.aclose()
         await client.aclose()
+
+
+async def repeated(ask: Callable[[], Awaitable[Any]]) -> Any:
+    """Ask again until there is a connection; the first ones may hear of the end of the one before."""
+    for _ in range(5):
+        with contextlib.suppress(redis_errors.RedisError):
+            return await ask()
+        await asyncio.sleep(0.05)
+    raise AssertionError("no connection")
 
 
 def connections(url: str, *, name: str) -> list[dict[str, str]]:
@@ -44,66 +64,70 @@ def connections(url: str, *, name: str) -> list[dict[str, str]]:
         return [one for one in client.client_list() if one["name"] == name]
 
 
+@on_both_loops
 async def test_commands_at_the_same_time_share_a_connection_and_get_their_own_answers(
-    redis_url: str, make: Make, unique: Callable[[str], str]
+    redis_url: str, unique: Callable[[str], str]
 ) -> None:
-    shared, name = make(redis_url), unique("client")
+    name = unique("client")
+    async with sharing(redis_url) as shared:
+        answers = await asyncio.gather(*(shared.execute_command("ECHO", f"{n}" * (n % 7 * 3000)) for n in range(300)))
+        await shared.execute_command("CLIENT", "SETNAME", name)
 
-    answers = await asyncio.gather(*(shared.execute_command("ECHO", f"{n}" * (n % 7 * 3000)) for n in range(300)))
-    await shared.execute_command("CLIENT", "SETNAME", name)
-
-    assert answers == [f"{n}".encode() * (n % 7 * 3000) for n in range(300)]
-    assert len(connections(redis_url, name=name)) == 1
+        assert answers == [f"{n}".encode() * (n % 7 * 3000) for n in range(300)]
+        assert len(connections(redis_url, name=name)) == 1
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_whoever_gives_up_takes_no_answer_of_another(seed: int, redis_url: str, make: Make) -> None:
-    shared, random = make(redis_url), Random(seed)
-    asked = [asyncio.create_task(shared.execute_command("ECHO", f"{n}")) for n in range(400)]
-    given_up = set()
-    for n in random.sample(range(400), 150):
-        asked[n].cancel()
-        given_up.add(n)
-        if random.random() < 0.2:
-            await asyncio.sleep(0)
+@on_both_loops
+async def test_whoever_gives_up_takes_no_answer_of_another(seed: int, redis_url: str) -> None:
+    async with sharing(redis_url) as shared:
+        await shared.execute_command("PING")
+        asked = [asyncio.create_task(shared.execute_command("ECHO", f"{n}")) for n in range(400)]
+        await asyncio.sleep(0)  # now all have written, and none has its answer
+        given_up = set(Random(seed).sample(range(400), 150))
+        for n in given_up:
+            asked[n].cancel()
 
-    answers = await asyncio.gather(*asked, return_exceptions=True)
+        answers = await asyncio.gather(*asked, return_exceptions=True)
 
-    for n, answer in enumerate(answers):
-        assert answer == f"{n}".encode() or (n in given_up and isinstance(answer, asyncio.CancelledError))
-
-
-async def test_what_the_server_refuses_is_told_to_whoever_asked_for_it(redis_url: str, make: Make) -> None:
-    shared = make(redis_url)
-
-    refused, answered = await asyncio.gather(
-        shared.execute_command("EVALSHA", "0" * 40, 0), shared.execute_command("ECHO", "x"), return_exceptions=True
-    )
-
-    assert isinstance(refused, redis_errors.NoScriptError)
-    assert answered == b"x"
+        assert {n for n, answer in enumerate(answers) if isinstance(answer, asyncio.CancelledError)} == given_up
+        assert all(answer == f"{n}".encode() for n, answer in enumerate(answers) if n not in given_up)
 
 
-async def test_a_master_that_has_become_a_replica_is_not_asked_on_the_same_connection_again(make: Make) -> None:
+@on_both_loops
+async def test_what_the_server_refuses_is_told_to_whoever_asked_for_it(redis_url: str) -> None:
+    async with sharing(redis_url) as shared:
+        refused, answered = await asyncio.gather(
+            shared.execute_command("EVALSHA", "0" * 40, 0),
+            shared.execute_command("ECHO", "x"),
+            return_exceptions=True,
+        )
+
+        assert isinstance(refused, redis_errors.NoScriptError)
+        assert answered == b"x"
+
+
+@on_both_loops
+async def test_a_master_that_has_become_a_replica_is_not_asked_on_the_same_connection_again() -> None:
     with EmbeddedValkey() as valkey, contextlib.closing(redis.Redis.from_url(valkey.url)) as admin:
-        shared = make(valkey.url)
-        before = await shared.execute_command("CLIENT", "ID")
-        admin.replicaof("127.0.0.1", 1)
+        async with sharing(valkey.url) as shared:
+            before = await shared.execute_command("CLIENT", "ID")
+            admin.replicaof("127.0.0.1", 1)
 
-        with pytest.raises(redis_errors.ReadOnlyError):
-            await shared.execute_command("SET", "key", "value")
-        admin.replicaof("NO", "ONE")
+            with pytest.raises(redis_errors.ReadOnlyError):
+                await shared.execute_command("EVAL", "return redis.call('SET', KEYS[1], 'value')", 1, "key")
+            admin.replicaof("NO", "ONE")
 
-        assert await shared.execute_command("SET", "key", "value") == b"OK"
-        assert await shared.execute_command("CLIENT", "ID") != before
+            assert await repeated(lambda: shared.execute_command("SET", "key", "value")) == b"OK"
+            assert await shared.execute_command("CLIENT", "ID") != before
 
 
 @pytest.mark.parametrize("losing", ["lose_requests", "lose_answers"])
+@on_both_loops
 async def test_who_waits_on_a_connection_that_is_lost_gets_an_error_and_the_next_one_another_connection(
-    losing: str, valkey_url: str, make: Make
+    losing: str, valkey_url: str
 ) -> None:
-    async with LossyProxy(valkey_url) as proxy:
-        shared = make(proxy.url)
+    async with LossyProxy(valkey_url) as proxy, sharing(proxy.url) as shared:
         await shared.execute_command("PING")
         setattr(proxy, losing, 1)
 
@@ -113,62 +137,133 @@ async def test_who_waits_on_a_connection_that_is_lost_gets_an_error_and_the_next
 
         assert proxy.lost == 1
         assert all(isinstance(one, redis_errors.ConnectionError) for one in answers)
-        assert await shared.execute_command("ECHO", "y") == b"y"
+        assert await repeated(lambda: shared.execute_command("ECHO", "y")) == b"y"
 
 
-async def test_a_server_that_hangs_is_given_up_after_the_time_limit_and_asked_anew_when_it_goes_on(make: Make) -> None:
-    with EmbeddedValkey() as valkey:
-        shared = make(valkey.url, timeout="500ms")
+@on_both_loops
+async def test_a_connection_that_ended_just_now_is_an_error_of_the_connection(valkey_url: str) -> None:
+    async with sharing(valkey_url) as shared:
         await shared.execute_command("PING")
-        os.kill(valkey.pid or 0, signal.SIGSTOP)
-        try:
-            async with asyncio.timeout(10):
-                # More than the sockets take: writing has to wait too.
-                answers = await asyncio.gather(
-                    *(shared.execute_command("ECHO", "x" * 1_000_000) for _ in range(20)), return_exceptions=True
-                )
-        finally:
-            os.kill(valkey.pid or 0, signal.SIGCONT)
+        assert shared._link is not None
+        shared._link.connection.abort()  # its reader has not been told yet
 
-        assert all(isinstance(one, redis_errors.RedisError) for one in answers)
-        assert any(isinstance(one, redis_errors.TimeoutError) for one in answers)
-        assert await shared.execute_command("ECHO", "y") == b"y"
+        with pytest.raises(redis_errors.ConnectionError):
+            await shared.execute_command("ECHO", "x")
+
+        assert await repeated(lambda: shared.execute_command("ECHO", "y")) == b"y"
 
 
+@on_both_loops
+async def test_so_is_one_of_the_pool(valkey_url: str) -> None:
+    client: Any = connect(RedisSettings(url=valkey_url, timeout="2s"))
+    connection = await client.connection_pool.get_connection()
+    connection.abort()
+
+    async def ask() -> None:
+        await connection.send_command("PING")
+        await connection.read_response()
+
+    with pytest.raises(redis_errors.ConnectionError):
+        await ask()
+
+    await client.connection_pool.release(connection)
+    assert await client.ping()
+    await client.aclose()
+
+
+@on_both_loops
+async def test_when_the_task_that_hands_out_answers_is_ended_from_outside_nobody_waits_on(
+    valkey_url: str, unique: Callable[[str], str]
+) -> None:
+    async with sharing(valkey_url) as shared:
+        await shared.execute_command("PING")
+        waiting = asyncio.create_task(shared.execute_command("BLPOP", unique("list"), 30))
+        await asyncio.sleep(0.05)
+        for task in asyncio.all_tasks():
+            if task.get_name() == "answers from Redis":
+                task.cancel()
+
+        with pytest.raises(redis_errors.ConnectionError):
+            await waiting
+
+        answers = await asyncio.gather(*(shared.execute_command("ECHO", f"{n}") for n in range(10)))
+        assert answers == [f"{n}".encode() for n in range(10)]
+
+
+@on_both_loops
+async def test_a_server_that_hangs_is_given_up_after_the_time_limit_and_asked_anew_when_it_goes_on() -> None:
+    with EmbeddedValkey() as valkey:
+        async with sharing(valkey.url, timeout="1s") as shared:
+            await shared.execute_command("PING")
+            os.kill(valkey.pid or 0, signal.SIGSTOP)
+            try:
+                async with asyncio.timeout(20):
+                    # More than the sockets take: some of it cannot even be sent.
+                    answers = await asyncio.gather(
+                        *(shared.execute_command("ECHO", "x" * 1_000_000) for _ in range(20)), return_exceptions=True
+                    )
+            finally:
+                os.kill(valkey.pid or 0, signal.SIGCONT)
+
+            assert all(isinstance(one, redis_errors.RedisError) for one in answers)
+            assert any(isinstance(one, redis_errors.TimeoutError) for one in answers)
+            assert await repeated(lambda: shared.execute_command("ECHO", "y")) == b"y"
+
+
+@on_both_loops
 async def test_it_may_be_silent_for_longer_than_a_command_may_take(
-    valkey_url: str, make: Make, unique: Callable[[str], str]
+    valkey_url: str, unique: Callable[[str], str]
 ) -> None:
-    shared, name = make(valkey_url, timeout="200ms"), unique("client")
-    await shared.execute_command("CLIENT", "SETNAME", name)
+    name = unique("client")
+    async with sharing(valkey_url, timeout="1s") as shared:
+        await shared.execute_command("CLIENT", "SETNAME", name)
 
-    await asyncio.sleep(0.6)
+        await asyncio.sleep(1.5)
 
-    assert await shared.execute_command("CLIENT", "GETNAME") == name.encode()
+        assert await shared.execute_command("CLIENT", "GETNAME") == name.encode()
 
 
-async def test_closing_ends_those_who_wait_and_its_connection(
-    valkey_url: str, make: Make, unique: Callable[[str], str]
+@on_both_loops
+async def test_closing_ends_those_who_wait_and_its_connection_for_good(
+    valkey_url: str, unique: Callable[[str], str]
 ) -> None:
-    shared, name = make(valkey_url, timeout="5s"), unique("client")
-    await shared.execute_command("CLIENT", "SETNAME", name)
-    waiting = asyncio.create_task(shared.execute_command("BLPOP", unique("list"), 30))
-    await asyncio.sleep(0.05)
+    name = unique("client")
+    async with sharing(valkey_url, timeout="5s") as shared:
+        await shared.execute_command("CLIENT", "SETNAME", name)
+        waiting = asyncio.create_task(shared.execute_command("BLPOP", unique("list"), 30))
+        await asyncio.sleep(0.05)
+
+        await shared.aclose()
+
+        with pytest.raises(redis_errors.ConnectionError, match="closed"):
+            await waiting
+        with pytest.raises(redis_errors.ConnectionError, match="closed"):
+            await shared.execute_command("PING")
+        for _ in range(50):
+            if not connections(valkey_url, name=name):
+                break
+            await asyncio.sleep(0.1)
+        assert connections(valkey_url, name=name) == []
+
+
+@on_both_loops
+async def test_closing_while_it_connects_leaves_nothing_behind(valkey_url: str) -> None:
+    client: Any = connect(RedisSettings(url=valkey_url, timeout="2s"))
+    shared = SharedConnection(client)
+    asking = asyncio.create_task(shared.execute_command("BLPOP", "nothing", 30))
+    await asyncio.sleep(0)
 
     await shared.aclose()
 
     with pytest.raises(redis_errors.ConnectionError, match="closed"):
-        await waiting
-    for _ in range(50):
-        if not connections(valkey_url, name=name):
-            break
-        await asyncio.sleep(0.1)
-    assert connections(valkey_url, name=name) == []
-    await shared.aclose()
+        await asking
+    assert not client.connection_pool._in_use_connections
+    assert all(task.get_name() != "answers from Redis" for task in asyncio.all_tasks())
+    await client.aclose()
 
 
-async def test_its_connection_is_lent_by_the_client_with_its_time_limit_when_it_is_given_back(
-    valkey_url: str,
-) -> None:
+@on_both_loops
+async def test_its_connection_goes_back_to_the_client_with_its_time_limit(valkey_url: str) -> None:
     client: Any = connect(RedisSettings(url=valkey_url, timeout="3s"))
     shared = SharedConnection(client)
     await shared.execute_command("PING")
@@ -181,9 +276,9 @@ async def test_its_connection_is_lent_by_the_client_with_its_time_limit_when_it_
     await client.aclose()
 
 
-async def test_a_server_that_cannot_be_reached_is_an_error_for_everybody(make: Make) -> None:
-    shared = make("redis://127.0.0.1:1/0")
-
-    answers = await asyncio.gather(*(shared.execute_command("PING") for _ in range(3)), return_exceptions=True)
+@on_both_loops
+async def test_a_server_that_cannot_be_reached_is_an_error_for_everybody() -> None:
+    async with sharing("redis://127.0.0.1:1/0") as shared:
+        answers = await asyncio.gather(*(shared.execute_command("PING") for _ in range(3)), return_exceptions=True)
 
     assert all(isinstance(one, redis_errors.ConnectionError) for one in answers)

@@ -6,7 +6,7 @@ import pytest
 from redis import exceptions as errors
 
 from streams.stores import StoreMisconfigured, Unavailable
-from streams.stores.redis_client import faults, translated
+from streams.stores.redis_client import faults, is_of_a_replica, translated
 
 
 @pytest.mark.parametrize(
@@ -57,3 +57,18 @@ def test_our_own_faults_pass_as_they_are() -> None:
         raise errors.ResponseError("WRONGTYPE Operation against a key holding the wrong kind of value")
     with pytest.raises(KeyError), faults():
         raise KeyError("a bug")
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (errors.ReadOnlyError("You can't write against a read only replica."), True),
+        (errors.MasterDownError("Link with MASTER is down"), True),
+        (errors.ResponseError("Error running script (call to f_1): @user_script:8: -READONLY You can't write"), True),
+        (errors.ResponseError("MISCONF Redis is configured to save RDB snapshots"), False),
+        (errors.ResponseError("unknown command 'READONLY'"), False),
+        (errors.NoScriptError("No matching script"), False),
+    ],
+)
+def test_a_server_that_has_become_a_replica_is_known_by_its_answer(error: Exception, expected: bool) -> None:
+    assert is_of_a_replica(error) is expected
