@@ -154,10 +154,14 @@ async def test_a_connection_that_ended_just_now_is_an_error_of_the_connection(va
 
 
 @on_both_loops
-async def test_so_is_one_of_the_pool(valkey_url: str) -> None:
+async def test_what_is_written_to_a_connection_that_has_ended_is_an_error_of_the_connection(valkey_url: str) -> None:
     client: Any = connect(RedisSettings(url=valkey_url, timeout="2s"))
     connection = await client.connection_pool.get_connection()
     connection.abort()
+    await asyncio.sleep(0.05)  # uvloop answers with a RuntimeError from here on
+
+    with pytest.raises(redis_errors.ConnectionError):
+        connection.write(b"PING\r\n")
 
     async def ask() -> None:
         await connection.send_command("PING")
