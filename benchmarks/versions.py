@@ -21,10 +21,13 @@ from pathlib import Path
 from statistics import median
 
 import uvloop
+from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from benchmarks.alone import ROLES, feed, joined
 from benchmarks.deployment import (
     ROOT,
+    SILENT_S,
+    Failed,
     Process,
     Servers,
     create,
@@ -42,22 +45,44 @@ _WARM_S = 4.0
 async def _at_a_rate(
     servers: Servers, source: str, apps: Sequence[str], scorers: Sequence[Process], given: argparse.Namespace
 ) -> list[float]:
-    """Return the CPU time that an event took each, in us."""
+    """Return the CPU time that an event took each, in us, from the end of the first seconds until all have a score."""
     for app in apps:
         await joined(servers, app, 1)
-    due = list(events(int(given.rate * (given.seconds + _WARM_S + 1))))
+    due = list(events(int(given.rate * (given.seconds + _WARM_S))))
     feeding = asyncio.ensure_future(feed(servers, source, due, given.rate, spread=False))
     await asyncio.sleep(_WARM_S)
-    began, before = time.monotonic(), [one.cpu_s() or 0.0 for one in scorers]
-    await asyncio.sleep(given.seconds)
-    took, after = time.monotonic() - began, [one.cpu_s() or 0.0 for one in scorers]
+    before = [_cpu_s(one) for one in scorers]
+    scored = [await _scores(servers, app) for app in apps]
     await feeding
-    return [(now - then) / took / given.rate * 1e6 for then, now in zip(before, after, strict=True)]
+    until = time.monotonic() + SILENT_S
+    while min([await _scores(servers, app) for app in apps]) < len(due):
+        if time.monotonic() > until:
+            raise Failed(f"not all events have a score\n{scorers[0].last_words}\n{scorers[1].last_words}")
+        await asyncio.sleep(0.1)
+    used = [_cpu_s(one) - then for one, then in zip(scorers, before, strict=True)]
+    return [cpu_s / (len(due) - there) * 1e6 for cpu_s, there in zip(used, scored, strict=True)]
+
+
+def _cpu_s(scorer: Process) -> float:
+    used = scorer.cpu_s()
+    if scorer.ended or used is None:
+        raise Failed(f"no CPU time is known of a worker\n{scorer.last_words}")
+    return used
+
+
+async def _scores(servers: Servers, app: str) -> int:
+    """Return how many scores there are."""
+    places = [TopicPartition(f"{app}.scores", number) for number in range(PARTITIONS)]
+    async with AIOKafkaConsumer(bootstrap_servers=servers.kafka) as consumer:
+        return sum((await consumer.end_offsets(places)).values())
 
 
 async def _a_backlog(servers: Servers, apps: Sequence[str], scorers: Sequence[Process], count: int) -> list[float]:
     runs = (watched([one], servers, f"{app}.scores", count) for app, one in zip(apps, scorers, strict=True))
-    return [found.first_cpu or 0.0 for found in await asyncio.gather(*runs)]
+    found = [one.first_cpu for one in await asyncio.gather(*runs)]
+    if None in found:
+        raise Failed("no CPU time is known of a worker")
+    return [one for one in found if one is not None]
 
 
 async def one_round(servers: Servers, number: int, roots: Sequence[Path], given: argparse.Namespace) -> list[float]:

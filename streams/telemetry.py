@@ -31,7 +31,7 @@ _PARTS = 8
 # Counted at once: for the few of a batch numpy's calls cost more than for so many.
 _COUNTED_AT_ONCE = 4096
 # Where little is to do, batches are small and many; counting them together costs half.
-_BATCHES_AT_ONCE, _SCORES_AT_ONCE = 32, 1000
+_BATCHES_AT_ONCE, _EVENTS_AT_ONCE = 32, 1000
 _RECENT_LATENCIES = 4096
 _RECENT_SCORES = 20
 _NOTICES = frozenset(NOTICES)
@@ -98,7 +98,7 @@ class Latencies(Collector):
 
 
 class _Done(NamedTuple):
-    """A batch whose results are published and stored."""
+    """A batch whose results are published and stored; of them what is to be counted."""
 
     result: StepResult
     seconds: float
@@ -124,8 +124,8 @@ class Telemetry:
     """
 
     def __init__(self) -> None:
-        self._waiting: list[_Done] = []
-        self._waiting_scores = 0
+        self._waiting: deque[_Done] = deque()
+        self._waiting_events = 0
         self.registry = CollectorRegistry()
         self.registry.register(_CatchUp(self.catch_up))
         self.events = self._counter("events", "Records of the events topic, by where they went.", "outcome")
@@ -190,15 +190,17 @@ class Telemetry:
 
     def batch_done(self, result: StepResult, *, seconds: float, open_count: int) -> None:
         """Note a batch whose results are published and stored just now, to be counted."""
-        self._waiting.append(_Done(result, seconds, open_count, time.time() * 1000))
-        self._waiting_scores += len(result.scores)
-        if self._waiting_scores >= _SCORES_AT_ONCE or len(self._waiting) >= _BATCHES_AT_ONCE:
+        counted = result._replace(changed_users={}, dead_letters=())  # which can be large
+        self._waiting.append(_Done(counted, seconds, open_count, time.time() * 1000))
+        self._waiting_events += result.accounting.events
+        if self._waiting_events >= _EVENTS_AT_ONCE or len(self._waiting) >= _BATCHES_AT_ONCE:
             self.catch_up()
 
     def catch_up(self) -> None:
         """Count what was noted."""
-        waiting, self._waiting, self._waiting_scores = self._waiting, [], 0
-        for done in waiting:
+        while self._waiting:
+            done = self._waiting.popleft()
+            self._waiting_events -= done.result.accounting.events
             self._count(done)
 
     def _count(self, done: _Done) -> None:

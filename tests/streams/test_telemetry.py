@@ -6,13 +6,17 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
 
 from online_models.step import StepResult
+from schemas.bids import Bid
+from schemas.dead_letters import DeadLetter
 from schemas.metrics import Accounting
 from schemas.scores import Score
+from schemas.user_state import UserState
 from streams.telemetry import Latencies, Telemetry
 
 SHARES = (0.5, 0.95, 0.99)
@@ -51,7 +55,7 @@ def test_the_buckets_are_cumulative_and_end_with_all() -> None:
     assert (buckets["0.002"], buckets["0.005"], buckets["0.5"], buckets["60.0"], buckets["+Inf"]) == (2, 3, 4, 5, 7)
 
 
-def a_result(at_ms: int, scores: int) -> StepResult:
+def a_result(at_ms: int, scores: int, *, events: int = 0) -> StepResult:
     made = [
         Score(
             score_id=f"e-0-{at_ms}:{n}",
@@ -75,15 +79,24 @@ def a_result(at_ms: int, scores: int) -> StepResult:
         partition=0,
         first_offset=0,
         next_offset=scores,
-        events=scores,
+        events=scores + events,
         scored=scores,
-        dead=0,
+        dead=events,
         ignored={},
         scores=scores,
         examples=0,
         stream_time_ms=at_ms,
     )
     return StepResult(made, [], accounting, {}, {}, Counter())
+
+
+def a_bid(n: int) -> Bid:
+    place: dict[str, Any] = {"topic": "e", "partition": 0, "offset": n}
+    return Bid(reason="paced", bid_id=f"b-{n}", event_id=f"e-{n}", user_id="u", ts=0, source_ts=1, **place)
+
+
+def a_state() -> UserState:
+    return UserState(layout=0, last_ts=0, recent_ids=b"", slots=[], outcome_ts=[], open=[])
 
 
 @pytest.mark.parametrize(("batches", "scores"), [(1, 3), (31, 3), (33, 3), (3, 700)])
@@ -108,12 +121,27 @@ def test_every_way_to_look_catches_up() -> None:
         lambda one: len(one.recent_scores),
         lambda one: int(one.latency.counts().sum()),
         lambda one: one.snapshot()["totals"]["scores"],
+        lambda one: one.bids_by_reason["paced"],
+        lambda one: one.notices_by_kind["win"],
         lambda one: int(b'streamscore_scores_total{objective="click"} 3.0' in one.exposition()) * 3,
     ]
     for look in looks:
         telemetry = Telemetry()
-        telemetry.batch_done(a_result(0, 3), seconds=0.01, open_count=0)
+        result = a_result(0, 3)._replace(notes=Counter({"win": 3}), bids=[a_bid(n) for n in range(3)])
+        telemetry.batch_done(result, seconds=0.01, open_count=0)
         assert look(telemetry) == 3
+
+
+def test_what_waits_to_be_counted_is_bounded_by_events_and_holds_no_states() -> None:
+    telemetry = Telemetry()
+    for n in range(20):
+        result = a_result(n, 0, events=500)._replace(
+            changed_users={"u": a_state()}, dead_letters=[DeadLetter(b"u", b"x", [])]
+        )
+        telemetry.batch_done(result, seconds=0.01, open_count=0)
+        assert sum(one.result.accounting.events for one in telemetry._waiting) < 1000
+        assert not any(one.result.changed_users or one.result.dead_letters for one in telemetry._waiting)
+    assert telemetry.totals["events"] == 20 * 500
 
 
 def test_a_latency_is_of_the_moment_when_the_batch_was_done_not_of_the_look(monkeypatch: pytest.MonkeyPatch) -> None:
