@@ -61,8 +61,13 @@ class Outcome(Struct):
         self.remarks = self.remarks + other.remarks
 
 
-def run_trial(where: Place, seed: int, shared_kafka: str | None) -> Outcome:
-    """Run one deployment through a breakage, and judge it."""
+# Deployments that all start at the same moment starve two cores, and what is killed then recovers late.
+_APART_S = 12.0
+
+
+def run_trial(where: Place, seed: int, shared_kafka: str | None, after_s: float) -> Outcome:
+    """Run one deployment through a breakage, and judge it; `after_s` is how long to wait before."""
+    time.sleep(after_s)
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # of an absent broker it tells all, many times a second
     breakage = by_name(where.breakage)
     with contextlib.ExitStack() as stack:
@@ -140,10 +145,10 @@ def run_all(wanted: Sequence[str], brokers: Sequence[str], *, at_once: int, seed
         kafka = stack.enter_context(KafkaCluster(1)).bootstrap_servers if "kafka" in brokers else None
         context = multiprocessing.get_context("spawn")
         pool = stack.enter_context(ProcessPoolExecutor(at_once, mp_context=context, max_tasks_per_child=1))
+        lanes = [(where, lane) for where in in_order(rows) for lane in range(by_name(where.breakage).lanes)]
         trials: dict[Future[Outcome], Place] = {
-            pool.submit(run_trial, where, seed + lane, kafka): where
-            for where in in_order(rows)
-            for lane in range(by_name(where.breakage).lanes)
+            pool.submit(run_trial, where, seed + lane, kafka, number * _APART_S if number < at_once else 0.0): where
+            for number, (where, lane) in enumerate(lanes)
         }
         for done in as_completed(trials):
             where = trials[done]
