@@ -5,9 +5,9 @@
 
 OTHER is the folder of another version's checkout, with its compiled modules (`python hatch_build.py` there). Both score
 the same events at the same time, each with a learner of its own, so both have the same machine, whatever its speed at
-the moment: runs in turns differ by a tenth from minute to minute, the ratio here by one or two percent. With `--rate`
-events come all the time, with `--backlog` all are there already. Rates and latencies would say nothing: the two share
-the cores.
+the moment: runs in turns differ by a tenth from minute to minute, the ratio of a round here by some three percent. With
+`--rate` events come all the time, with `--backlog` all are there already. Rates and latencies would say nothing: the
+two share the cores.
 """
 
 from __future__ import annotations
@@ -108,6 +108,10 @@ async def measure(given: argparse.Namespace) -> None:
     """Print what an event costs, round by round, and the median of the ratios."""
     ratios: list[float] = []
     with running_servers() as servers:
+        if servers.broker == "embedded":
+            raise SystemExit(
+                "This needs Apache Kafka, hence Java 17 and Maven: one worker is all that the embedded broker serves"
+            )
         for number in range(given.rounds):
             other, this = await one_round(servers, number, [given.other.resolve(), ROOT], given)
             ratios.append(this / other)

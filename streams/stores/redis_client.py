@@ -42,6 +42,8 @@ _AWAY = (
 _AWAY_REPLY = re.compile(r"^(?:NOREPLICAS|MISCONF|BUSY)\b|-(?:OOM|READONLY|NOREPLICAS|MISCONF)\b")
 _REPLICA_REPLY = re.compile(r"-READONLY\b|-MASTERDOWN\b")  # of a script, by servers before 7
 _CLOSED = "the connection is closed"
+# What uvloop raises, as a RuntimeError, when somebody writes to a connection that was reset just now.
+_CLOSED_BY_UVLOOP = "the handler is closed"
 _REFUSED_REPLY = re.compile(
     r"user executing the script can't|ACL failure in script|-NOPERM\b|unknown command|DB index is|SELECT is not"
 )
@@ -102,15 +104,6 @@ def _ours(base: type[AbstractConnection]) -> type[AbstractConnection]:
                 return super().pack_command(*args)  # type: ignore[no-any-return]
             return [hiredis.pack_command(args)]
 
-        async def send_packed_command(self, *args: Any, **options: Any) -> None:
-            """Send a command; raises ConnectionError where uvloop says that the transport is closed."""
-            try:
-                await super().send_packed_command(*args, **options)
-            except RuntimeError as error:
-                if "handler is closed" not in str(error):
-                    raise
-                raise redis_errors.ConnectionError(_CLOSED) from None
-
         async def read_response(self, *args: Any, **options: Any) -> Any:
             """Read an answer, or raise it if it is an error; disconnect from a server that is no master any more."""
             try:
@@ -147,7 +140,7 @@ def faults() -> Iterator[None]:
     """Raise Unavailable or StoreMisconfigured in place of the client's errors; pass our own faults through."""
     try:
         yield
-    except (redis_errors.RedisError, redis_errors.RedisClusterException, OSError) as error:
+    except (redis_errors.RedisError, redis_errors.RedisClusterException, OSError, RuntimeError) as error:
         told = translated(error)
         if told is error:
             raise
@@ -170,6 +163,8 @@ def translated(error: Exception) -> Exception:
         if "mode is not enabled" in text:
             return StoreMisconfigured("The store is no cluster: set redis.cluster: false")
         return Unavailable(f"store: {name}: the cluster is not complete or cannot be reached")
+    if isinstance(error, RuntimeError) and _CLOSED_BY_UVLOOP in text:
+        return Unavailable(f"store: {_CLOSED}")
     if isinstance(error, redis_errors.TryAgainError):  # inherits from no common class in some versions
         return Unavailable(f"store: {name}")
     if isinstance(error, redis_errors.AskError):  # also MOVED

@@ -25,8 +25,8 @@ class SharedConnection:
     Parameters
     ----------
     client
-        Made by `redis_client.connect`; lends the connection. Its `socket_timeout` is how long a command may take,
-        connecting included.
+        Made by `redis_client.connect`; lends the connection. Its `socket_timeout` is how long a command may take, and
+        so long may connecting take before.
     """
 
     def __init__(self, client: Redis) -> None:
@@ -46,36 +46,38 @@ class SharedConnection:
             The server refuses, cannot be reached, or has not answered in time; then it may have done it all the same.
         """
         command = hiredis.pack_command(arguments)
-        link = self._link
+        link = self._link or await self._connected()
         try:
             async with asyncio.timeout(self._timeout_s):
-                if link is None:
-                    link = await self._connected()
                 return await link.ask(command)
         except TimeoutError:
             late = f"no answer within {self._timeout_s:g} s"
-            if link is not None:
-                self._lose(link, redis_errors.ConnectionError(f"given up, because to another command there was {late}"))
+            self._lose(link, redis_errors.ConnectionError(f"given up, because to another command there was {late}"))
             raise redis_errors.TimeoutError(late) from None
 
     async def _connected(self) -> _Link:
-        async with self._connecting:
-            if self._closed:
-                raise redis_errors.ConnectionError("closed")
-            if self._link is None:
-                self._link = _Link(await self._pool.get_connection())
-                serving = asyncio.create_task(self._serve(self._link), name="answers from Redis")
-                self._serving.add(serving)
-                serving.add_done_callback(self._serving.discard)
-            return self._link
+        try:
+            async with asyncio.timeout(self._timeout_s), self._connecting:
+                if self._closed:
+                    raise redis_errors.ConnectionError("closed")
+                if self._link is None:
+                    self._link = _Link(await self._pool.get_connection())
+                    serving = asyncio.create_task(self._serve(self._link), name="answers from Redis")
+                    self._serving.add(serving)
+                    serving.add_done_callback(self._serving.discard)
+                return self._link
+        except TimeoutError:
+            raise redis_errors.TimeoutError(f"no connection within {self._timeout_s:g} s") from None
 
     async def _serve(self, link: _Link) -> None:
         """Hand out the answers of a connection until it ends, then give it back."""
         why: Exception = redis_errors.ConnectionError("closed")
         try:
             await link.hand_out_answers()
-        except Exception as error:
+        except (redis_errors.RedisError, OSError) as error:
             why = error
+        except Exception as error:  # its text could hold what was read
+            why = redis_errors.ConnectionError(f"answers cannot be read: {type(error).__name__}")
         finally:  # also of a task that is cancelled: nobody else may write to what the pool lends to others
             self._lose(link, why)
             link.connection.socket_timeout = self._timeout_s

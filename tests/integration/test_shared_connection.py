@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from inspect import Parameter, Signature, signature
 from random import Random
@@ -19,7 +20,8 @@ from redis_servers import LossyProxy
 from streams.embedded import EmbeddedValkey
 from streams.loop import Loop
 from streams.sections import RedisSettings
-from streams.stores.redis_client import connect
+from streams.stores import Unavailable
+from streams.stores.redis_client import connect, faults
 from streams.stores.shared_connection import SharedConnection
 
 New = Callable[[], asyncio.AbstractEventLoop]
@@ -164,10 +166,11 @@ async def test_what_is_written_to_a_connection_that_has_ended_is_an_error_of_the
         connection.write(b"PING\r\n")
 
     async def ask() -> None:
-        await connection.send_command("PING")
-        await connection.read_response()
+        with faults():
+            await connection.send_command("PING")
+            await connection.read_response()
 
-    with pytest.raises(redis_errors.ConnectionError):
+    with pytest.raises(Unavailable):
         await ask()
 
     await client.connection_pool.release(connection)
@@ -278,6 +281,33 @@ async def test_its_connection_goes_back_to_the_client_with_its_time_limit(valkey
     assert connection.socket_timeout == 3.0
     await client.connection_pool.release(connection)
     await client.aclose()
+
+
+@on_both_loops
+async def test_a_server_that_takes_connections_and_says_nothing_is_given_up_after_the_time_limit() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        async with sharing(f"redis://127.0.0.1:{silent.getsockname()[1]}/0", timeout="500ms") as shared:
+            async with asyncio.timeout(20):
+                answers = await asyncio.gather(
+                    *(shared.execute_command("PING") for _ in range(3)), return_exceptions=True
+                )
+
+    assert all(isinstance(one, redis_errors.TimeoutError) for one in answers)
+
+
+@on_both_loops
+async def test_what_cannot_be_read_ends_the_connection_as_an_outage_without_what_was_read(
+    valkey_url: str, unique: Callable[[str], str]
+) -> None:
+    name = unique("key")
+    async with sharing(f"{valkey_url}?decode_responses=true") as shared:
+        await shared.execute_command("SET", name, b"\xff secret")
+
+        with pytest.raises(redis_errors.ConnectionError) as told:
+            await shared.execute_command("GET", name)
+
+        assert "secret" not in str(told.value)
+        assert await repeated(lambda: shared.execute_command("ECHO", "x")) == "x"
 
 
 @on_both_loops
