@@ -44,3 +44,12 @@ def test_every_way_to_connect_stays_what_it_was(url: str, expected: type) -> Non
     pool = connect(RedisSettings(url=url)).connection_pool  # type: ignore[union-attr]
 
     assert issubclass(pool.connection_class, expected)
+
+
+@pytest.mark.parametrize("url", ["redis://h:1/0", "redis://h:1/0?protocol=2"])
+def test_servers_are_not_asked_to_tell_of_their_maintenance(url: str) -> None:
+    options = connect(RedisSettings(url=url)).connection_pool.connection_kwargs  # type: ignore[union-attr]
+
+    told = options.get("maint_notifications_config")
+
+    assert told is None or told.enabled is False  # where redis-py knows of it, it asks unless it is told not to

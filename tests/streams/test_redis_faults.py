@@ -24,6 +24,7 @@ from streams.stores.redis_client import faults, is_of_a_replica, translated
         errors.ResponseError("Error running script (call to f_1): @user_script:8: -READONLY You can't write"),
         ConnectionResetError("peer"),
         TimeoutError(),
+        RuntimeError("unable to perform operation on <TCPTransport closed=True>; the handler is closed"),
     ],
 )
 def test_what_may_pass_is_unavailable(error: Exception) -> None:
@@ -57,6 +58,8 @@ def test_our_own_faults_pass_as_they_are() -> None:
         raise errors.ResponseError("WRONGTYPE Operation against a key holding the wrong kind of value")
     with pytest.raises(KeyError), faults():
         raise KeyError("a bug")
+    with pytest.raises(RuntimeError, match="a bug"), faults():
+        raise RuntimeError("a bug")
 
 
 @pytest.mark.parametrize(
