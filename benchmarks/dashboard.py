@@ -18,7 +18,7 @@ from builders import LogRecord
 
 from online_models.records import decode_batch
 from online_models.scoring import ScoringCore
-from online_models.step import Probe, StepResult
+from online_models.step import Part, Probe, StepResult
 from online_models.validation import Rule
 from schemas.codec import encode_json
 from schemas.events import EventBase
@@ -28,6 +28,7 @@ from streams.dashboard import POINT_S, Dashboard
 from streams.learner import new_replicas
 from streams.settings import Settings, load_settings
 from streams.simulate import Shop
+from streams.summary import Summary
 from streams.telemetry import Telemetry
 
 EVENTS, BATCH, RATE, ROUNDS = 100_000, 500, 10_000, 3
@@ -87,7 +88,10 @@ def noted(settings: Settings, results: Sequence[StepResult]) -> tuple[float, flo
 
     def note() -> None:
         for result in results:
-            dashboard.note(result, 0.0)
+            summary = Summary()
+            summary.take(Part(result.scores, result.examples, result.rule_said))
+            summary.end(result)
+            dashboard.note(summary, 0.0)
 
     took = seconds(note)
     points = [seconds(lambda: dashboard.point(0.0, 0.0, lag=0)) for _ in range(9)]

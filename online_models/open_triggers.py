@@ -81,11 +81,16 @@ class OpenTriggers:
         self._outcome_index = {kind: index for index, kind in enumerate(self.outcome_types)}
         self._outcomes_of = {one.name: [self._outcome_index[kind] for kind in one.objective.outcome] for one in bound}
 
-    def close_due(self, now_ms: int, out: Collected) -> None:
-        """Close every window that ended before stream time, earliest first.
+    def close_due(self, now_ms: int, out: Collected, most: int = 0) -> bool:
+        """Close every window that ended before stream time, earliest first; those of `most` visitors, if that is given.
 
         A visitor who may still be here is not written for it: the next event will be, and until then `drop_closed`
         knows by stream time what was closed.
+
+        Returns
+        -------
+        bool
+            Whether more may be due.
         """
         for due_ms, user_id in self.timers.pop_due(now_ms):
             user = out.users.get(user_id)
@@ -116,6 +121,10 @@ class OpenTriggers:
             self.timers.set(user_id, next_ms)
             if to_write:
                 out.changed[user_id] = user
+            if most == 1:
+                return True
+            most -= 1  # never 1 from 0
+        return False
 
     def drop_closed(self, user: UserState, now_ms: int) -> None:
         """Take from a stored state the triggers whose windows were closed up to stream time."""
@@ -227,6 +236,8 @@ class OpenTriggers:
     ) -> None:
         """Send a labelled trigger to the learner."""
         values, lacking = bound.kept.unpack(one.values)
+        if one.offset >= out.first_offset:
+            out.labels_its_own = True
         if lacking and not bound.learns_without("", lacking):
             out.notes["features_changed"] += 1
             return

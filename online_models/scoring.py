@@ -32,6 +32,7 @@ from online_models.duplicates import MAX_LATE_MS, remember
 from online_models.features import FeatureSet
 from online_models.objectives import Objective
 from online_models.open_triggers import OpenTriggers, score_id_of
+from online_models.parts import result_of
 from online_models.ranker import Place, Ranker, score_of_place
 from online_models.rankings import Ranking
 from online_models.records import DecodedBatch, DecodedEvent
@@ -53,14 +54,13 @@ from schemas.events import (
     Tick,
     VisitorEvent,
 )
-from schemas.metrics import Accounting
 from schemas.scores import Score
 from schemas.user_state import FORM, Layout, PartitionMeta, UserState
 
 # Users whose state is packed by a layout older than this many changes of the features start anew.
 REMEMBERED_LAYOUTS = 8
 
-TICK, TOMBSTONE, DUPLICATE, LATE = Tick.type, "tombstone", "duplicate", "late"
+TICK, DUPLICATE, LATE = Tick.type, "duplicate", "late"
 NO_TRIGGER, CONDITION = "no_trigger", "condition_not_met"
 NO_RANKING, NO_CANDIDATES = "no_ranking", "no_candidates"
 NOTICE = "notice"
@@ -237,41 +237,35 @@ class ScoringCore:
             To be published, then stored. After a failure in between, repeat the I/O, never the step.
         """
         out = Collected(users)
+        out.first_offset = batch.first_offset
         for offset, source_ts, event in batch.events:
             self.process(offset, source_ts, event, out)
-        if batch.tombstones:
-            out.ignored[TOMBSTONE] = batch.tombstones
-        accounting = Accounting(
-            topic=self.topic,
-            partition=self.partition,
-            first_offset=batch.first_offset,
-            next_offset=batch.next_offset,
-            events=batch.records,
-            scored=out.scored,
-            dead=len(batch.dead_letters),
-            ignored=dict(out.ignored),
-            scores=len(out.scores),
-            examples=len(out.examples),
-            stream_time_ms=self.stream_time_ms,
-            bids=len(out.bids),
-        )
-        return StepResult(
-            out.scores,
-            out.examples,
-            accounting,
-            out.changed,
-            self.take_timers(),
-            out.notes,
-            out.rule_said,
-            batch.dead_letters,
-            out.bids,
-            self.desk.allowances.take_wants() if self.desk else {},
-            self.desk.allowances.take_changed() if self.desk else (),
-        )
+        return result_of(self, batch, out)
 
-    def process(self, offset: int, source_ts: int, event: VisitorEvent | SystemEvent, out: Collected) -> None:
-        """Process one event; a replay, in which several partitions take turns, calls this instead of `step`."""
-        out.offset, out.seq = offset, 0
+    def close_some(self, offset: int, ts: int, out: Collected, most: int) -> bool:
+        """Move stream time on to an event that comes next, and close windows that end by then.
+
+        Returns
+        -------
+        bool
+            False when no more are due; True after `most` visitors.
+        """
+        if out.offset != offset:
+            out.offset, out.seq = offset, 0
+        self.stream_time_ms = out.stream_time_ms = ts
+        return self._open.close_due(ts, out, most)
+
+    def process(
+        self, offset: int, source_ts: int, event: VisitorEvent | SystemEvent, out: Collected, seq: int = 0
+    ) -> None:
+        """Process one event; a replay, in which several partitions take turns, calls this instead of `step`.
+
+        Parameters
+        ----------
+        seq
+            How many examples its offset has released already.
+        """
+        out.offset, out.seq = offset, seq
         ts: int = event.ts  # type: ignore[assignment]  # decoded: int
         if ts > self.stream_time_ms:
             self.stream_time_ms = ts

@@ -16,8 +16,20 @@ from schemas.scores import Score
 from schemas.user_state import Allowance, UserState
 
 
+class Part(NamedTuple):
+    """What some events of a batch lead to, in their order; see `StepResult`."""
+
+    scores: list[Score]
+    examples: list[Example]
+    rule_said: Sequence[float | None] = ()
+    bids: Sequence[Bid] = ()
+
+
 class StepResult(NamedTuple):
-    """What a batch leads to; nothing of it has been published or stored yet."""
+    """What a batch leads to; nothing of it has been published or stored yet.
+
+    Where a batch is processed in parts, they have its scores, examples, bids, and what rules said; here is the rest.
+    """
 
     scores: list[Score]
     examples: list[Example]
@@ -32,6 +44,8 @@ class StepResult(NamedTuple):
     # What campaigns ask the ledger for, and the books that changed; see `online_models.bidding.allowances`.
     wants: Mapping[Place, Want] = {}
     books: Sequence[Allowance] = ()
+    # Whether a trigger of this very batch has got its label.
+    labels_its_own: bool = False
 
 
 class Collected:
@@ -49,6 +63,10 @@ class Collected:
     rule_said
         For each example, what its objective's `rule` says of the trigger, None without one; empty unless rules are
         to be asked.
+    first_offset
+        Of the batch: triggers from here on are its own.
+    labels_its_own
+        Whether one of them has got its label.
     """
 
     def __init__(
@@ -71,6 +89,21 @@ class Collected:
         self.offset = 0
         self.seq = 0
         self.stream_time_ms = 0
+        self.first_offset = 0
+        self.labels_its_own = False
+        self._counts = 0, 0, 0
+
+    def hand_over(self) -> Part:
+        """Return what has come since the last time, and keep no more of it than how much it was."""
+        self._counts = self.counts()
+        part = Part(self.scores, self.examples, self.rule_said, self.bids)
+        self.scores, self.examples, self.rule_said, self.bids = [], [], [], []
+        return part
+
+    def counts(self) -> tuple[int, int, int]:
+        """Return how many scores, examples and bids there were, with those handed over."""
+        scores, examples, bids = self._counts
+        return scores + len(self.scores), examples + len(self.examples), bids + len(self.bids)
 
 
 # The score that the visitor would get at this moment for another event, such as the same impression of another item.

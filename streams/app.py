@@ -24,7 +24,6 @@ from faust.types import TP
 
 from online_models import sums, timers
 from online_models.features.durations import parse_duration_ms
-from online_models.step import StepResult
 from schemas.api import CampaignState
 from schemas.codec import encode_json
 from schemas.events import SystemEvent
@@ -48,6 +47,7 @@ from streams.retry import retrying
 from streams.runner import Session, open_session
 from streams.settings import Settings
 from streams.stores import Fenced, PartitionId, Unavailable, open_store
+from streams.summary import Summary
 from streams.telemetry import Telemetry
 from streams.topic_feed import TopicFeed
 from streams.transactions import TransactionalOutput, try_transactions
@@ -309,9 +309,9 @@ class Worker:
                 if number and session.saving is not None:
                     await session.saving  # the chunk is acknowledged with its last write
                 started = time.perf_counter()
-                result = await session.run_batch(records, publisher, self.attempt)
-                if result is not None and session.saving is not None:
-                    session.saving.add_done_callback(partial(self._stored, session, result, started))
+                summary = await session.run_batch(records, publisher, self.attempt)
+                if summary is not None and session.saving is not None:
+                    session.saving.add_done_callback(partial(self._stored, session, summary, started))
             return session.saving
 
         self._actors[tp] = Actor(
@@ -324,12 +324,12 @@ class Worker:
         )
         return session.next_offset
 
-    def _stored(self, session: Session, result: StepResult, started: float, saving: asyncio.Task[None]) -> None:
+    def _stored(self, session: Session, summary: Summary, started: float, saving: asyncio.Task[None]) -> None:
         """Count a batch, if it was stored."""
         if not saving.cancelled() and saving.exception() is None:
             seconds = time.perf_counter() - started
-            self.telemetry.batch_done(result, seconds=seconds, open_count=session.core.open_count)
-            self.dashboard.note(result, time.time())
+            self.telemetry.batch_done(summary, seconds=seconds, open_count=session.core.open_count)
+            self.dashboard.note(summary, time.time())
 
     async def _publisher_of(self, place: PartitionId) -> tuple[Publisher, int]:
         """Return what publishes for a partition, and the offset below which all is published for certain."""

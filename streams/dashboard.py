@@ -16,11 +16,10 @@ import numpy as np
 
 from online_models.drift import Change, DriftDetector
 from online_models.reasons import ReasonNames
-from online_models.step import StepResult
 from online_models.validation import RecentScores
-from schemas.dead_letters import REASON_HEADER, SOURCE_HEADER, TIME_HEADER
 from schemas.scores import Score
 from streams.settings import Settings
+from streams.summary import Summary
 from streams.telemetry import Telemetry
 
 POINT_S = 5.0
@@ -28,8 +27,8 @@ POINTS = 360  # half an hour
 _PERCENTILES = {"p50_ms": 0.5, "p95_ms": 0.95, "p99_ms": 0.99}
 # Counting so many at once makes the cost of numpy's calls small.
 _COUNTED_AT_ONCE = 4096
-# Reasons are read of so many scores of a batch, and of the last so many of each objective.
-_READ_OF_BATCH, _READ = 16, 400
+# Reasons are those of the last so many scores of each objective that are read.
+_READ = 400
 _SHOWN_FEATURES, _SHOWN_DEAD, _SHOWN_CHANGES = 10, 8, 20
 # An alarm that nothing has answered since is history; the mark stays on the chart.
 _ALARM_S = 600.0
@@ -83,33 +82,21 @@ class Dashboard:
         self._before: tuple[float, dict[str, int]] = time.monotonic(), dict(telemetry.totals)
         self._latencies = telemetry.latency.counts()
 
-    def note(self, result: StepResult, now_s: float) -> None:
+    def note(self, summary: Summary, now_s: float) -> None:
         """Take note of a batch whose results are published and stored; `now_s` is the time since the epoch."""
         watched = self._watched
-        for example, rule in zip(result.examples, result.rule_said, strict=True):
-            if example.use != "learn":
-                watched[example.objective].rows.append((example.label, example.score, rule))
-        for name, one in watched.items():
+        for name, rows in summary.judged.items():
+            one = watched[name]
+            one.rows += rows
             if len(one.rows) >= _COUNTED_AT_ONCE:
                 self._count(name, one, now_s)
-        for score in result.scores[:: 1 + len(result.scores) // _READ_OF_BATCH]:
-            watched[score.objective].reasons.append(score.reasons)
-        if result.dead_letters:
-            self._note_dead(result)
-
-    def _note_dead(self, result: StepResult) -> None:
-        reasons = Counter(dead.header(REASON_HEADER) for dead in result.dead_letters)
-        self._dead_by_reason.update(reasons)
-        for reason, count in reasons.items():
+        for name, reasons in summary.reasons:
+            watched[name].reasons.append(reasons)
+        self._dead_by_reason.update(summary.dead)
+        for reason, count in summary.dead.items():
             self._telemetry.dead.labels(reason).inc(count)
-        for dead in result.dead_letters[-_SHOWN_DEAD:]:
-            self._dead.append(
-                {
-                    "reason": dead.header(REASON_HEADER),
-                    "source": dead.header(SOURCE_HEADER),
-                    "ts": int(dead.header(TIME_HEADER)),
-                }
-            )
+        for dead in summary.last_dead:
+            self._dead.append({"reason": dead.reason, "source": dead.source, "ts": dead.ts_ms})
 
     def _count(self, name: str, one: _Watched, now_s: float) -> None:
         for change in one.count(now_s):

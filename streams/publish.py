@@ -7,23 +7,20 @@ in order, and no key has to be hashed again.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from aiokafka.errors import MessageSizeTooLargeError
 
-from online_models.bidding.market import MARKET
 from online_models.contest import Decision
-from online_models.crowd import CROWD
 from online_models.learning import Publication
 from online_models.records import DecodedBatch
-from online_models.step import StepResult
 from schemas.codec import encode_json
 from schemas.dead_letters import OMITTED_HEADER
 from schemas.metrics import Contest as ContestMetric
 from schemas.metrics import Progress
 from streams.freshness import Freshness
 from streams.lease import Lease
+from streams.messages import Messages
 from streams.out_records import OutRecord
 from streams.output import Consumed, RecordOutput, partition_for_key
 from streams.runner import Ends
@@ -41,23 +38,6 @@ def _without_value(record: OutRecord) -> OutRecord:
     if len(record.value or b"") < _KEPT_BYTES:
         return record
     return OutRecord(record.key, b"", [*record.headers, (OMITTED_HEADER, str(len(record.value or b"")).encode())])
-
-
-def _has_examples_of_its_own(result: StepResult) -> bool:
-    """Whether triggers of this very batch are learned from already.
-
-    Their scores must be there before their examples: whoever is cut off in between leaves examples of scores that
-    nobody has seen, and the next owner scores those triggers with another model.
-    """
-    # By their events: an answer to a rank request is one message, and its places have examples of their own.
-    scored = {_event_of(score.score_id) for score in result.scores}
-    # What is told of crowd and market counts once, whatever the event was scored.
-    labelled = (example.score_id for example in result.examples if example.objective not in (CROWD, MARKET))
-    return any(_event_of(score_id) in scored for score_id in labelled)
-
-
-def _event_of(score_id: str) -> str:
-    return score_id.partition(":")[0]
 
 
 class Publisher:
@@ -86,7 +66,7 @@ class Publisher:
         self._topics = topics
         self._partitions = partitions
 
-    async def publish(self, batch: DecodedBatch, result: StepResult, *, partition: PartitionId) -> Ends:
+    async def publish(self, batch: DecodedBatch, messages: Messages, *, partition: PartitionId) -> Ends:
         """Publish what a batch of `partition` led to, and wait until the broker has all of it.
 
         Returns
@@ -95,10 +75,12 @@ class Publisher:
             Of the partition's scores and bids.
         """
         await self._check_lease()
-        batches = self._batches(batch, result, partition.partition)
+        batches = self._batches(batch, messages, partition.partition)
         consumed = Consumed(batch.first_offset, batch.next_offset)
         scores = self._at(self._topics.scores.name, partition.partition)
-        first = scores if _has_examples_of_its_own(result) else None
+        # They must be there before their examples: whoever is cut off in between leaves examples of scores that nobody
+        # has seen, and the next owner scores those triggers with another model.
+        first = scores if messages.labels_its_own else None
         try:
             ends = await self._output.publish(batches, consumed=consumed, first=first)
         except MessageSizeTooLargeError:  # the dead letters' topic takes less than that of the events
@@ -107,11 +89,11 @@ class Publisher:
                 raise
             batches[where] = [_without_value(record) for record in batches[where]]
             ends = await self._output.publish(batches, consumed=consumed, first=first)
-        for objective in {example.objective for example in result.examples}:
+        for objective in messages.examples:
             end = ends.get(self._examples_of(objective))
             if end is not None:
                 self._freshness.examples_published(objective, end)
-        bids = ends.get(self._at(self._topics.bids.name, partition.partition)) if result.bids else None
+        bids = ends.get(self._at(self._topics.bids.name, partition.partition)) if messages.bids else None
         return Ends(ends.get(scores), bids)
 
     async def _check_lease(self) -> None:
@@ -122,28 +104,20 @@ class Publisher:
         name = self._topics.examples.name
         return name, self._keyed(name, objective.encode())
 
-    def _batches(self, batch: DecodedBatch, result: StepResult, number: int) -> Batches:
+    def _batches(self, batch: DecodedBatch, messages: Messages, number: int) -> Batches:
         batches: Batches = {}
         topics = self._topics
-        if result.bids:
-            batches[self._at(topics.bids.name, number)] = [
-                OutRecord(bid.user_id.encode(), encode_json(bid)) for bid in result.bids
-            ]
-        if result.scores:
-            batches[self._at(topics.scores.name, number)] = [
-                OutRecord(score.user_id.encode(), encode_json(score)) for score in result.scores
-            ]
-        by_objective: dict[str, list[bytes]] = defaultdict(list)
-        for example in result.examples:
-            by_objective[example.objective].append(encode_json(example))
-        for objective, values in by_objective.items():
-            key = objective.encode()
-            batches.setdefault(self._examples_of(objective), []).extend(OutRecord(key, value) for value in values)
+        if messages.bids:
+            batches[self._at(topics.bids.name, number)] = messages.bids
+        if messages.scores:
+            batches[self._at(topics.scores.name, number)] = messages.scores
+        for objective, examples in messages.examples.items():
+            batches.setdefault(self._examples_of(objective), []).extend(examples)
         if batch.dead_letters:
             batches[self._at(topics.dead.name, number)] = [
                 OutRecord(dead.key, dead.value, headers=dead.headers) for dead in batch.dead_letters
             ]
-        accounting = OutRecord(f"{self._topics.events.name}-{number}".encode(), encode_json(result.accounting))
+        accounting = OutRecord(f"{self._topics.events.name}-{number}".encode(), messages.accounting)
         batches.setdefault(self._at(topics.metrics.name, number), []).append(accounting)
         return batches
 

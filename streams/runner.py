@@ -16,6 +16,7 @@ The pure step is done once. When the store or the broker is away, only that I/O 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Generic, NamedTuple, Protocol, TypeVar
@@ -23,10 +24,11 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 from aiokafka import TopicPartition
 from msgspec.structs import replace
 
+from online_models.parts import in_parts, result_of
 from online_models.records import DecodedBatch, Record, decode_batch
 from online_models.replica import ReplicaSet
 from online_models.scoring import ScoringCore
-from online_models.step import StepResult
+from online_models.step import Collected, StepResult
 from schemas.bids import Bid
 from schemas.codec import (
     decode_partition_meta,
@@ -39,11 +41,16 @@ from schemas.user_state import BiddingMeta, UserState
 from streams.budgets.books import Books
 from streams.earlier import EarlierBids, EarlierScores
 from streams.failpoints import failpoint
+from streams.messages import Messages, not_published
 from streams.settings import Settings
 from streams.stores import PartitionId, StateStore
+from streams.summary import Summary
 
 T = TypeVar("T")
 P = TypeVar("P")
+
+# What else the loop has to do, such as to tell the group that we are alive, waits no longer for a batch.
+_BREATHE_S = 0.1
 
 
 class Attempt(Protocol):
@@ -73,7 +80,7 @@ class _Unsaved(NamedTuple):
 class Output(Protocol):
     """Where a batch's results go."""
 
-    async def publish(self, batch: DecodedBatch, result: StepResult, *, partition: PartitionId) -> Ends:
+    async def publish(self, batch: DecodedBatch, messages: Messages, *, partition: PartitionId) -> Ends:
         """Publish and wait until it is safe; raises Unavailable: repeat it."""
 
 
@@ -183,7 +190,7 @@ class Session:
         silent = [record for record in records if record.offset < self.publish_from]
         return [silent, records[len(silent) :]]
 
-    async def run_batch(self, records: Sequence[Record], output: Output, attempt: Attempt) -> StepResult | None:
+    async def run_batch(self, records: Sequence[Record], output: Output, attempt: Attempt) -> Summary | None:
         """Score a chunk, publish, and begin to store its effects: `saving` tells when they are.
 
         Parameters
@@ -193,7 +200,7 @@ class Session:
 
         Returns
         -------
-        StepResult or None
+        Summary or None
             None if every record had been processed before.
 
         Raises
@@ -220,14 +227,21 @@ class Session:
         promised = await self._bids.before(batch.next_offset, attempt, "read bids")
         if self.core.desk is not None:
             self.core.desk.published = promised
-        result = self.core.step(batch, self._users)
+        out, messages, summary = Collected(self._users), Messages(), Summary()
+        publishing, breathed_s = batch.next_offset > self.publish_from, time.perf_counter()
+        for part in in_parts(self.core, batch, out):
+            summary.take(part)
+            if publishing:
+                messages.take(not_published(part, published, promised))
+            if time.perf_counter() - breathed_s > _BREATHE_S:
+                await asyncio.sleep(0)
+                breathed_s = time.perf_counter()
+        result = result_of(self.core, batch, out)
+        summary.end(result)
         self._check_written()
-        if batch.next_offset > self.publish_from:
-            due = result._replace(
-                scores=[one for one in result.scores if published.get(one.score_id) is not one],
-                bids=[one for one in result.bids if promised.get(one.bid_id) is not one],
-            )
-            ends = await attempt(lambda: output.publish(batch, due, partition=self.partition), "publish")
+        if publishing:
+            messages.end(result)
+            ends = await attempt(lambda: output.publish(batch, messages, partition=self.partition), "publish")
             self._scores.reach(ends.scores)
             self._bids.reach(ends.bids)
             failpoint("published")
@@ -236,7 +250,7 @@ class Session:
         if self.saving is not None:
             await self.saving
         self.saving = asyncio.create_task(self._save(unsaved, attempt), name=f"save {self.partition}")
-        return result
+        return summary
 
     def _check_written(self) -> None:
         """Raise what the write before has ended with: nothing more is made of states that could not be stored."""

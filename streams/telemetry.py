@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from math import inf
-from operator import attrgetter
 from typing import Any, NamedTuple
 
 import msgspec
@@ -19,10 +18,9 @@ from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from online_models.bidding.desk import NOTICES
-from online_models.step import StepResult
-from schemas.bids import Bid
 from schemas.metrics import Progress
 from schemas.scores import Score
+from streams.summary import RECENT_SCORES, Summary
 
 # From a batch that waits for nothing to a backlog of a minute.
 _LATENCY_BUCKETS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, inf)
@@ -33,11 +31,7 @@ _COUNTED_AT_ONCE = 4096
 # Where little is to do, batches are small and many; counting them together costs half.
 _BATCHES_AT_ONCE, _EVENTS_AT_ONCE = 32, 1000
 _RECENT_LATENCIES = 4096
-_RECENT_SCORES = 20
 _NOTICES = frozenset(NOTICES)
-_objective = attrgetter("objective")
-_reason = attrgetter("reason")
-_objective_and_label = attrgetter("objective", "label")
 
 
 class Latencies(Collector):
@@ -100,7 +94,7 @@ class Latencies(Collector):
 class _Done(NamedTuple):
     """A batch whose results are published and stored; of them what is to be counted."""
 
-    result: StepResult
+    summary: Summary
     seconds: float
     open_count: int
     at_ms: float
@@ -178,7 +172,7 @@ class Telemetry:
         self.assigned = self._gauge("assigned_partitions", "Partitions that this worker owns.", "topic")
         self._totals = {"events": 0, "scored": 0, "ignored": 0, "dead": 0, "scores": 0, "examples": 0, "learned": 0}
         self._latencies: deque[float] = deque(maxlen=_RECENT_LATENCIES)
-        self._recent: deque[Score] = deque(maxlen=_RECENT_SCORES)
+        self._recent: deque[Score] = deque(maxlen=RECENT_SCORES)
         self._progress: dict[str, Progress] = {}
         self.started = time.time()
 
@@ -188,11 +182,10 @@ class Telemetry:
     def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
         return Gauge(f"streamscore_{name}", text, labels, registry=self.registry)
 
-    def batch_done(self, result: StepResult, *, seconds: float, open_count: int) -> None:
+    def batch_done(self, summary: Summary, *, seconds: float, open_count: int) -> None:
         """Note a batch whose results are published and stored just now, to be counted."""
-        counted = result._replace(changed_users={}, dead_letters=())  # which can be large
-        self._waiting.append(_Done(counted, seconds, open_count, time.time() * 1000))
-        self._waiting_events += result.accounting.events
+        self._waiting.append(_Done(summary, seconds, open_count, time.time() * 1000))
+        self._waiting_events += summary.accounting.events
         if self._waiting_events >= _EVENTS_AT_ONCE or len(self._waiting) >= _BATCHES_AT_ONCE:
             self.catch_up()
 
@@ -200,56 +193,49 @@ class Telemetry:
         """Count what was noted."""
         while self._waiting:
             done = self._waiting.popleft()
-            self._waiting_events -= done.result.accounting.events
+            self._waiting_events -= done.summary.accounting.events
             self._count(done)
 
     def _count(self, done: _Done) -> None:
-        result, at_ms = done.result, done.at_ms
-        accounting = result.accounting
+        summary, at_ms = done.summary, done.at_ms
+        accounting = summary.accounting
         ignored = sum(accounting.ignored.values())
         self.events.labels("scored").inc(accounting.scored)
         self.events.labels("ignored").inc(ignored)
         self.events.labels("dead").inc(accounting.dead)
         for rule, count in accounting.ignored.items():
             self.ignored.labels(rule).inc(count)
-        for cause, count in result.notes.items():
+        for cause, count in summary.notes.items():
             if cause in _NOTICES:
                 self.notices.labels(cause).inc(count)
                 self._notices_by_kind[cause] += count
             else:
                 self.notes.labels(cause).inc(count)
-        labelled = Counts(map(_objective_and_label, result.examples))
-        for (objective, label), count in labelled.items():
+        for (objective, label), count in summary.examples.items():
             self.examples.labels(objective, str(label).lower()).inc(count)
         self.chunks.observe(done.seconds)
         self.open.labels(str(accounting.partition)).set(done.open_count)
         self.stream_time.labels(str(accounting.partition)).set(accounting.stream_time_ms / 1000)
-        self._observe_scores(result.scores, at_ms)
-        if result.bids:
-            self._observe_bids(result.bids, at_ms)
+        for objective, count in summary.scores.items():
+            self.scores.labels(objective).inc(count)
+        latencies_ms = [at_ms - ms for ms in summary.score_sources_ms]
+        self._latency.observe_many(latencies_ms)
+        self._latencies.extend(latencies_ms)
+        self._recent.extend(summary.recent)
+        if summary.bids:
+            self._observe_bids(summary, at_ms)
         totals = self._totals
         totals["events"] += accounting.events
         totals["scored"] += accounting.scored
         totals["ignored"] += ignored
         totals["dead"] += accounting.dead
-        totals["scores"] += len(result.scores)
-        totals["examples"] += len(result.examples)
+        totals["scores"] += accounting.scores
+        totals["examples"] += accounting.examples
 
-    def _observe_scores(self, scores: Sequence[Score], at_ms: float) -> None:
-        if not scores:
-            return
-        latencies_ms = [at_ms - score.source_ts for score in scores]
-        self._latency.observe_many(latencies_ms)
-        self._latencies.extend(latencies_ms)
-        for objective, count in Counts(map(_objective, scores)).items():
-            self.scores.labels(objective).inc(count)
-        self._recent.extend(scores[-_RECENT_SCORES:])
-
-    def _observe_bids(self, bids: Sequence[Bid], at_ms: float) -> None:
-        self._bid_latency.observe_many([at_ms - bid.source_ts for bid in bids])
-        counted = Counts(map(_reason, bids))
-        self._bids_by_reason.update(counted)
-        for reason, count in counted.items():
+    def _observe_bids(self, summary: Summary, at_ms: float) -> None:
+        self._bid_latency.observe_many([at_ms - ms for ms in summary.bid_sources_ms])
+        self._bids_by_reason.update(summary.bids)
+        for reason, count in summary.bids.items():
             self.bids.labels(reason).inc(count)
 
     def learned_done(self, name: str, progress: Progress | None, *, learned: int, refused: int) -> None:

@@ -6,8 +6,10 @@ import time
 from typing import Any, NamedTuple
 
 from benchmarks.peers.workload import PARTITIONS, SCORING_YAML, START_MS, VISITORS, events
+from online_models.parts import in_parts, result_of
 from online_models.records import decode_batch
 from online_models.scoring import ScoringCore
+from online_models.step import Collected
 from schemas.codec import decode_example, encode_json, encode_user_state
 from schemas.user_state import UserState
 from streams.garbage import looked_at_once
@@ -67,12 +69,14 @@ def run(settings: Any, logs: list[list[_Record]], models: list[list[bytes]] | No
                 continue
             batch = decode_batch(records, topic=topic, partition=number)
             core.users_of(batch.events)
-            result = core.step(batch, users[number])
-            for score in result.scores:
-                encode_json(score)
-            for user in result.changed_users.values():
+            out = Collected(users[number])
+            examples: list[bytes] = []
+            for part in in_parts(core, batch, out):
+                for score in part.scores:
+                    encode_json(score)
+                examples += [encode_json(example) for example in part.examples]
+            for user in result_of(core, batch, out).changed_users.values():
                 encode_user_state(user)
-            examples = [encode_json(example) for example in result.examples]
             if models is None:
                 decoded = [(next_example + place, decode_example(value)) for place, value in enumerate(examples)]
                 next_example += len(decoded)

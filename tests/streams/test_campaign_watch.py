@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from prometheus_client import CollectorRegistry
+from summaries import summary_of
 
 from online_models.step import StepResult
 from schemas.api import CampaignState
@@ -127,7 +128,7 @@ def test_bids_are_counted_by_reason_and_what_became_of_them_by_kind() -> None:
     watch, telemetry = watching(Ledger())
     notes = Counter(win=2, notice_missing=1, outcome_first=3)
     for reasons in ((BID, "paced", BID), ("budget",), ()):
-        telemetry.batch_done(a_result(reasons, notes), seconds=0.01, open_count=0)
+        telemetry.batch_done(summary_of(a_result(reasons, notes)), seconds=0.01, open_count=0)
 
     assert by_label(telemetry.registry, "streamscore_bids_total") == {BID: 2, "paced": 1, "budget": 1}
     assert by_label(telemetry.registry, "streamscore_bid_notices_total") == {"win": 6, "notice_missing": 3}

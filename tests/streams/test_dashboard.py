@@ -8,6 +8,7 @@ import msgspec
 import orjson
 from builders import EventLog, a_click, an_impression
 from core_bench import Bench
+from summaries import summary_of
 
 from online_models.records import decode_batch
 from online_models.step import StepResult
@@ -37,8 +38,9 @@ class Shown:
         return result
 
     def took(self, result: StepResult) -> None:
-        self.telemetry.batch_done(result, seconds=0.01, open_count=0)
-        self.dashboard.note(result, self.now_s)
+        summary = summary_of(result)
+        self.telemetry.batch_done(summary, seconds=0.01, open_count=0)
+        self.dashboard.note(summary, self.now_s)
 
     def point(self, *, lag: int = 0) -> None:
         self.now_s += 5.0

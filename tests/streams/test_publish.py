@@ -9,11 +9,14 @@ from builders import EventLog, a_click, an_event, an_impression
 from core_bench import FEATURES, PURCHASE, Bench, a_replica, cut
 
 from online_models.crowd import CROWD, Nobody
+from online_models.parts import in_parts, result_of
 from online_models.rankings import Ranking, parse_rankings
 from online_models.records import decode_batch
+from online_models.step import Collected
 from schemas.dead_letters import OMITTED_HEADER, REASON_HEADER
 from schemas.events import RankRequest
 from streams.freshness import Freshness
+from streams.messages import Messages
 from streams.out_records import OutRecord
 from streams.publish import Publisher
 from streams.sections import Topics
@@ -57,8 +60,11 @@ async def published(
     publisher: Any = Publisher(output, Topics(), PARTITIONS, freshness)  # type: ignore[arg-type]
     for records in cut(log.records, chunk):
         batch = decode_batch(records, topic="events", partition=2)
-        result = bench.core.step(batch, bench.users)
-        await publisher.publish(batch, result, partition=PartitionId("events", 2))
+        out, messages = Collected(bench.users), Messages()
+        for part in in_parts(bench.core, batch, out):
+            messages.take(part)
+        messages.end(result_of(bench.core, batch, out))
+        await publisher.publish(batch, messages, partition=PartitionId("events", 2))
     return output.published[-1]
 
 

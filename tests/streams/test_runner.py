@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+import pytest
 from builders import MINUTE, EventLog, a_click, a_page_view, an_impression
 from core_bench import ALL, Bench
 from hypothesis import given
 from hypothesis import strategies as st
 
 from online_models.records import DecodedBatch
-from online_models.step import StepResult
-from schemas.codec import decode_partition_meta, decode_score, encode_json
+from schemas.codec import decode_example, decode_partition_meta, decode_score, encode_json
+from schemas.examples import Example
 from schemas.scores import Score
+from streams import runner
+from streams.messages import Messages
 from streams.runner import Ends, Published, Session
 from streams.stores import DictStateStore, PartitionId
 
@@ -28,6 +32,7 @@ class Log:
         self._waiting = {one.score_id: one for one in self.scores}
         self._end = len(self.scores)
         self.published: list[Score] = []
+        self.examples: list[Example] = []
 
     @property
     def end(self) -> int | None:
@@ -42,9 +47,10 @@ class Log:
     async def close(self) -> None:
         """Nothing is open."""
 
-    async def publish(self, batch: DecodedBatch, result: StepResult, *, partition: PartitionId) -> Ends:
-        self.published += result.scores
-        return Ends(self._end + len(self.published) if result.scores else None)
+    async def publish(self, batch: DecodedBatch, messages: Messages, *, partition: PartitionId) -> Ends:
+        self.published += [decode_score(one.value or b"") for one in messages.scores]
+        self.examples += [decode_example(one.value or b"") for some in messages.examples.values() for one in some]
+        return Ends(self._end + len(self.published) if messages.scores else None)
 
 
 async def once(step: Callable[[], Awaitable[Any]], name: str) -> Any:
@@ -83,15 +89,17 @@ def a_log() -> EventLog:
     return log.tick(48 * 60 * MINUTE)
 
 
-async def run(bench: Bench, log: Log, chunk: int, *, publish_from: int = 0) -> tuple[DictStateStore, list[StepResult]]:
+async def run(bench: Bench, log: Log, chunk: int, *, publish_from: int = 0) -> DictStateStore:
     store = DictStateStore()
     session = a_session(bench, store, log)
     session.publish_from = publish_from
     records = a_log().records
     chunks = [records[first : first + chunk] for first in range(0, len(records), chunk)]
-    results = [await session.run_batch(part, log, once) for one in chunks for part in session.parts(one)]
+    for one in chunks:
+        for part in session.parts(one):
+            await session.run_batch(part, log, once)
     await stored(session)
-    return store, [one for one in results if one is not None]
+    return store
 
 
 async def stored(session: Session) -> None:
@@ -108,33 +116,32 @@ async def test_a_batch_done_again_gives_the_state_and_the_examples_of_the_scores
     published: int, chunk: int, chunk_again: int
 ) -> None:
     first = Log([])
-    whole, results = await run(a_bench(), first, chunk)
+    whole = await run(a_bench(), first, chunk)
     survived = first.published[:published]
 
     again = Log(survived)
     # The model has gone on meanwhile, so what was not published yet is scored by a later version.
-    store, repeated = await run(a_bench(version=7 if published >= len(first.published) else 9), again, chunk_again)
+    store = await run(a_bench(version=7 if published >= len(first.published) else 9), again, chunk_again)
 
     stand = {one.score_id: one for one in survived}
     seen = again.scores + again.published
     assert [one.score_id for one in seen] == [one.score_id for one in first.published], "each once, in order"
     assert all(encode_json(stand.get(one.score_id, one)) == encode_json(one) for one in seen)
     scored = {one.score_id: (one.score, one.model_version) for one in seen}
-    examples = [one for result in repeated for one in result.examples]
-    assert examples
-    assert all(scored[one.score_id] == (one.score, one.model_version) for one in examples)
+    assert again.examples
+    assert all(scored[one.score_id] == (one.score, one.model_version) for one in again.examples)
     if published >= len(first.published):
         assert await states(store, ["u0", "u1"]) == await states(whole, ["u0", "u1"])
-        assert [encode_json(one) for one in examples] == [encode_json(one) for r in results for one in r.examples]
+        assert [encode_json(one) for one in again.examples] == [encode_json(one) for one in first.examples]
 
 
 async def test_what_was_lost_is_rebuilt_in_silence_and_the_place_among_the_scores_is_kept() -> None:
     first = Log([])
-    whole, _ = await run(a_bench(), first, 5)
+    whole = await run(a_bench(), first, 5)
     end_of_log = len(a_log().records)
 
     again = Log(first.published)
-    store, _ = await run(a_bench(version=9), again, 3, publish_from=end_of_log)
+    store = await run(a_bench(version=9), again, 3, publish_from=end_of_log)
 
     rebuilt, before = await store.load_partition(PLACE), await whole.load_partition(PLACE)
     assert again.published == []
@@ -201,3 +208,29 @@ async def test_who_comes_again_and_again_stays_at_hand() -> None:
 
     assert sorted(one for one in store.asked if one.startswith("often")) == ["often-1", "often-2"]
     assert len(session._users) == 10
+
+
+async def test_the_loop_goes_on_while_the_windows_of_very_many_close(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "_BREATHE_S", 0.0)
+    log, store = Log([]), DictStateStore()
+    session = a_session(a_bench(), store, log, cache_users=5_000)
+    events = EventLog()
+    for number in range(3_000):
+        events.add(an_impression("i1", number, user_id=f"u{number}"))
+    await session.run_batch(events.records, log, once)
+    turns = 0
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    counting = asyncio.create_task(count_turns())
+    await asyncio.sleep(0)
+    before = turns
+    await session.run_batch(events.tick(48 * 60 * MINUTE).records[3_000:], log, once)
+    counting.cancel()
+
+    assert turns - before >= 3_000 // 500
+    assert len(log.examples) == 3_000

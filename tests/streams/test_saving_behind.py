@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from online_models.records import DecodedBatch
-from online_models.step import StepResult
+from schemas.codec import decode_score
+from streams.messages import Messages
 from streams.runner import Ends, Published, Session
 from streams.stores import DictStateStore, Fenced, PartitionId
 
@@ -29,11 +30,11 @@ class Output:
         self.scores: list[str] = []
         self._turns = turns
 
-    async def publish(self, batch: DecodedBatch, result: StepResult, *, partition: PartitionId) -> Ends:
+    async def publish(self, batch: DecodedBatch, messages: Messages, *, partition: PartitionId) -> Ends:
         for _ in range(self._turns):
             await asyncio.sleep(0)
-        self.scores += [one.score_id for one in result.scores]
-        return Ends(len(self.scores) if result.scores else None)
+        self.scores += [decode_score(one.value or b"").score_id for one in messages.scores]
+        return Ends(len(self.scores) if messages.scores else None)
 
 
 class Snapshot(NamedTuple):

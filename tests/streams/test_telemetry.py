@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from summaries import summary_of
 
 from online_models.step import StepResult
 from schemas.bids import Bid
-from schemas.dead_letters import DeadLetter
+from schemas.dead_letters import dead_letter
 from schemas.metrics import Accounting
 from schemas.scores import Score
 from schemas.user_state import UserState
@@ -103,7 +104,7 @@ def a_state() -> UserState:
 def test_whoever_looks_sees_every_batch_that_is_done(batches: int, scores: int) -> None:
     telemetry = Telemetry()
     for n in range(batches):
-        telemetry.batch_done(a_result(n, scores), seconds=0.01, open_count=n)
+        telemetry.batch_done(summary_of(a_result(n, scores)), seconds=0.01, open_count=n)
 
     def value(name: str, **labels: str) -> float | None:
         return telemetry.registry.get_sample_value(f"streamscore_{name}", labels)
@@ -128,26 +129,26 @@ def test_every_way_to_look_catches_up() -> None:
     for look in looks:
         telemetry = Telemetry()
         result = a_result(0, 3)._replace(notes=Counter({"win": 3}), bids=[a_bid(n) for n in range(3)])
-        telemetry.batch_done(result, seconds=0.01, open_count=0)
+        telemetry.batch_done(summary_of(result), seconds=0.01, open_count=0)
         assert look(telemetry) == 3
 
 
 def test_what_waits_to_be_counted_is_bounded_by_events_and_holds_no_states() -> None:
     telemetry = Telemetry()
+    dead = dead_letter(key=b"u", value=b"x", reason="invalid", detail="", source="e-0-1", source_ts_ms=1)
     for n in range(20):
-        result = a_result(n, 0, events=500)._replace(
-            changed_users={"u": a_state()}, dead_letters=[DeadLetter(b"u", b"x", [])]
-        )
-        telemetry.batch_done(result, seconds=0.01, open_count=0)
-        assert sum(one.result.accounting.events for one in telemetry._waiting) < 1000
-        assert not any(one.result.changed_users or one.result.dead_letters for one in telemetry._waiting)
+        result = a_result(n, 0, events=500)._replace(changed_users={"u": a_state()}, dead_letters=[dead])
+        telemetry.batch_done(summary_of(result), seconds=0.01, open_count=0)
+        assert sum(one.summary.accounting.events for one in telemetry._waiting) < 1000
+        held = [value for one in telemetry._waiting for value in vars(one.summary).values()]
+        assert not any(state in repr(held) for state in ("UserState(", "DeadLetter("))
     assert telemetry.totals["events"] == 20 * 500
 
 
 def test_a_latency_is_of_the_moment_when_the_batch_was_done_not_of_the_look(monkeypatch: pytest.MonkeyPatch) -> None:
     telemetry = Telemetry()
     monkeypatch.setattr(time, "time", lambda: 1.05)
-    telemetry.batch_done(a_result(1000, 3), seconds=0.01, open_count=0)
+    telemetry.batch_done(summary_of(a_result(1000, 3)), seconds=0.01, open_count=0)
     monkeypatch.setattr(time, "time", lambda: 99.0)
 
     found = telemetry.latency.percentiles(telemetry.latency.counts(), [1.0])
