@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from math import isfinite, log
+from math import inf, isfinite, log
 from typing import Any, Literal, TypeVar, get_args
 
 from msgspec import Struct, ValidationError, convert, structs
@@ -17,6 +17,7 @@ from online_models.calibration import Calibrating, Calibrator
 from online_models.contest import Promoting
 from online_models.errors import ConfigError
 from online_models.features import FeatureSet
+from online_models.features.categories import normalized
 from online_models.features.durations import parse_duration_ms
 from schemas.events import EVENT_TYPES
 
@@ -342,6 +343,8 @@ class _Reader:
         for one in types:
             if one not in EVENT_TYPES:
                 raise self.wrong(f"Unknown event type {one!r}; expected one of: {', '.join(EVENT_TYPES)}", key)
+        if len(set(types)) < len(types):
+            raise self.wrong("An event type stands here twice; keep one", key)
         return types
 
     def choice(self, key: str, allowed: tuple[str, ...], default: str | None = None) -> Any:
@@ -392,7 +395,14 @@ class _Reader:
                 raise self.wrong("Expected a number", *path, name, bound)
             if not isfinite(test.get(bound, 0)):
                 raise self.wrong("Expected a finite number; leave it out for none", *path, name, bound)
-        return Condition(name, test.get("min"), test.get("max"), tuple(str(one) for one in accepted))
+        for index, one in enumerate(accepted):
+            if not isinstance(one, str | int | float):
+                raise self.wrong(f"Expected a text or a number, got {one!r}", *path, name, "in", index)
+        if "in" in test and not accepted:
+            raise self.wrong("Expected at least one value; with none it never holds", *path, name, "in")
+        if test.get("min", -inf) > test.get("max", inf):
+            raise self.wrong("`min` is above `max`; so it never holds", *path, name)
+        return Condition(name, test.get("min"), test.get("max"), tuple(str(normalized(one)) for one in accepted))
 
     def model(self) -> Mapping[str, Any]:
         model = self.body.get("model", {"name": "ftrl"})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import ssl
 from typing import Annotated, Any, Literal
+from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 from msgspec import Meta, Struct
@@ -12,12 +13,15 @@ from msgspec import Meta, Struct
 from online_models.features.durations import parse_duration_ms
 
 
-def check_durations(section: Struct, *keys: str) -> None:
+def check_durations(section: Struct, *keys: str, low: str = "1ms", high: str = "52000w") -> None:
+    """Raise ValueError unless these settings of a section are durations within bounds, which are within."""
     for key in keys:
         try:
-            parse_duration_ms(getattr(section, key))
+            found = parse_duration_ms(getattr(section, key))
         except ValueError as error:
             raise ValueError(f"{key}: {error}") from None
+        if not parse_duration_ms(low) <= found <= parse_duration_ms(high):
+            raise ValueError(f"{key}: Expected a duration from {low} to {high}, got {getattr(section, key)!r}")
 
 
 class Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -44,7 +48,8 @@ class KafkaSettings(Section, frozen=True):
     compression: Literal["none", "gzip"] = "none"
 
     def __post_init__(self) -> None:
-        check_durations(self, "session_timeout", "heartbeat", "fetch_max_wait", "request_timeout")
+        check_durations(self, "session_timeout", "heartbeat", "request_timeout", low="100ms", high="1d")
+        check_durations(self, "fetch_max_wait", low="0s", high="1d")
         if self.security_protocol.startswith("SASL") and not (self.sasl_username and self.sasl_password):
             raise ValueError(
                 f"{self.security_protocol} needs STREAMSCORE_KAFKA_SASL_USERNAME and STREAMSCORE_KAFKA_SASL_PASSWORD"
@@ -90,11 +95,22 @@ class RedisSettings(Section, frozen=True):
     state_ttl: str = "60d"
 
     def __post_init__(self) -> None:
-        check_durations(self, "timeout", "state_ttl")
+        check_durations(self, "timeout", low="10ms", high="1d")
+        check_durations(self, "state_ttl", low="1s")
         if not self.url.startswith(("redis://", "rediss://", "unix://")):
             raise ValueError("Expected a URL such as redis://host:6379/0, rediss://… for TLS, or unix://…")
         if re.search(r"//[^/@]*:[^/@]+@", self.url):
             raise ValueError("Take the password out of the URL and set STREAMSCORE_REDIS_PASSWORD")
+        try:
+            parts = urlsplit(self.url)
+            _ = parts.port
+        except ValueError as error:
+            raise ValueError(f"url: {error}; expected such as redis://host:6379/0") from None
+        if {"password", "username"} & set(parse_qs(parts.query)):
+            raise ValueError(
+                "Take username and password out of the URL and set STREAMSCORE_REDIS_USERNAME and "
+                "STREAMSCORE_REDIS_PASSWORD"
+            )
 
     @property
     def state_ttl_ms(self) -> int:
@@ -118,7 +134,7 @@ class TopicSettings(Section, frozen=True):
 
     def __post_init__(self) -> None:
         if self.retention is not None:
-            check_durations(self, "retention")
+            check_durations(self, "retention", low="1s")
 
 
 def _topic(name: str, partitions: int = 4) -> Any:
@@ -139,6 +155,8 @@ class Topics(Section, frozen=True):
 
     def __post_init__(self) -> None:
         names = [one.name for one in self.all()]
+        if {".", ".."} & set(names):
+            raise ValueError("Kafka has no topics called `.` or `..`")
         if len(set(names)) < len(names):
             raise ValueError("Every topic needs a name of its own")
 
@@ -217,7 +235,8 @@ class WorkerSettings(Section, frozen=True):
     n_reasons: Annotated[int, Meta(ge=0, le=20)] = 3
 
     def __post_init__(self) -> None:
-        check_durations(self, "idle_tick", "stall_timeout")
+        check_durations(self, "idle_tick", low="10ms", high="1d")
+        check_durations(self, "stall_timeout", low="1s")
         for origin in self.http_origin_list:
             if not re.fullmatch(r"\*|https?://[^/\s]+", origin):
                 raise ValueError(f"http_origins: expected `*` or origins such as https://shop.example, got {origin!r}")

@@ -8,7 +8,7 @@ the file can be shown, and are masked wherever settings are printed.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
@@ -30,18 +30,17 @@ from online_models.objectives import Objective, objective_of, parse_objectives
 from online_models.policies import Policy, parse_policies
 from online_models.rankings import Ranking, parse_rankings
 from streams.campaign_files import campaigns_of
+from streams.section_reader import PREFIX, SECTIONS, read_sections
 from streams.sections import (
     KafkaSettings,
     LearningSettings,
     RedisSettings,
-    Section,
     Topics,
     TopicSettings,
     WorkerSettings,
 )
 from streams.yaml_lines import Document
 
-PREFIX = "STREAMSCORE_"
 Delivery = Literal["at_least_once", "exactly_once"]
 MASKED = "********"
 
@@ -139,24 +138,6 @@ class Settings(Struct, frozen=True, kw_only=True):
         return dict(shown)
 
 
-_SECTIONS: dict[str, type[Section]] = {
-    "kafka": KafkaSettings,
-    "redis": RedisSettings,
-    "topics": Topics,
-    "learning": LearningSettings,
-    "worker": WorkerSettings,
-}
-_FROM_ENVIRONMENT_ONLY = {
-    ("kafka", "sasl_username"),
-    ("kafka", "sasl_password"),
-    ("redis", "username"),
-    ("redis", "password"),
-    ("worker", "http_tokens"),
-}
-# Read elsewhere: signs models that only pickle can carry; the tests' own switches.
-_OTHER_VARIABLES = {"MODEL_KEY", "REQUIRE_KAFKA", "CONFIG", "DELIVERY", "FAILPOINT"}
-
-
 class InvalidSettings(ValueError):
     """The configuration is wrong; `problems` lists all that was found, as ``file:line: message``."""
 
@@ -180,6 +161,8 @@ def load_settings(path: Path, environment: Mapping[str, str], *, candidate: str 
     """
     try:
         text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise InvalidSettings([f"{path}: is not UTF-8 text"]) from None
     except OSError as error:
         raise InvalidSettings([f"{path}: cannot be read: {error.strerror}"]) from None
     return parse_settings(text, environment, name=str(path), candidate=candidate)
@@ -236,15 +219,15 @@ class _Reader:
             "rankings",
             "bidding",
             "sources",
-            *_SECTIONS,
+            *SECTIONS,
         }
         for key in top:
             if key not in allowed:
                 self.errors.append(
                     ConfigError((str(key),), f"Unknown key; expected one of: {', '.join(sorted(allowed))}")
                 )
-        sections = {name: self.section(name, kind) for name, kind in _SECTIONS.items()}
-        self.check_variables()
+        sections, errors = read_sections(self.document, self.environment)
+        self.errors += errors
         features = self.features()
         objectives = self.objectives(features) if features else []
         candidates = self.candidates()
@@ -252,10 +235,11 @@ class _Reader:
         rankings = self.rankings(objectives)
         bidding = self.bidding(features, objectives) if features else None
         delivery = self.delivery()
+        app = self.app()
         if self.errors:
             return None
         return Settings(
-            app=self.app(),
+            app=app,
             delivery=delivery,
             features=features,  # type: ignore[arg-type]
             objectives=objectives,
@@ -278,6 +262,10 @@ class _Reader:
             self.errors.append(ConfigError(("candidates",), "Expected a mapping of name to changes"))
             return ()
         for name, changes in declared.items():
+            if not re.fullmatch(r"[A-Za-z0-9_-]{1,100}", str(name)):  # folders and topics are called so
+                self.errors.append(
+                    ConfigError(("candidates", str(name)), "Expected a name of letters, digits, `_` and `-`")
+                )
             if not isinstance(changes, dict) or set(changes) - {"features", "objectives", "learning"}:
                 self.errors.append(
                     ConfigError(("candidates", str(name)), "Expected changes of features, objectives or learning")
@@ -323,7 +311,10 @@ class _Reader:
         return replace(bidding, campaigns=tuple(found.campaigns))
 
     def app(self) -> str:
+        """Return the name of the deployment, of which those of groups, clients and keys are made."""
         app = self.document.value.get("app", "streamscore")
+        if not isinstance(app, str) or not re.fullmatch(r"[A-Za-z0-9._:/-]{1,200}", app):
+            self.errors.append(ConfigError(("app",), f"Expected a name of letters, digits and ._:/- only, got {app!r}"))
         return str(app)
 
     def delivery(self) -> Delivery:
@@ -332,48 +323,6 @@ class _Reader:
             return cast("Delivery", declared)
         self.errors.append(ConfigError(("delivery",), f"Expected at_least_once or exactly_once, got {declared!r}"))
         return "at_least_once"
-
-    def section(self, name: str, kind: type[Section]) -> Section | None:
-        declared = self.document.value.get(name) or {}
-        if not isinstance(declared, dict):
-            self.errors.append(ConfigError((name,), "Expected a mapping"))
-            return None
-        values: dict[str, Any] = dict(declared)
-        if kind is Topics:
-            values = {key: _named_topic(value, key) for key, value in values.items()}
-        for key in declared:
-            if (name, key) in _FROM_ENVIRONMENT_ONLY:
-                self.errors.append(
-                    ConfigError(
-                        (name, key), f"Set {PREFIX}{name.upper()}_{key.upper()} instead; secrets stay out of files"
-                    )
-                )
-        values |= dict(self.overrides(name, kind))
-        texts = {field.name for field in msgspec.structs.fields(kind) if field.type is str}
-        for key in texts & set(values):
-            if isinstance(values[key], int | float):  # `5` where `5s` was meant: let the duration's own error say so
-                values[key] = str(values[key])
-        try:
-            return msgspec.convert(values, kind, strict=False)
-        except msgspec.ValidationError as error:
-            self.errors.append(_from_msgspec(name, error))
-            return None
-
-    def overrides(self, name: str, kind: type[Section]) -> Iterator[tuple[str, str]]:
-        for key in kind.__struct_fields__:
-            value = self.environment.get(f"{PREFIX}{name.upper()}_{key.upper()}")
-            if value is not None and kind is not Topics:
-                yield key, value
-
-    def check_variables(self) -> None:
-        known = {
-            f"{section.upper()}_{key.upper()}" for section, kind in _SECTIONS.items() for key in kind.__struct_fields__
-        }
-        for variable in self.environment:
-            if variable.startswith(PREFIX) and variable[len(PREFIX) :] not in known | _OTHER_VARIABLES:
-                self.errors.append(
-                    ConfigError((), f"The environment variable {variable} is not known; is it misspelt?")
-                )
 
     def features(self) -> FeatureSet | None:
         declared = self.document.value.get("features")
@@ -419,24 +368,3 @@ class _Reader:
                     self.errors.append(error.under("objectives", one.name, *below, "model"))
             found.append(one)
         return found
-
-
-def _named_topic(value: object, key: str) -> object:
-    """Let `events: clicks` stand for `events: {name: clicks}`, and a missing name be the default's."""
-    if isinstance(value, str):
-        value = {"name": value}
-    if isinstance(value, dict) and "name" not in value:
-        default = getattr(Topics(), key, None)
-        return {"name": default.name, **value} if default else value
-    return value
-
-
-def _from_msgspec(section: str, error: msgspec.ValidationError) -> ConfigError:
-    """Turn msgspec's ``… - at `$.a[0].b` `` into a path."""
-    message, _, place = str(error).partition(" - at `$")
-    path = [int(part) if part.isdigit() else part for part in re.findall(r"[^.\[\]`]+", place)]
-    unknown = re.search(r"unknown field `([^`]+)`", message)
-    if unknown:
-        return ConfigError((section, *path, unknown[1]), "Unknown key")
-    key = re.match(r"(\w+): ", message)
-    return ConfigError((section, *path, *([key[1]] if key and not path else [])), message.strip(" `"))

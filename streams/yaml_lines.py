@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from copy import copy
 from typing import Any
@@ -9,6 +10,28 @@ from typing import Any
 import yaml
 
 from online_models.errors import ConfigError
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads plain words as YAML 1.2 does: `NO` is Norway, `on` a word, and `+10:00` no number to the base 60."""
+
+
+_BOOL, _INT, _FLOAT = (f"tag:yaml.org,2002:{kind}" for kind in ("bool", "int", "float"))
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in (_BOOL, _INT, _FLOAT)]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(_BOOL, re.compile(r"(true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+_Loader.add_implicit_resolver(
+    _INT, re.compile(r"[-+]?(0b[01_]+|0[0-7_]*|[1-9][0-9_]*|0x[0-9a-fA-F_]+)$"), list("-+0123456789")
+)
+_Loader.add_implicit_resolver(
+    _FLOAT,
+    re.compile(
+        r"([-+]?([0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$"
+    ),
+    list("-+0123456789."),
+)
 
 
 class Document:
@@ -23,13 +46,13 @@ class Document:
     ------
     ConfigError
         The text is no YAML, no mapping at the top, or holds one key twice (YAML would silently keep
-        the last).
+        the last), or something that holds itself.
     """
 
     def __init__(self, text: str, *, such_as: str = "`features: …` and `objectives: …`") -> None:
         try:
-            node = yaml.compose(text, Loader=yaml.SafeLoader)
-            value = yaml.safe_load(text)
+            node = yaml.compose(text, Loader=_Loader)
+            value = yaml.load(text, Loader=_Loader)
         except yaml.MarkedYAMLError as error:
             line = error.problem_mark.line + 1 if error.problem_mark else 1
             raise ConfigError((), f"line {line}: not valid YAML: {error.problem}") from None
@@ -39,7 +62,11 @@ class Document:
             raise ConfigError((), f"Expected a mapping at the top, such as {such_as}")
         self.value: dict[str, Any] = value
         self._roots = [node]
-        for twice in _repeated_keys(node, ()):
+        try:
+            twice = next(_repeated_keys(node, ()), None)
+        except RecursionError:
+            raise ConfigError((), "An alias stands for something that holds it, or the nesting has no end") from None
+        if twice is not None:
             raise ConfigError(twice, "This key stands here twice; keep one")
 
     def line(self, path: tuple[str | int, ...]) -> int:

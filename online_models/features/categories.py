@@ -20,12 +20,13 @@ def category_feature(options: Options, reading: Reading) -> Feature:
         return Feature(options.name, reading, "category", labels=reading.labels)
     missing = _missing(options)
     steps: list[Callable[[Any], Value]] = [normalized] if reading.mixed else []
-    if options.flag("lower", False):
+    lower = options.flag("lower", False)
+    if lower:
         steps.append(lambda value: value.lower() if type(value) is str else value)
     max_length = options.integer("max_length", MAX_CHARS, 1, 2048)
     if reading.max_chars is None or reading.max_chars > max_length:
         steps.append(lambda value: value[:max_length] if type(value) is str else value)
-    kept = _kept(options)
+    kept = _kept(options, lower=lower, max_length=max_length)
     if kept:
         steps.append(lambda value: value if value in kept else OTHER)
     if options.has("hash"):
@@ -65,7 +66,7 @@ def _missing(options: Options) -> str | None:
     return value
 
 
-def _kept(options: Options) -> frozenset[str | int]:
+def _kept(options: Options, *, lower: bool, max_length: int) -> frozenset[str | int]:
     if not options.has("keep"):
         return frozenset()
     declared = options.raw("keep")
@@ -75,6 +76,9 @@ def _kept(options: Options) -> frozenset[str | int]:
     for index, one in enumerate(declared):
         if not isinstance(one, str | int | float):
             raise options.error(f"Expected a text or a number, got {one!r}", "keep", index)
+        if isinstance(one, str) and ((lower and one != one.lower()) or len(one) > max_length):
+            rule = "in lower case" if lower and one != one.lower() else f"of {max_length} characters at most"
+            raise options.error(f"{one!r} is never a value here: all are {rule} (`lower`, `max_length`)", "keep", index)
         if normalized(one) in kept:
             raise options.error(f"{one!r} stands here twice; keep one", "keep", index)
         kept.add(normalized(one))

@@ -300,7 +300,7 @@ def parse_segments(declared: object, bodies: Mapping[str, Any], slots: SlotTable
 def _problems(of: Sequence[object], bodies: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
     for index, name in enumerate(of):
         if not isinstance(name, str) or name not in bodies:
-            yield f"No feature is called {name!r}; expected: {', '.join(bodies)}", index
+            yield f"No feature is called {name!r}; expected: {', '.join(map(str, bodies))}", index
         elif name in of[:index]:
             yield f"{name!r} stands here twice; keep one", index
         else:

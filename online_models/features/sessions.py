@@ -98,7 +98,7 @@ def visits(options: Options) -> Reading:
         return Reading(
             "number", lambda slots, event, now: slots[slot][NUMBER] if slots[slot] else 0, always=True, of_item=False
         )
-    if wanted in _DAYS_PER:
+    if isinstance(wanted, str) and wanted in _DAYS_PER:
         options.canonical["visits"] = wanted
         return Reading(
             "number", _read_rate(options, _DAYS_PER[wanted], options.half_life(30 * DAY_MS)), always=True, of_item=False

@@ -42,6 +42,6 @@ def config_path(name: str | None) -> Path:
     raise UserError(f"There is no configuration {name!r}: neither a file nor one of {known}")
 
 
-def settings_of(name: str | None) -> Settings:
-    """Load a configuration together with the environment."""
-    return load_settings(config_path(name), os.environ)
+def settings_of(name: str | None, *, candidate: str | None = None) -> Settings:
+    """Load a configuration, or a candidate that it declares, together with the environment."""
+    return load_settings(config_path(name), os.environ, candidate=candidate)

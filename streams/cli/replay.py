@@ -128,7 +128,7 @@ def _plan(
     to_topic = target.topic if isinstance(target, TopicRange) else None
     return Plan(
         sources=specs,
-        candidates=tuple(_candidates(configs)),
+        candidates=tuple(candidates_of(configs)),
         mapping=mapping,
         chunk=chunk,
         limit=limit,
@@ -152,7 +152,7 @@ def _speed(text: str) -> float | None:
     return speed
 
 
-def _candidates(configs: Sequence[str] | None) -> list[CandidateSpec]:
+def candidates_of(configs: Sequence[str] | None) -> list[CandidateSpec]:
     """Return what is to be run: each configuration, and what it declares under `candidates:`."""
     from streams.replay.plan import CandidateSpec
 
@@ -160,12 +160,14 @@ def _candidates(configs: Sequence[str] | None) -> list[CandidateSpec]:
     named: Sequence[str | None] = configs or [os.environ.get("STREAMSCORE_CONFIG")]
     for config in named:
         path = config_path(config)
-        label = path.stem
+        names = CandidateSpec(path.stem, path).load().candidates
         taken = {one.label for one in found}
-        label = next(name for name in (label, *(f"{label}-{n}" for n in range(2, 1000))) if name not in taken)
-        base = CandidateSpec(label, path)
-        found.append(base)
-        found += [CandidateSpec(f"{label}.{name}", path, candidate=name) for name in base.load().candidates]
+        for label in (path.stem, *(f"{path.stem}-{number}" for number in range(2, 1000))):
+            some = [CandidateSpec(label, path)]
+            some += [CandidateSpec(f"{label}.{name}", path, candidate=name) for name in names]
+            if taken.isdisjoint(one.label for one in some):
+                found += some
+                break
     return found
 
 

@@ -25,6 +25,8 @@ def worker(config: ConfigOption = None) -> None:
 def check(config: ConfigOption = None) -> None:
     """Say what is wrong with a configuration, by line. Needs no broker."""
     settings = settings_of(config)
+    for candidate in settings.candidates:
+        settings_of(config, candidate=candidate)
     names = ", ".join(f"{one.name} ({one.model['name']})" for one in settings.objectives)
     print(f"{config_path(config)}: fine")
     print(f"  objectives: {names}")

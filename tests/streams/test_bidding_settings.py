@@ -70,7 +70,7 @@ def test_a_wrong_value_of_bidding_is_told_with_its_line(declared: str, says: str
     [
         ("budget: 5", "budget: Unknown key; expected one of: budget_per_day, value_per_click, "),
         ("click: buy", "click: No objective is called 'buy'; declared: ad_click, ad_sale"),
-        ("click: no", "click: Expected text, got `bool`; put it in quotes"),
+        ("click: true", "click: Expected text, got `bool`; put it in quotes"),
         ("item_id: 5", "item_id: Expected text, got `int`; put it in quotes"),
         ("category: ''", "category: Expected text of length >= 1"),
         ("price: -1", "price: Expected a number >= 0.0"),
@@ -80,7 +80,7 @@ def test_a_wrong_value_of_bidding_is_told_with_its_line(declared: str, says: str
         ("ends: 2026-11-26 10:00:00", "ends: Expected a day such as 2026-11-26"),
         ("tz_offset_min: 5000", "tz_offset_min: Expected a whole number <= 840"),
         ("targeting: [ad]", "targeting: Expected a mapping, got `array`"),
-        ("targeting: {no: {min: 1}}", "targeting: Expected text as keys; put them in quotes"),
+        ("targeting: {true: {min: 1}}", "targeting: Expected text as keys; put them in quotes"),
         ("targeting: {width: {min: 1}}", "targeting.width: 'width' is not declared; expected one of: ad, wins, binned"),
         ("targeting: {wins: {least: 1}}", "targeting.wins: Expected `{min: …}`, `{max: …}`, both, or `{in: […]}`"),
         ("targeting: {wins: {min: few}}", "targeting.wins.min: Expected a number"),

@@ -91,6 +91,25 @@ def test_wrong_policies_are_named_with_their_lines() -> None:
         (("app: site", "app: site\ntopics: {scores: events}"), 2, "a name of its own"),
         (("app: site", "app: site\napp: twice"), 2, "stands here twice"),
         (("app: site", "ap: site"), 1, "Unknown key"),
+        (("app: site", "app: ''"), 1, "Expected a name"),
+        (("app: site", "app: [1, 2]"), 1, "Expected a name"),
+        (("app: site", "app:"), 1, "Expected a name"),
+        (("trigger: impression", "trigger: [impression, impression]"), 8, "stands here twice"),
+        (("window: 30m", "window: 30m\n    when: {item: {in: []}}"), 12, "at least one value"),
+        (("window: 30m", "window: 30m\n    when: {item: {in: [[a]]}}"), 12, "Expected a text or a number"),
+        (("window: 30m", "window: 30m\n    when: {clicks: {min: 5, max: 2}}"), 12, "`min` is above `max`"),
+        (("item: {field: item_id}", "item: {field: item_id, lower: true, keep: [DE]}"), 3, "never a value"),
+        (("item: {field: item_id}", "item: {field: item_id, max_length: 2, keep: [long]}"), 3, "never a value"),
+        (("item: {field: item_id}", "item: {visits: [a]}"), 3, "Expected a duration"),
+        (("app: site", "app: site\nredis: {state_ttl: 0s}"), 2, "from 1s"),
+        (("app: site", "app: site\nredis: {timeout: 0s}"), 2, "from 10ms"),
+        (("app: site", "app: site\nkafka: {request_timeout: 0s}"), 2, "from 100ms"),
+        (("app: site", "app: site\nworker: {stall_timeout: 0s}"), 2, "from 1s"),
+        (("app: site", "app: site\nlearning: {publish_interval: 0s}"), 2, "from 1ms"),
+        (("app: site", "app: site\nredis: {url: 'redis://h:notaport/0'}"), 2, "Port could not be cast"),
+        (("app: site", "app: site\nredis: {url: 'redis://h/0?password=topsecret'}"), 2, "STREAMSCORE_REDIS_PASSWORD"),
+        (("app: site", "app: site\ntopics: {scores: .}"), 2, "no topics called"),
+        (("app: site", "app: site\ncandidates: {x/../../evil: {}}"), 2, "Expected a name"),
     ],
 )
 def test_what_is_wrong_is_told_with_its_line(change: tuple[str, str], line: int, says: str) -> None:
@@ -98,6 +117,7 @@ def test_what_is_wrong_is_told_with_its_line(change: tuple[str, str], line: int,
 
     assert problem.startswith((f"scoring.yaml:{line}: ", "scoring.yaml: app"))
     assert says in problem
+    assert "topsecret" not in problem
 
 
 def test_all_problems_are_told_at_once() -> None:
@@ -111,6 +131,40 @@ def test_what_is_no_configuration_at_all_is_told_so(text: str) -> None:
     [problem] = problems(text)
 
     assert problem.startswith("scoring.yaml: ")
+
+
+def test_an_alias_of_what_holds_it_is_told_so() -> None:
+    [problem] = problems(FINE + "policies: &p {a: *p}\n")
+
+    assert "An alias" in problem
+
+
+def test_a_file_that_is_no_text_is_told_so(tmp_path: Path) -> None:
+    path = tmp_path / "latin.yaml"
+    path.write_bytes("app: café".encode("latin-1"))
+
+    with pytest.raises(InvalidSettings, match=r"latin\.yaml: is not UTF-8"):
+        load_settings(path, {})
+
+
+def test_words_are_words_and_norway_is_a_country() -> None:
+    text = FINE.replace("item: {field: item_id}", "item: {field: item_id, keep: [NO, SE]}")
+    settings = parse_settings(
+        text + "    when: {item: {in: [NO, on, 1.0, true]}}\nkafka: {ssl_check_hostname: no}\n", {}
+    )
+
+    [condition] = settings.objectives[0].when
+    assert condition.one_of == ("NO", "on", "1", "true")
+    assert settings.kafka.ssl_check_hostname is False
+
+
+def test_a_topic_is_named_by_the_environment() -> None:
+    text = FINE + "topics:\n  events: {name: clicks, partitions: 12}\n"
+
+    settings = parse_settings(text, {"STREAMSCORE_TOPICS_EVENTS": "visits", "STREAMSCORE_TOPICS_SCORES": "marks"})
+
+    assert (settings.topics.events.name, settings.topics.events.partitions) == ("visits", 12)
+    assert settings.topics.scores.name == "marks"
 
 
 def test_a_missing_file_is_told_so(tmp_path: Path) -> None:
