@@ -13,6 +13,7 @@ from collections.abc import Callable
 from math import log
 from typing import Any
 
+from online_models.features.counter_names import escaped, total_name
 from online_models.features.crowd_counts import (
     COUNTED,
     HOUR_MS,
@@ -24,7 +25,6 @@ from online_models.features.crowd_counts import (
     reader,
 )
 from online_models.features.fields import ID_FIELDS, PROPERTIES, TEXT_FIELDS
-from online_models.features.leaders import SEPARATOR
 from online_models.features.options import Options
 from online_models.features.plan import Crowd, Glance, ReadCrowd, Reading, Slots, glanced
 
@@ -50,7 +50,7 @@ def popularity(options: Options) -> Reading:
     key_of = counts.key_of
 
     def glance(slots: Slots, now: int, crowd: Crowd) -> Callable[[Any], float | None]:
-        sums = counts.sums(crowd, everybody + SEPARATOR, counts.height(now))
+        sums = counts.sums(crowd, total_name(everybody, ""), counts.height(now))
 
         def read(event: Any) -> float | None:
             key = key_of(event)
@@ -71,7 +71,7 @@ def _glance_at_lift(options: Options, counts: Counts, everybody: str) -> Glance:
 
     def glance(slots: Slots, now: int, crowd: Crowd) -> Callable[[Any], float | None]:
         at = counts.height(now)
-        in_all = counts.sums(crowd, everybody + SEPARATOR, at)
+        in_all = counts.sums(crowd, total_name(everybody, ""), at)
         in_group: dict[str, Callable[[str], tuple[float, float]]] = {}
 
         def read(event: Any) -> float | None:
@@ -80,7 +80,7 @@ def _glance_at_lift(options: Options, counts: Counts, everybody: str) -> Glance:
                 return None
             sums = in_group.get(its)
             if sums is None:
-                sums = in_group[its] = counts.sums(crowd, f"{prefix}{its}{SEPARATOR}", at)
+                sums = in_group[its] = counts.sums(crowd, total_name(prefix, its), at)
             return _lift(*sums(key), in_all(key), strength)
 
         return read
@@ -110,8 +110,8 @@ def follows(options: Options) -> Reading:
 
     def glance(slots: Slots, now: int, crowd: Crowd) -> Callable[[Any], float | None]:
         at = counts.height(now)
-        in_all = counts.sums(crowd, everybody + SEPARATOR, at)
-        behind = [(one, counts.sums(crowd, f"{prefix}{one}{SEPARATOR}", at)) for one in reversed(trail.keys(slots))]
+        in_all = counts.sums(crowd, total_name(everybody, ""), at)
+        behind = [(one, counts.sums(crowd, total_name(prefix, one), at)) for one in reversed(trail.keys(slots))]
 
         def read(event: Any) -> float | None:
             key = key_of(event)
@@ -141,12 +141,12 @@ def first_seen(options: Options) -> Reading:
     """
     field = options.choice("first_seen", ID_FIELDS)
     types = options.event_types("of", COUNTED)
-    prefix = first_seen_table(options, field, types, read_keep(options))
+    of_all = total_name(first_seen_table(options, field, types, read_keep(options)), "")
     key_of = reader(field)
 
     def read(slots: Slots, event: Any, now: int, crowd: Crowd) -> float | None:
         key = key_of(event)
-        first = None if key is None else crowd.get(f"{prefix}{SEPARATOR}{key}")
+        first = None if key is None else crowd.get(of_all + escaped(key))
         return None if first is None else max(hours(now) - first, 0.0)
 
     return Reading("number", read_crowd=read, unit_ms=HOUR_MS)

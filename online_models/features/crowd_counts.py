@@ -1,7 +1,6 @@
 """What crowd features count: tables of sums within groups, of what follows what, and of first sights.
 
-A counter's name is its table's prefix, the group (empty: everybody), a separator, and the key; without the key it is
-the total of the group. Sums are kept as heights, see `decay`.
+What counters are called stands in `counter_names`. Sums are kept as heights, see `decay`.
 """
 
 from __future__ import annotations
@@ -11,9 +10,9 @@ from math import exp2
 from operator import attrgetter
 from typing import Any
 
+from online_models.features.counter_names import escaped, total_name
 from online_models.features.decay import LANDMARK_MS, raised
 from online_models.features.fields import COMMON_FIELDS, PROPERTIES
-from online_models.features.leaders import SEPARATOR
 from online_models.features.options import Options
 from online_models.features.plan import Accumulator, Crowd, CrowdTable, Fold, ReadCrowd, Slots, Tell
 from online_models.features.sessions import NUMBER, use_session
@@ -91,8 +90,8 @@ class Counts:
         def tell(slots: Slots, event: Any, ts: int, told: dict[str, float], crowd: Crowd) -> None:
             key, group = key_of(event), group_of(slots, event, ts, crowd)
             if key is not None and group is not None:
-                total = f"{prefix}{group}{SEPARATOR}"
-                told[total + key] = told[total] = self.height(ts)
+                total = total_name(prefix, group)
+                told[total + escaped(key)] = told[total] = self.height(ts)
 
         return tell
 
@@ -110,7 +109,7 @@ class Counts:
         in_all, height_of = exp2(whole - now), crowd.get
 
         def of(key: str) -> tuple[float, float]:
-            height = height_of(total + key)
+            height = height_of(total + escaped(key))
             return (0.0 if height is None else exp2(height - now)), in_all
 
         return of
@@ -178,15 +177,15 @@ class Trail:
                 return
             at, key = self._counts.height(ts), state[_KEYS][-1]
             for before in self.before(slots, key):
-                _add(told, f"{prefix}{before}{SEPARATOR}", key, at)
+                _add(told, total_name(prefix, before), key, at)
                 if both_ways:
-                    _add(told, f"{prefix}{key}{SEPARATOR}", before, at)
+                    _add(told, total_name(prefix, key), before, at)
 
         return tell
 
 
 def _add(told: dict[str, float], total: str, key: str, at: float) -> None:
-    for name in (total + key, total):
+    for name in (total + escaped(key), total):
         told[name] = raised(told.get(name), at)
 
 
@@ -231,7 +230,7 @@ def first_seen_table(options: Options, field: str, types: tuple[str, ...], most:
     def told_of(event: Any) -> Iterator[str]:
         key = key_of(event)
         if key is not None:
-            yield SEPARATOR + key
+            yield total_name("", "") + escaped(key)
 
     return last_told(options, f"first_seen/{field}", told_of, types, most, keeps="lowest", leaders=leaders)
 
