@@ -10,13 +10,14 @@ which nothing is known gets neither bonus nor malus: its lift is 0.
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import log
+from math import inf, log
 from typing import Any
 
 from online_models.features.counter_names import escaped, total_name
 from online_models.features.crowd_counts import (
     COUNTED,
     HOUR_MS,
+    MOST,
     Counts,
     Trail,
     first_seen_table,
@@ -44,20 +45,20 @@ def popularity(options: Options) -> Reading:
     the same group (`country`, `properties.NAME` …) than expected. Natural logarithms.
     """
     counts = Counts(options, options.choice("popularity", ID_FIELDS))
-    everybody = counts.everybody()
+    total = total_name(counts.everybody(), "")
     if options.has("by"):
-        return glanced(_glance_at_lift(options, counts, everybody))
+        return glanced(_glance_at_lift(options, counts, total))
     key_of = counts.key_of
 
     def glance(slots: Slots, now: int, crowd: Crowd) -> Callable[[Any], float | None]:
-        sums = counts.sums(crowd, total_name(everybody, ""), counts.height(now))
+        sums = counts.sums(crowd, total, counts.as_of(crowd, total, now))
 
         def read(event: Any) -> float | None:
             key = key_of(event)
             if key is None:
                 return None
-            n, total = sums(key)
-            return log((n + _UNSEEN) / (total + _UNSEEN))
+            n, of_all = sums(key)
+            return log((n + _UNSEEN) / (of_all + _UNSEEN))
 
         return read
 
@@ -65,13 +66,14 @@ def popularity(options: Options) -> Reading:
 
 
 def _glance_at_lift(options: Options, counts: Counts, everybody: str) -> Glance:
+    """Return how lifts are read; `everybody`: name of the total of all events."""
     name, group_of = _group(options)
     strength, key_of = _strength(options), counts.key_of
     prefix = counts.grouped(name, group_of)
 
     def glance(slots: Slots, now: int, crowd: Crowd) -> Callable[[Any], float | None]:
-        at = counts.height(now)
-        in_all = counts.sums(crowd, total_name(everybody, ""), at)
+        at = counts.as_of(crowd, everybody, now)
+        in_all = counts.sums(crowd, everybody, at)
         in_group: dict[str, Callable[[str], tuple[float, float]]] = {}
 
         def read(event: Any) -> float | None:
@@ -92,7 +94,13 @@ def _lift(n: float, total: float, everybody: tuple[float, float], strength: floa
     """Return the lift of n events among a group's total; `everybody` are those of the key and all of them."""
     of_key, of_all = everybody
     expected = total * of_key / of_all if of_all else 0.0
-    return log((n + strength) / (expected + strength))
+    lift = (n + strength) / (expected + strength)
+    if 0.0 < lift < inf:
+        return log(lift)
+    # The counts are far ahead of the event, see `Counts.as_of`: a product or a quotient of them is beyond a double.
+    n, total = min(n, MOST), min(total, MOST)
+    expected = min(total * (of_key / of_all), MOST) if of_all else 0.0
+    return log(n + strength) - log(expected + strength)
 
 
 def follows(options: Options) -> Reading:
@@ -103,14 +111,14 @@ def follows(options: Options) -> Reading:
     coming before them. Missing while the session has no other key.
     """
     counts = Counts(options, options.choice("follows", ID_FIELDS))
-    everybody = counts.everybody()
+    everybody = total_name(counts.everybody(), "")
     trail = Trail(options, counts, options.integer("reach", 1, 1, MAX_REACH))
     prefix = trail.table(both_ways=options.flag("both_ways", False))
     strength, key_of = _strength(options), counts.key_of
 
     def glance(slots: Slots, now: int, crowd: Crowd) -> Callable[[Any], float | None]:
-        at = counts.height(now)
-        in_all = counts.sums(crowd, total_name(everybody, ""), at)
+        at = counts.as_of(crowd, everybody, now)
+        in_all = counts.sums(crowd, everybody, at)
         behind = [(one, counts.sums(crowd, total_name(prefix, one), at)) for one in reversed(trail.keys(slots))]
 
         def read(event: Any) -> float | None:
