@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from browser import running_browser
 from hypothesis import settings
 from kafka_cluster import KafkaCluster, kafka_or_skip
 
@@ -115,6 +116,13 @@ def redis_url(request: pytest.FixtureRequest) -> str:
     """Valkey, and Redis where it is installed."""
     url: str = request.getfixturevalue(f"{request.param}_url")
     return url
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[str]:
+    """A browser without a window; `browser.opened` opens pages of a test's own in it."""
+    with running_browser() as address:
+        yield address
 
 
 @pytest.fixture
