@@ -19,6 +19,7 @@ import pytest
 from browser import running_browser
 from hypothesis import settings
 from kafka_cluster import KafkaCluster, kafka_or_skip
+from redis_servers import valkey_cluster
 
 from streams.embedded import EmbeddedKafka, EmbeddedValkey
 
@@ -116,6 +117,13 @@ def redis_url(request: pytest.FixtureRequest) -> str:
     """Valkey, and Redis where it is installed."""
     url: str = request.getfixturevalue(f"{request.param}_url")
     return url
+
+
+@pytest.fixture(scope="session")
+def cluster_url() -> Iterator[str]:
+    """A Valkey cluster of two nodes, whose slots stay as they are: nodes take writes only two seconds after a start."""
+    with valkey_cluster() as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
