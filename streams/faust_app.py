@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faust
 from faust.auth import SASLCredentials, SSLCredentials
+from faust.tables import TableManager
 from faust.types.auth import CredentialsT
 
 from online_models.features.durations import parse_duration_ms
@@ -15,6 +16,14 @@ from streams.transport import OnRevoked, StartOffsets, Transport, TransportOptio
 # the broker, several times as much as one among many.
 _GATHERED_MS, _GATHERED_BYTES = 100, 65_536
 _BYTES_OF_EXAMPLE = {"none": 200, "gzip": 20}  # fewer than one takes
+
+
+class _NoTables(TableManager):
+    """Faust waits a second at each start for tables to be declared. We have none."""
+
+    async def on_start(self) -> None:
+        await self._update_channels()
+        await self.recovery.start()
 
 
 def make_faust_app(
@@ -36,6 +45,7 @@ def make_faust_app(
         broker_commit_interval=1.0,
         consumer_auto_offset_reset="earliest",
         store="memory://",
+        TableManager=_NoTables,
         autodiscover=False,
         topic_allow_declare=False,  # topics are made by `streamscore topics create`, with the settings of the file
         topic_disable_leader=True,
