@@ -97,19 +97,43 @@ class OpenBid(Struct, array_like=True):
     state: int = 0
 
 
+class PastBids(Struct, array_like=True):
+    """Bids of one campaign, ad, day and hour that wait for nothing; see `online_models.bidding.past_bids`.
+
+    Attributes
+    ----------
+    campaign, item_id, day, state
+        As of an `OpenBid`; never open.
+    ts
+        Event time of the latest request, epoch ms.
+    offsets
+        Of the requests; the bid_ids follow from them.
+    """
+
+    campaign: str
+    item_id: str
+    day: str
+    state: int
+    ts: int
+    offsets: list[int]
+
+
 class UserBids(Struct, array_like=True):
     """Bids for impressions of one user.
 
     Attributes
     ----------
     bids
-        In the order of their requests.
+        Those that are open, and the newest of the others, in the order of their requests.
     wins
         By campaign with a frequency cap, when its last impressions were won, epoch ms.
+    past
+        What is remembered of older ones; states of before have none.
     """
 
     bids: list[OpenBid] = []
     wins: dict[str, list[int]] = {}
+    past: list[PastBids] = []
 
 
 # Of states that are written now; see `UserState.form`.

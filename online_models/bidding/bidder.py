@@ -21,6 +21,7 @@ from online_models.bidding.campaigns import TARGETING, Checked
 from online_models.bidding.declaration import Bidding
 from online_models.bidding.money import cpm_of, micros_of_cpm
 from online_models.bidding.pacing import Pace, takes_part
+from online_models.bidding.past_bids import OPEN, is_unsettled
 from online_models.bound import BoundObjective
 from online_models.crowd import CrowdView
 from online_models.exploration import Chance
@@ -35,9 +36,11 @@ from schemas.user_state import UserBids
 NO_CAMPAIGN, CAPPED, PACED = "no_campaign", "frequency_cap", "paced"
 BELOW_MINIMUM, BELOW_FLOOR, BUDGET = "below_minimum", "below_floor", "budget"
 OUTBID = "outbid"
+# Too many bids of the visitor wait for notices, or never had one.
+UNSETTLED = "unsettled"
 ALWAYS = (1.0,)
 # What came closest to a bid is the reason that none was made.
-_CLOSENESS = (NO_CAMPAIGN, TARGETING, CAPPED, PACED, BELOW_MINIMUM, BELOW_FLOOR, BUDGET)
+_CLOSENESS = (NO_CAMPAIGN, TARGETING, UNSETTLED, CAPPED, PACED, BELOW_MINIMUM, BELOW_FLOOR, BUDGET)
 
 
 class MarketView(Protocol):
@@ -181,6 +184,7 @@ class Bidder:
         days: dict[int, str] = {}
         shared = self._features.extract(slots, request, self._crowd.weights)
         shared_key = self.key_of(shared) if self._one_slice else ""
+        unsettled = bids is not None and is_unsettled(bids, ts)
         found = []
         for name in sorted(self.campaigns):
             campaign = self.campaigns[name]
@@ -196,6 +200,8 @@ class Bidder:
                 key = self.key_of(values)
             if not campaign.is_meant(values):
                 considered[name] = Considered(TARGETING)
+            elif unsettled:
+                considered[name] = Considered(UNSETTLED)
             elif bids is not None and is_capped(campaign, bids, ts):
                 considered[name] = Considered(CAPPED)
             else:
@@ -273,7 +279,7 @@ def is_capped(campaign: Checked, bids: UserBids, ts: int) -> bool:
         return False
     since = ts - campaign.cap_window_ms
     won = sum(at > since for at in bids.wins.get(campaign.name, ()))
-    may_win = sum(one.state == 0 and one.campaign == campaign.name for one in bids.bids)
+    may_win = sum(one.state == OPEN and one.campaign == campaign.name for one in bids.bids)
     return won + may_win >= cap.impressions
 
 

@@ -3,9 +3,9 @@
 Part of the scoring core, and like it a function of the log: campaigns come as records (`CampaignSet`), so does the
 right to spend (`BudgetGranted`), and what a bid has reserved is stored with the offset of its request.
 
-A bid waits for its notice until its window has passed in stream time, and counts as lost then. It is remembered for a
-day: a repeated notice changes nothing, a late win is booked. Only such a win, and one that costs more than was bid, can
-be more than what had been set aside.
+A bid waits for its notice until its window has passed in stream time, and counts as lost then; nothing else ends its
+waiting. It is remembered for a day (`past_bids`): a repeated notice changes nothing, a late win is booked. Only such a
+win, and one that costs more than was bid, can be more than what had been set aside.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from online_models.bidding import told
+from online_models.bidding import past_bids, told
 from online_models.bidding.allowances import Allowances, Books
 from online_models.bidding.bidder import Bidder
 from online_models.bidding.campaigns import Checked
-from online_models.bidding.declaration import REMEMBER_MS
 from online_models.bidding.market import MARKET
 from online_models.bidding.money import MICROS, micros_of_cpm, per_impression
+from online_models.bidding.past_bids import EXPIRED, LOST, OPEN, WON
 from online_models.bidding.pot import Pot
 from online_models.errors import ConfigError
 from online_models.features import FeatureSet
@@ -36,19 +36,17 @@ from schemas.user_state import BiddingMeta, KnownCampaign, OpenBid, UserBids, Us
 
 ANSWERED = "answered"
 # What became of bids; what is counted of a step in its notes.
-NOTICES = (WIN, LOSS, LATE_WIN, REPEATED, UNKNOWN, MISSING, ABOVE_BID, GONE) = (
+NOTICES = (WIN, LOSS, LATE_WIN, REPEATED, UNKNOWN, UNKNOWN_LOSS, MISSING, ABOVE_BID, GONE) = (
     "win",
     "loss",
     "late_win",
     "notice_repeated",
-    "notice_of_unknown_bid",
+    "notice_of_unknown_bid",  # a win: it was paid for, and nobody knows by whom
+    "loss_of_unknown_bid",
     "notice_missing",
     "paid_above_bid",
     "bid_of_unknown_campaign",
 )
-OPEN, WON, LOST, EXPIRED = range(4)
-# Bids that are remembered with a user; the oldest that wait for nothing go first.
-MOST_BIDS = 64
 
 Check = Callable[[Campaign], Checked]
 
@@ -155,7 +153,7 @@ class Desk:
     def answer(self, request: BidRequest, source_ts: int, user: UserState, out: Collected) -> None:
         """Decide about a request, and set aside what the bid can cost."""
         bids = user.bidding or UserBids()
-        self._prune(bids, out.stream_time_ms, out)
+        past_bids.prune(bids, out.stream_time_ms)
         bid_id = f"{self._id_prefix}{out.offset}"
         decision: BidDecision | None = self.published.get(bid_id)
         flags: list[str] = []
@@ -260,16 +258,17 @@ class Desk:
         values
             Feature values at the request, of a bid that has just been won; else None.
         """
-        one = self._bid_of(event.bid_id, user)
+        offset = self._offset_of(event.bid_id)
+        known = user.bidding or UserBids()
+        one = next((one for one in known.bids if one.offset == offset), None)
         if one is None:
-            out.notes[UNKNOWN] += 1
-            return event, None
+            return self._notice_of_past(event, offset, known, out), None
         event = replace(event, item_id=one.item_id, campaign=one.campaign)
         if one.state == WON or (isinstance(event, BidLoss) and one.state != OPEN):
             out.notes[REPEATED] += 1
             return event, None
         if isinstance(event, BidWin):
-            self._win(one, event.ts, event.win_price, user, out)  # type: ignore[arg-type]  # decoded: int
+            self._win(one, event.ts, event.win_price, known, out)  # type: ignore[arg-type]  # decoded: int
             return event, unpack_values(one.values) or None
         out.notes[LOSS] += 1
         self._release(one, LOST)
@@ -277,13 +276,28 @@ class Desk:
         self._tell(told.loss(one.ts, key=one.key, bid=one.reserved / MICROS, price=price), out, label=False)
         return event, None
 
-    def _bid_of(self, bid_id: str, user: UserState) -> OpenBid | None:
-        if user.bidding is None or not bid_id.startswith(self._id_prefix):
-            return None
-        offset = bid_id[len(self._id_prefix) :]
-        return next((one for one in user.bidding.bids if str(one.offset) == offset), None)
+    def _offset_of(self, bid_id: str) -> int:
+        """Return the offset of the request of a bid; -1: it was not of this partition."""
+        offset = bid_id.removeprefix(self._id_prefix)
+        return int(offset) if offset != bid_id and offset.isdecimal() and str(int(offset)) == offset else -1
 
-    def _win(self, one: OpenBid, ts: int, win_price: float, user: UserState, out: Collected) -> None:
+    def _notice_of_past(self, event: BidWin | BidLoss, offset: int, bids: UserBids, out: Collected) -> BidWin | BidLoss:
+        """Book what is told of a bid of which only campaign and day are remembered, if that."""
+        group = past_bids.find(bids, offset)
+        if group is None:
+            out.notes[UNKNOWN if isinstance(event, BidWin) else UNKNOWN_LOSS] += 1
+            return event
+        if group.state == WON or isinstance(event, BidLoss):
+            out.notes[REPEATED] += 1
+        else:
+            cost = micros_of_cpm(event.win_price)
+            past_bids.win(bids, group, offset)
+            self.allowances.spend((group.campaign, group.day), cost)
+            self._late(group.campaign, group.ts, cost / MICROS, out)
+            self._count_for_cap(group.campaign, event.ts, bids)  # type: ignore[arg-type]  # decoded: int
+        return replace(event, item_id=group.item_id, campaign=group.campaign)
+
+    def _win(self, one: OpenBid, ts: int, win_price: float, bids: UserBids, out: Collected) -> None:
         cost = micros_of_cpm(win_price)
         if cost > one.reserved:
             out.notes[ABOVE_BID] += 1
@@ -295,13 +309,19 @@ class Desk:
             price = None if one.first_price else amount
             self._tell(told.win(one.ts, one.campaign, amount, key=one.key, bid=bid, price=price), out)
         else:
-            out.notes[LATE_WIN] += 1
             one.state = WON
-            self._tell(told.late_win(one.ts, one.campaign, amount), out)
-        campaign = self._bidder.campaigns.get(one.campaign)
-        if campaign is not None and campaign.declared.cap is not None and user.bidding is not None:
-            seen = [*user.bidding.wins.get(one.campaign, ()), ts]
-            user.bidding.wins[one.campaign] = sorted(seen)[-campaign.declared.cap.impressions :]
+            self._late(one.campaign, one.ts, amount, out)
+        self._count_for_cap(one.campaign, ts, bids)
+
+    def _late(self, campaign: str, ts: int, amount: float, out: Collected) -> None:
+        out.notes[LATE_WIN] += 1
+        self._tell(told.late_win(ts, campaign, amount), out)
+
+    def _count_for_cap(self, name: str, ts: int, bids: UserBids) -> None:
+        campaign = self._bidder.campaigns.get(name)
+        if campaign is not None and campaign.declared.cap is not None:
+            seen = [*bids.wins.get(name, ()), ts]
+            bids.wins[name] = sorted(seen)[-campaign.declared.cap.impressions :]
 
     def _release(self, one: OpenBid, state: int) -> None:
         one.state = state
@@ -327,17 +347,6 @@ class Desk:
         """Return when the earliest of a user's open bids has waited long enough; None: none is open."""
         bids = user.bidding.bids if user.bidding else ()
         return min((self._due_ms(one) for one in bids if one.state == OPEN), default=None)
-
-    def _prune(self, bids: UserBids, now_ms: int, out: Collected) -> None:
-        kept = [one for one in bids.bids if one.state == OPEN or one.ts > now_ms - REMEMBER_MS]
-        surplus = len(kept) - MOST_BIDS + 1
-        if surplus > 0:
-            cut = sorted(kept, key=lambda one: (one.state == OPEN, one.offset))[:surplus]
-            for one in cut:
-                if one.state == OPEN:
-                    self._expire(one, out)
-            kept = [one for one in kept if not any(one is other for other in cut)]
-        bids.bids = kept
 
     def forget_values(self, user: UserState) -> None:
         """Let go of feature values that were made with another layout; what is owed stays."""
