@@ -277,7 +277,7 @@ class ScoringCore:
             self.stream_time_ms = ts
             out.stream_time_ms = ts
             if self._open.timers.is_due(ts):
-                self._open.close_due(ts, out)
+                self._open.close_due(ts, source_ts, out)
         else:
             out.stream_time_ms = self.stream_time_ms
         if isinstance(event, SYSTEM_EVENTS):

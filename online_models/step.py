@@ -46,6 +46,9 @@ class Collected:
 
     Attributes
     ----------
+    clock_ms
+        When windows are closed: the time of the event that ends them, or its record's Kafka timestamp where that is
+        earlier, epoch ms. No visitor's clock moves it, while stream time follows one that is fast.
     rule_said
         For each example, what its objective's `rule` says of the trigger, None without one; empty unless rules are
         to be asked.
@@ -71,6 +74,7 @@ class Collected:
         self.offset = 0
         self.seq = 0
         self.stream_time_ms = 0
+        self.clock_ms = 0
 
 
 # The score that the visitor would get at this moment for another event, such as the same impression of another item.

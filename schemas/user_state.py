@@ -83,6 +83,8 @@ class OpenBid(Struct, array_like=True):
         Compact feature values at the request, as of an `OpenAttribution`.
     state
         0 open, 1 won, 2 lost, 3 no notice came in time.
+    late_ms
+        How long after `ts` the wait for its notice began; 0 in states of before.
     """
 
     offset: int
@@ -95,6 +97,7 @@ class OpenBid(Struct, array_like=True):
     first_price: bool
     values: Raw
     state: int = 0
+    late_ms: int = 0
 
 
 class PastBids(Struct, array_like=True):

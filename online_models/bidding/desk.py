@@ -3,9 +3,11 @@
 Part of the scoring core, and like it a function of the log: campaigns come as records (`CampaignSet`), so does the
 right to spend (`BudgetGranted`), and what a bid has reserved is stored with the offset of its request.
 
-A bid waits for its notice until its window has passed in stream time, and counts as lost then; nothing else ends its
-waiting. It is remembered for a day (`past_bids`): a repeated notice changes nothing, a late win is booked. Only such a
-win, and one that costs more than was bid, can be more than what had been set aside.
+A bid waits for its notice until its window has passed, and counts as lost then; nothing else ends its waiting. Stream
+time may be ahead by `MAX_AHEAD_MS` after a visitor whose clock is fast, and a request's own time behind. So the window
+begins at the latest time that a request knows, and ends when both stream time and Kafka's timestamps say so. A bid is
+remembered for a day (`past_bids`): a repeated notice changes nothing, a late win is booked. Only such a win, and one
+that costs more than was bid, can be more than what had been set aside.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from online_models.telling import Telling
 from online_models.timers import Timers
 from schemas.bids import BID, Bid, BidDecision
 from schemas.campaigns import Campaign
-from schemas.codec import pack_values, unpack_values
+from schemas.codec import MAX_AHEAD_MS, pack_values, unpack_values
 from schemas.events import BidLoss, BidRequest, BidWin, BudgetGranted, CampaignSet, LedgerBegun
 from schemas.user_state import BiddingMeta, KnownCampaign, OpenBid, UserBids, UserState
 
@@ -47,6 +49,9 @@ NOTICES = (WIN, LOSS, LATE_WIN, REPEATED, UNKNOWN, UNKNOWN_LOSS, MISSING, ABOVE_
     "paid_above_bid",
     "bid_of_unknown_campaign",
 )
+
+# No bid is made for a request that is older: nobody waits for it, and clocks are not further off.
+TOO_LATE, MOST_LATE_MS = "too_late", MAX_AHEAD_MS
 
 Check = Callable[[Campaign], Checked]
 
@@ -160,6 +165,8 @@ class Desk:
         if decision is None or decision.event_id != request.event_id:  # type: ignore[attr-defined]  # a Bid
             decision = request.answered
             flags = [ANSWERED] if decision else []
+            if decision is None and request.ts < _now_ms(source_ts, out) - MOST_LATE_MS:  # type: ignore[operator]  # int
+                decision = BidDecision(reason=TOO_LATE)
             if decision is None:
                 decision, _ = self._bidder.decide(request, user.slots, bids, self._affordable)
                 self._note_shortage(decision, request)
@@ -237,12 +244,12 @@ class Desk:
             first_price=campaign is None or campaign.declared.auction == "first",
             values=pack_values(values),
         )
+        now_ms = _now_ms(bid.source_ts, out)
+        one.late_ms = max(out.stream_time_ms, now_ms) - one.ts
         bids.bids.append(one)
         user.bidding = bids
-        if self._due_ms(one) <= out.stream_time_ms:  # it came so late that its window is over
-            self._expire(one, out)
-        else:
-            self._timers.earlier(request.user_id, self._due_ms(one))
+        ahead_ms = max(out.stream_time_ms - now_ms, 0)
+        self._timers.earlier(request.user_id, self._due_ms(one) + ahead_ms)
 
     # ---------------------------------------------------------------- notices
 
@@ -330,12 +337,13 @@ class Desk:
     # ---------------------------------------------------------------- time
 
     def _due_ms(self, one: OpenBid) -> int:
-        return one.ts + self._notice_window_ms + 1
+        return one.ts + one.late_ms + self._notice_window_ms + 1
 
     def expire_due(self, user: UserState, due_ms: int, out: Collected) -> None:
         """Count as lost what has waited for a notice for too long."""
+        until_ms = min(due_ms, out.clock_ms)
         for one in user.bidding.bids if user.bidding else ():
-            if one.state == OPEN and self._due_ms(one) <= due_ms:
+            if one.state == OPEN and self._due_ms(one) <= until_ms:
                 self._expire(one, out)
 
     def _expire(self, one: OpenBid, out: Collected) -> None:
@@ -343,10 +351,20 @@ class Desk:
         self._release(one, EXPIRED)
         self._tell(told.loss(one.ts, key=one.key, bid=one.reserved / MICROS, price=None), out, label=False)
 
-    def next_due_ms(self, user: UserState) -> int | None:
-        """Return when the earliest of a user's open bids has waited long enough; None: none is open."""
+    def next_due_ms(self, user: UserState, out: Collected | None = None) -> int | None:
+        """Return at which stream time to look at a user's open bids again; None: none is open.
+
+        Parameters
+        ----------
+        out
+            Of the event that has closed windows: where stream time is ahead of its clock, what is not yet due by the
+            clock is looked at as much later. None: when the earliest is due.
+        """
         bids = user.bidding.bids if user.bidding else ()
-        return min((self._due_ms(one) for one in bids if one.state == OPEN), default=None)
+        due_ms = min((self._due_ms(one) for one in bids if one.state == OPEN), default=None)
+        if due_ms is None or out is None or due_ms <= out.clock_ms:
+            return due_ms
+        return due_ms + out.stream_time_ms - out.clock_ms
 
     def forget_values(self, user: UserState) -> None:
         """Let go of feature values that were made with another layout; what is owed stays."""
@@ -356,3 +374,12 @@ class Desk:
     def _tell(self, what: told.Told, out: Collected, *, label: bool = True) -> None:
         if what:
             self._telling.release(MARKET, what, out.stream_time_ms, out, label=label)
+
+
+def _now_ms(source_ts: int, out: Collected) -> int:
+    """Return what time it is at a record, epoch ms, whatever visitors' clocks say.
+
+    Its Kafka timestamp tells, unless that is far from stream time: an old log may have been written to the topic.
+    """
+    stream_ms = out.stream_time_ms
+    return max(source_ts, stream_ms - MAX_AHEAD_MS) if source_ts <= stream_ms + MAX_AHEAD_MS else stream_ms
