@@ -85,6 +85,9 @@ class OpenBid(Struct, array_like=True):
         0 open, 1 won, 2 lost, 3 no notice came in time.
     late_ms
         How long after `ts` the wait for its notice began; 0 in states of before.
+    floor
+        Of a second-price auction: the least that a win can cost, in millionths of the currency; 0: there is no floor,
+        or the state is of before.
     """
 
     offset: int
@@ -98,6 +101,7 @@ class OpenBid(Struct, array_like=True):
     values: Raw
     state: int = 0
     late_ms: int = 0
+    floor: int = 0
 
 
 class PastBids(Struct, array_like=True):

@@ -244,6 +244,8 @@ class Desk:
             first_price=campaign is None or campaign.declared.auction == "first",
             values=pack_values(values),
         )
+        if request.floor is not None and not one.first_price:
+            one.floor = micros_of_cpm(request.floor)
         now_ms = _now_ms(bid.source_ts, out)
         one.late_ms = max(out.stream_time_ms, now_ms) - one.ts
         bids.bids.append(one)
@@ -279,7 +281,8 @@ class Desk:
             return event, unpack_values(one.values) or None
         out.notes[LOSS] += 1
         self._release(one, LOST)
-        price = None if event.win_price is None else per_impression(event.win_price)
+        # Where the second price is paid, the winner's is not the price to beat but the highest bid of those who lost.
+        price = per_impression(event.win_price) if one.first_price and event.win_price is not None else None
         self._tell(told.loss(one.ts, key=one.key, bid=one.reserved / MICROS, price=price), out, label=False)
         return event, None
 
@@ -314,6 +317,8 @@ class Desk:
             out.notes[WIN] += 1
             self._release(one, WON)
             price = None if one.first_price else amount
+            if 0 < cost <= one.floor:  # whatever the others bid, if anything, was at most the floor
+                bid, price = one.floor / MICROS, None
             self._tell(told.win(one.ts, one.campaign, amount, key=one.key, bid=bid, price=price), out)
         else:
             one.state = WON
