@@ -14,6 +14,7 @@ from online_models.bound import BoundObjective, by_event_type
 from online_models.rest import QUIET_MS, rest
 from online_models.step import Collected
 from online_models.timers import Timers
+from schemas.codec import MAX_AHEAD_MS
 from schemas.events import EventBase
 from schemas.examples import Example, Use
 from schemas.scores import Score
@@ -33,7 +34,7 @@ class Waiting(Protocol):
     """What else waits for a time to come, user by user; see `online_models.bidding.desk`."""
 
     def expire_due(self, user: UserState, due_ms: int, out: Collected) -> None: ...
-    def next_due_ms(self, user: UserState) -> int | None: ...
+    def next_due_ms(self, user: UserState, out: Collected | None = None) -> int | None: ...
 
 
 class OpenTriggers:
@@ -81,8 +82,10 @@ class OpenTriggers:
         self._outcome_index = {kind: index for index, kind in enumerate(self.outcome_types)}
         self._outcomes_of = {one.name: [self._outcome_index[kind] for kind in one.objective.outcome] for one in bound}
 
-    def close_due(self, now_ms: int, out: Collected, most: int = 0) -> bool:
+    def close_due(self, now_ms: int, source_ts: int, out: Collected, most: int = 0) -> bool:
         """Close every window that ended before stream time, earliest first; those of `most` visitors, if that is given.
+
+        `source_ts` is the Kafka timestamp of the record that has moved stream time: bids go by that too.
 
         A visitor who may still be here is not written for it: the next event will be, and until then `drop_closed`
         knows by stream time what was closed.
@@ -92,6 +95,7 @@ class OpenTriggers:
         bool
             Whether more may be due.
         """
+        out.clock_ms = min(now_ms, max(source_ts, now_ms - MAX_AHEAD_MS))
         for due_ms, user_id in self.timers.pop_due(now_ms):
             user = out.users.get(user_id)
             if user is None:  # its key has outlived its time to live in the store
@@ -114,7 +118,7 @@ class OpenTriggers:
             self.count -= len(open_) - len(user.open)
             if self.desk is not None:
                 self.desk.expire_due(user, due_ms, out)
-            next_ms = self._earliest(next_ms, user)
+            next_ms = self._earliest(next_ms, user, out)
             if due_ms - user.last_ts >= QUIET_MS:
                 next_ms = rest(user, due_ms, next_ms)
                 to_write = True
@@ -142,8 +146,8 @@ class OpenTriggers:
         user.open = still_open
         self.timers.set(user_id, self._earliest(min(map(self._due_ms, still_open), default=None), user))
 
-    def _earliest(self, due_ms: int | None, user: UserState) -> int | None:
-        bid_ms = self.desk.next_due_ms(user) if self.desk is not None else None
+    def _earliest(self, due_ms: int | None, user: UserState, out: Collected | None = None) -> int | None:
+        bid_ms = self.desk.next_due_ms(user, out) if self.desk is not None else None
         return bid_ms if due_ms is None else due_ms if bid_ms is None else min(due_ms, bid_ms)
 
     def _close(self, user_id: str, one: OpenAttribution, out: Collected) -> None:

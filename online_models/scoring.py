@@ -242,7 +242,7 @@ class ScoringCore:
             self.process(offset, source_ts, event, out)
         return result_of(self, batch, out)
 
-    def close_some(self, offset: int, ts: int, out: Collected, most: int) -> bool:
+    def close_some(self, offset: int, ts: int, source_ts: int, out: Collected, most: int) -> bool:
         """Move stream time on to an event that comes next, and close windows that end by then.
 
         Returns
@@ -253,7 +253,7 @@ class ScoringCore:
         if out.offset != offset:
             out.offset, out.seq = offset, 0
         self.stream_time_ms = out.stream_time_ms = ts
-        return self._open.close_due(ts, out, most)
+        return self._open.close_due(ts, source_ts, out, most)
 
     def process(
         self, offset: int, source_ts: int, event: VisitorEvent | SystemEvent, out: Collected, seq: int = 0
@@ -271,7 +271,7 @@ class ScoringCore:
             self.stream_time_ms = ts
             out.stream_time_ms = ts
             if self._open.timers.is_due(ts):
-                self._open.close_due(ts, out)
+                self._open.close_due(ts, source_ts, out)
         else:
             out.stream_time_ms = self.stream_time_ms
         if isinstance(event, SYSTEM_EVENTS):

@@ -83,6 +83,11 @@ class OpenBid(Struct, array_like=True):
         Compact feature values at the request, as of an `OpenAttribution`.
     state
         0 open, 1 won, 2 lost, 3 no notice came in time.
+    late_ms
+        How long after `ts` the wait for its notice began; 0 in states of before.
+    floor
+        Of a second-price auction: the least that a win can cost, in millionths of the currency; 0: there is no floor,
+        or the state is of before.
     """
 
     offset: int
@@ -95,6 +100,29 @@ class OpenBid(Struct, array_like=True):
     first_price: bool
     values: Raw
     state: int = 0
+    late_ms: int = 0
+    floor: int = 0
+
+
+class PastBids(Struct, array_like=True):
+    """Bids of one campaign, ad, day and hour that wait for nothing; see `online_models.bidding.past_bids`.
+
+    Attributes
+    ----------
+    campaign, item_id, day, state
+        As of an `OpenBid`; never open.
+    ts
+        Event time of the latest request, epoch ms.
+    offsets
+        Of the requests; the bid_ids follow from them.
+    """
+
+    campaign: str
+    item_id: str
+    day: str
+    state: int
+    ts: int
+    offsets: list[int]
 
 
 class UserBids(Struct, array_like=True):
@@ -103,13 +131,16 @@ class UserBids(Struct, array_like=True):
     Attributes
     ----------
     bids
-        In the order of their requests.
+        Those that are open, and the newest of the others, in the order of their requests.
     wins
         By campaign with a frequency cap, when its last impressions were won, epoch ms.
+    past
+        What is remembered of older ones; states of before have none.
     """
 
     bids: list[OpenBid] = []
     wins: dict[str, list[int]] = {}
+    past: list[PastBids] = []
 
 
 # Of states that are written now; see `UserState.form`.
