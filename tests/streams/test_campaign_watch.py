@@ -146,7 +146,7 @@ def test_bids_are_counted_by_reason_and_what_became_of_them_by_kind() -> None:
 async def test_wins_that_nobody_pays_for_are_told_with_each_look(caplog: pytest.LogCaptureFixture) -> None:
     watch, telemetry = watching(Ledger())
     for count in (2, 0, 3):
-        telemetry.batch_done(a_result((), Counter(notice_of_unknown_bid=count)), seconds=0.01, open_count=0)
+        telemetry.batch_done(summary_of(a_result((), Counter(notice_of_unknown_bid=count))), seconds=0.01, open_count=0)
         await watch.look()
 
     assert [record.fields for record in caplog.records] == [{"wins": 2}, {"wins": 3}]  # type: ignore[attr-defined]
