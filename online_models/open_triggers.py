@@ -41,6 +41,8 @@ class OpenTriggers:
 
     Parameters
     ----------
+    outcome_types
+        The event types behind `UserState.outcome_ts`; all outcomes of the objectives are among them.
     timers, count
         What the store held: when each user's earliest window closes, and how many triggers are open.
     most_of_user, most
@@ -60,6 +62,7 @@ class OpenTriggers:
         *,
         topic: str,
         partition: int,
+        outcome_types: Sequence[str],
         timers: Timers,
         count: int,
         most_of_user: int,
@@ -77,8 +80,7 @@ class OpenTriggers:
         self._objectives = {one.name: one for one in bound}
         self._rules = {one.name: one.rule() for one in bound} if asking_rules else {}
         self._by_outcome = by_event_type(bound, lambda objective: objective.outcome)
-        self.outcome_types = tuple(sorted(self._by_outcome))
-        self._outcome_index = {kind: index for index, kind in enumerate(self.outcome_types)}
+        self._outcome_index = {kind: index for index, kind in enumerate(outcome_types)}
         self._outcomes_of = {one.name: [self._outcome_index[kind] for kind in one.objective.outcome] for one in bound}
 
     def close_due(self, now_ms: int, out: Collected) -> None:
@@ -157,7 +159,7 @@ class OpenTriggers:
                     self._release(bound, event.user_id, one, label=True, use="both", out=out)
 
     def outcome_came(self, kind: str, ts: int, user: UserState) -> None:
-        """Note the time of an event that is the outcome of some objective."""
+        """Note the time of an event that is, or was, the outcome of some objective."""
         index = self._outcome_index.get(kind)
         if index is not None and ts > user.outcome_ts[index]:
             user.outcome_ts[index] = ts

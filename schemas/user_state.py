@@ -126,7 +126,7 @@ class UserState(Struct, array_like=True, gc=False):
     Attributes
     ----------
     layout
-        First 32 bits of the hash of the feature declaration that the slots belong to.
+        First 32 bits of the hash of the feature declaration that the slots belong to: the id of its `Layout`.
     last_ts
         Highest event time folded, epoch ms.
     recent_ids
@@ -135,7 +135,8 @@ class UserState(Struct, array_like=True, gc=False):
     slots
         Accumulators of the features, in the order of the layout; None: untouched.
     outcome_ts
-        Highest event time of each event type that is an outcome, in the order of the layout.
+        Highest event time of each event type that is an outcome, in the order of the layout; those at its end may be
+        missing, which came to the layout after the state was stored.
     open
         Open attributions, in the order of their triggers' offsets.
     bidding
@@ -165,16 +166,21 @@ class Layout(Struct, array_like=True, frozen=True):
     Attributes
     ----------
     id
-        The value of ``UserState.layout``.
+        The value of ``UserState.layout``; it tells the features, whatever the objectives.
     slot_keys
         Names of the slots; a later layout takes over the slots whose names it still has.
     outcome_types
-        Names of the event types behind ``UserState.outcome_ts``.
+        Names of the event types behind ``UserState.outcome_ts``. What comes with the objectives stands at the end, and
+        nothing goes (`online_models.layouts`).
+    began_with
+        How many of them there were at first, and hence are in each state; -1: a layout of before, which had another
+        order with each change of the objectives: states with another number of times tell nothing.
     """
 
     id: int
     slot_keys: tuple[str, ...]
     outcome_types: tuple[str, ...]
+    began_with: int = -1
 
 
 class Allowance(Struct, array_like=True):

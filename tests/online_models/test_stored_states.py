@@ -9,60 +9,12 @@ from builders import MINUTE, EventLog, a_click, a_page_view, an_impression
 from core_bench import ALL, CLICK, Bench, cut
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from stored_partition import Stored
 from visits import log_of, visits
 
-from online_models.records import decode_batch
-from schemas.codec import (
-    decode_partition_meta,
-    decode_user_state,
-    encode_json,
-    encode_partition_meta,
-    encode_user_state,
-)
+from schemas.codec import decode_user_state, encode_json, encode_partition_meta, encode_user_state
 
 SHORT = {"click": {**CLICK, "window": "5m"}}
-
-
-class Stored:
-    """A partition that has nothing at hand: each chunk finds what the one before has stored."""
-
-    def __init__(self, objectives: dict[str, Any]) -> None:
-        self.objectives = objectives
-        self.blobs: dict[str, bytes] = {}
-        self.timers: dict[str, int] = {}
-        self.meta: bytes | None = None
-        self.bench = self.begun()
-
-    def begun(self) -> Bench:
-        """Return a bench that begins with what is stored, as a worker does after a crash."""
-        meta = decode_partition_meta(self.meta) if self.meta is not None else None
-        return Bench(self.objectives, meta=meta, timers=self.timers)
-
-    def again(self) -> None:
-        before, self.bench = self.bench, self.begun()
-        self.bench.results = before.results
-
-    def run(self, log: EventLog, *, chunk: int = 500) -> Stored:
-        for records in cut(log.records, chunk):
-            bench, batch = self.bench, decode_batch(records, topic="events", partition=0)
-            asked = [one for one in bench.core.users_of(batch.events) if one in self.blobs]
-            bench.users = {one: bench.core.adopt(decode_user_state(self.blobs[one])) for one in asked}
-            result = bench.core.step(batch, bench.users)
-            bench.results.append(result)
-            self.blobs |= {one: encode_user_state(user) for one, user in result.changed_users.items()}
-            for user_id, due_ms in result.changed_timers.items():
-                if due_ms is None:
-                    self.timers.pop(user_id, None)
-                else:
-                    self.timers[user_id] = due_ms
-            self.meta = encode_partition_meta(bench.core.meta())
-        return self
-
-    def states(self) -> dict[str, bytes]:
-        """Return the states as a later batch would find them."""
-        return {
-            name: encode_user_state(self.bench.core.adopt(decode_user_state(blob))) for name, blob in self.blobs.items()
-        }
 
 
 @settings(deadline=None)
