@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from online_models.attribution import mark_outcome
 from online_models.bound import BoundObjective, by_event_type
+from online_models.open_count import OpenCount
 from online_models.rest import QUIET_MS, rest
 from online_models.step import Collected
 from online_models.timers import Timers
@@ -64,7 +65,7 @@ class OpenTriggers:
         partition: int,
         outcome_types: Sequence[str],
         timers: Timers,
-        count: int,
+        count: OpenCount,
         most_of_user: int,
         most: int,
         asking_rules: bool = False,
@@ -108,7 +109,8 @@ class OpenTriggers:
                 user.open.append(one)
                 if next_ms is None or one_ms < next_ms:
                     next_ms = one_ms
-            self.count -= len(open_) - len(user.open)
+            if len(user.open) < len(open_):
+                self.count.closed(due_ms, len(open_) - len(user.open))
             if self.desk is not None:
                 self.desk.expire_due(user, due_ms, out)
             next_ms = self._earliest(next_ms, user)
@@ -130,10 +132,10 @@ class OpenTriggers:
         # An objective that left the configuration closes at once, unlabelled.
         return one.ts + bound.closes_after_ms + 1 if bound else 0
 
-    def _keep_open(self, user_id: str, user: UserState, still_open: list[OpenAttribution]) -> None:
-        self.count -= len(user.open) - len(still_open)
-        user.open = still_open
-        self.timers.set(user_id, self._earliest(min(map(self._due_ms, still_open), default=None), user))
+    def _cut_oldest(self, user_id: str, user: UserState) -> None:
+        self.count.closed(self._due_ms(user.open[0]))
+        user.open = user.open[1:]
+        self.timers.set(user_id, self._earliest(min(map(self._due_ms, user.open), default=None), user))
 
     def _earliest(self, due_ms: int | None, user: UserState) -> int | None:
         bid_ms = self.desk.next_due_ms(user) if self.desk is not None else None
@@ -166,7 +168,8 @@ class OpenTriggers:
 
     def drop_all(self, user: UserState) -> None:
         """Let a user's triggers go without a label; their timer finds nothing then."""
-        self.count -= len(user.open)
+        for one in user.open:
+            self.count.closed(self._due_ms(one))
         user.open = []
 
     def add(
@@ -198,7 +201,7 @@ class OpenTriggers:
         elif self._outcome_seen(bound.name, user, since_ms=score.ts):
             # Out of order: an outcome may be in the features already, and would give the label away.
             out.notes["outcome_first"] += 1
-        elif self.count >= self._most:
+        elif self.count.total >= self._most:
             out.notes["open_full"] += 1
         else:
             packed = bound.kept.pack(values)
@@ -210,10 +213,10 @@ class OpenTriggers:
             if bound.calibrating is not None:
                 one.raw, one.raw_shadows = score.raw, score.raw_shadows or None
             if len(user.open) >= self._most_of_user:
-                self._keep_open(score.user_id, user, user.open[1:])
+                self._cut_oldest(score.user_id, user)
                 out.notes["open_cut"] += 1
             user.open.append(one)
-            self.count += 1
+            self.count.opened(due_ms)
             self.timers.earlier(score.user_id, due_ms)
             if bound.immediate:
                 self._release(bound, score.user_id, one, label=False, use="learn", out=out)

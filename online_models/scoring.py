@@ -32,6 +32,7 @@ from online_models.duplicates import MAX_LATE_MS, remember
 from online_models.features import FeatureSet
 from online_models.layouts import Layouts
 from online_models.objectives import Objective
+from online_models.open_count import OpenCount
 from online_models.open_triggers import OpenTriggers, score_id_of
 from online_models.ranker import Place, Ranker, score_of_place
 from online_models.rankings import Ranking
@@ -143,13 +144,17 @@ class ScoringCore:
         outcomes = {kind for one in objectives for kind in one.outcome}
         self._layouts = Layouts(features, outcomes, meta.layouts if meta else ())
         self._layout = self._layouts.now
+        self.stream_time_ms = meta.stream_time_ms if meta else 0
+        longest_ms = max((one.closes_after_ms for one in objectives), default=0)
         self._open = OpenTriggers(
             bound,
             topic=topic,
             partition=partition,
             outcome_types=self._layout.outcome_types,
             timers=Timers((timers or {}).items()),
-            count=meta.open_count if meta else 0,
+            count=OpenCount(meta.open_count, meta.open_by_end, latest_ms=self.stream_time_ms + longest_ms)
+            if meta
+            else OpenCount(),
             most_of_user=max_open_per_user,
             most=max_open_per_partition,
             asking_rules=asking_rules,
@@ -169,18 +174,18 @@ class ScoringCore:
             else None
         )
         self._open.desk = self.desk
-        self.stream_time_ms = meta.stream_time_ms if meta else 0
         self.published: Mapping[str, Score] = {}
         self.published_to = -1
 
     @property
     def open_count(self) -> int:
         """Triggers of this partition that wait for their label."""
-        return self._open.count
+        return self._open.count.total
 
     def meta(self) -> PartitionMeta:
         """Return what the store must hold beside users and offset to continue from here."""
-        meta = PartitionMeta(self._layouts.remembered, self.stream_time_ms, self._open.count)
+        meta = PartitionMeta(self._layouts.remembered, self.stream_time_ms, self.open_count)
+        meta.open_by_end = self._open.count.by_end()
         if self.desk is not None:
             meta.bidding = self.desk.meta(self.stream_time_ms)
         return meta
@@ -231,6 +236,7 @@ class ScoringCore:
         out = Collected(users)
         for offset, source_ts, event in batch.events:
             self.process(offset, source_ts, event, out)
+        self._open.count.tidy(self.stream_time_ms)
         if batch.tombstones:
             out.ignored[TOMBSTONE] = batch.tombstones
         accounting = Accounting(

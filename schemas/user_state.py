@@ -246,6 +246,9 @@ class PartitionMeta(Struct, array_like=True):
         The same on `bids`.
     bidding
         Campaigns and what may be spent; None: there is no bidding.
+    open_by_end
+        Of the open attributions, how many have windows that end in which span of event time; of before: none are told
+        (`online_models.open_count`).
     """
 
     layouts: list[Layout]
@@ -254,3 +257,4 @@ class PartitionMeta(Struct, array_like=True):
     scores_end: int = -1
     bids_end: int = -1
     bidding: BiddingMeta | None = None
+    open_by_end: dict[int, int] = {}

@@ -24,6 +24,7 @@ class Stored:
     def __init__(self, objectives: dict[str, Any]) -> None:
         self.objectives = objectives
         self.features = FEATURES
+        self.limits: dict[str, Any] = {}
         self.blobs: dict[str, bytes] = {}
         self.timers: dict[str, int] = {}
         self.meta: bytes | None = None
@@ -32,11 +33,14 @@ class Stored:
     def begun(self) -> Bench:
         """Return a bench that begins with what is stored, as a worker does after a crash."""
         meta = decode_partition_meta(self.meta) if self.meta is not None else None
-        return Bench(self.objectives, features=self.features, meta=meta, timers=self.timers)
+        return Bench(self.objectives, features=self.features, meta=meta, timers=self.timers, **self.limits)
 
-    def again(self, objectives: dict[str, Any] | None = None, features: dict[str, Any] | None = None) -> None:
+    def again(
+        self, objectives: dict[str, Any] | None = None, features: dict[str, Any] | None = None, **limits: Any
+    ) -> None:
         """Go on as another worker does, with another configuration if one is given."""
         self.objectives, self.features = objectives or self.objectives, features or self.features
+        self.limits |= limits
         before, self.bench = self.bench, self.begun()
         self.bench.results = before.results
 
