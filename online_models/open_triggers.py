@@ -209,7 +209,7 @@ class OpenTriggers:
             if not bound.alone:
                 one.variant, one.shadows = score.variant, score.shadows
             one.place = place
-            one.closes_after_ms = bound.closes_after_ms
+            one.closes_after_ms, one.grace_ms = bound.closes_after_ms, bound.grace_ms
             if bound.calibrating is not None:
                 one.raw, one.raw_shadows = score.raw, score.raw_shadows or None
             if len(user.open) >= self._most_of_user:

@@ -13,6 +13,9 @@ from msgspec import Meta, Raw, Struct
 from schemas.campaigns import Campaign
 from schemas.examples import RawShadows, Shadows
 
+# The grace of an `OpenAttribution` that does not say it: the default when that was first kept. It stays.
+USUAL_GRACE_MS = 5_000
+
 
 # Not for the garbage collector: a tree, and many are made.
 class OpenAttribution(Struct, array_like=True, gc=False):
@@ -44,6 +47,9 @@ class OpenAttribution(Struct, array_like=True, gc=False):
         Its window and grace, as they were declared when it opened; -1: of before, when the present declaration counted.
         A state may still hold it when stream time has passed that: the visitor was not written for it
         (`online_models.open_triggers`).
+    grace_ms
+        How much of `closes_after_ms` is grace, in which no outcome counts; None: `USUAL_GRACE_MS`, or not known, of a
+        version before.
     """
 
     objective: str
@@ -60,6 +66,7 @@ class OpenAttribution(Struct, array_like=True, gc=False):
     raw: float | None = None
     raw_shadows: RawShadows | None = None
     closes_after_ms: int = -1
+    grace_ms: int | None = None
 
 
 class OpenBid(Struct, array_like=True):
