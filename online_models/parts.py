@@ -44,6 +44,7 @@ def in_parts(core: ScoringCore, batch: DecodedBatch, out: Collected) -> Iterator
 
 def result_of(core: ScoringCore, batch: DecodedBatch, out: Collected) -> StepResult:
     """Return what a batch that was processed leads to, but for what was handed over; to be asked once."""
+    core.tidy()
     if batch.tombstones:
         out.ignored[TOMBSTONE] = batch.tombstones
     scores, examples, bids = out.counts()

@@ -13,6 +13,9 @@ from msgspec import Meta, Raw, Struct
 from schemas.campaigns import Campaign
 from schemas.examples import RawShadows, Shadows
 
+# The grace of an `OpenAttribution` that does not say it: the default when that was first kept. It stays.
+USUAL_GRACE_MS = 5_000
+
 
 # Not for the garbage collector: a tree, and many are made.
 class OpenAttribution(Struct, array_like=True, gc=False):
@@ -44,6 +47,9 @@ class OpenAttribution(Struct, array_like=True, gc=False):
         Its window and grace, as they were declared when it opened; -1: of before, when the present declaration counted.
         A state may still hold it when stream time has passed that: the visitor was not written for it
         (`online_models.open_triggers`).
+    grace_ms
+        How much of `closes_after_ms` is grace, in which no outcome counts; None: `USUAL_GRACE_MS`, or not known, of a
+        version before.
     """
 
     objective: str
@@ -60,6 +66,7 @@ class OpenAttribution(Struct, array_like=True, gc=False):
     raw: float | None = None
     raw_shadows: RawShadows | None = None
     closes_after_ms: int = -1
+    grace_ms: int | None = None
 
 
 class OpenBid(Struct, array_like=True):
@@ -157,7 +164,7 @@ class UserState(Struct, array_like=True, gc=False):
     Attributes
     ----------
     layout
-        First 32 bits of the hash of the feature declaration that the slots belong to.
+        First 32 bits of the hash of the feature declaration that the slots belong to: the id of its `Layout`.
     last_ts
         Highest event time folded, epoch ms.
     recent_ids
@@ -166,7 +173,8 @@ class UserState(Struct, array_like=True, gc=False):
     slots
         Accumulators of the features, in the order of the layout; None: untouched.
     outcome_ts
-        Highest event time of each event type that is an outcome, in the order of the layout.
+        Highest event time of each event type that is an outcome, in the order of the layout; those at its end may be
+        missing, which came to the layout after the state was stored.
     open
         Open attributions, in the order of their triggers' offsets.
     bidding
@@ -196,16 +204,21 @@ class Layout(Struct, array_like=True, frozen=True):
     Attributes
     ----------
     id
-        The value of ``UserState.layout``.
+        The value of ``UserState.layout``; it tells the features, whatever the objectives.
     slot_keys
         Names of the slots; a later layout takes over the slots whose names it still has.
     outcome_types
-        Names of the event types behind ``UserState.outcome_ts``.
+        Names of the event types behind ``UserState.outcome_ts``. What comes with the objectives stands at the end, and
+        nothing goes (`online_models.layouts`).
+    began_with
+        How many of them there were at first, and hence are in each state; -1: a layout of before, which had another
+        order with each change of the objectives: states with another number of times tell nothing.
     """
 
     id: int
     slot_keys: tuple[str, ...]
     outcome_types: tuple[str, ...]
+    began_with: int = -1
 
 
 class Allowance(Struct, array_like=True):
@@ -271,6 +284,9 @@ class PartitionMeta(Struct, array_like=True):
         The same on `bids`.
     bidding
         Campaigns and what may be spent; None: there is no bidding.
+    open_by_end
+        Of the open attributions, how many have windows that end in which span of event time; of before: none are told
+        (`online_models.open_count`).
     """
 
     layouts: list[Layout]
@@ -279,3 +295,4 @@ class PartitionMeta(Struct, array_like=True):
     scores_end: int = -1
     bids_end: int = -1
     bidding: BiddingMeta | None = None
+    open_by_end: dict[int, int] = {}
