@@ -46,6 +46,9 @@ logger = logging.getLogger("streamscore.learner")
 # Examples that are decoded before they are learned: few enough for the processor's cache, in which their memory is used
 # again and again. With 500 at once an example costs an eighth more.
 _AT_ONCE = 25
+# The checkpoint of a model without examples is written when it is so many records behind what was read: reading them
+# again takes half a second.
+_READ_AGAIN = 50_000
 
 
 def objectives_of(partition: int, partitions: int, objectives: Sequence[Objective]) -> list[Objective]:
@@ -89,13 +92,14 @@ class LearnerSession:
         self._busy = asyncio.Lock()
         # The first checkpoint is written at once: it tells on which partition examples are that nobody has read.
         self._unsaved = {name for name, token in tokens.items() if token is None}
+        self._saved_to = {name: core.read_to for name, core in self._cores.items()}
         self._position: int | None = None
         self.unreadable = 0
 
     @property
     def next_offset(self) -> int:
-        """Where to read on from: the earliest place that one of the objectives has reached."""
-        return min((core.next_offset for core in self._cores.values()), default=0)
+        """Where to read on from: the earliest place to which the log was read for one of the models."""
+        return min((core.read_to for core in self._cores.values()), default=0)
 
     async def run_batch(self, records: Sequence[Record]) -> None:
         """Judge and learn a chunk, and publish the versions that fall due within it."""
@@ -213,9 +217,10 @@ class LearnerSession:
             )
 
     async def save(self) -> None:
-        """Write the checkpoints of what has learned since the last time; raises Fenced."""
+        """Write the checkpoints of what has learned since the last time, or read far without; raises Fenced."""
         async with self._busy:
-            for name in sorted(self._unsaved):
+            read_on = {name for name, core in self._cores.items() if core.read_to - self._saved_to[name] >= _READ_AGAIN}
+            for name in sorted(self._unsaved | read_on):
                 started = time.perf_counter()
                 blob = self._cores[name].checkpoint()
                 self._tokens[name] = await self._attempt(
@@ -227,6 +232,7 @@ class LearnerSession:
                     ),
                     "save checkpoint",
                 )
+                self._saved_to[name] = self._cores[name].read_to
                 failpoint("checkpointed")
                 log_event(
                     logger,
