@@ -33,6 +33,7 @@ from streams.budgets import Clerk, open_ledger
 from streams.campaign_feed import CampaignFeed
 from streams.campaign_watch import CampaignWatch
 from streams.dashboard import Dashboard
+from streams.example_log import KafkaExampleLog
 from streams.faust_app import make_faust_app
 from streams.freshness import Freshness
 from streams.housekeeping import Housekeeping
@@ -355,6 +356,7 @@ class Worker:
             telemetry=self.telemetry,
             attempt=self.attempt,
             served=self.replicas.served,
+            log=KafkaExampleLog(self.settings),
         )
         self.learners[tp.partition] = learner
 
