@@ -240,6 +240,9 @@ class PartitionMeta(Struct, array_like=True):
         The same on `bids`.
     bidding
         Campaigns and what may be spent; None: there is no bidding.
+    publish_from
+        While the partition of a lost store is rebuilt: the offset below which all was published before the loss, so
+        that nothing is published below it; 0: that is passed, or there was none.
     """
 
     layouts: list[Layout]
@@ -248,3 +251,4 @@ class PartitionMeta(Struct, array_like=True):
     scores_end: int = -1
     bids_end: int = -1
     bidding: BiddingMeta | None = None
+    publish_from: int = 0

@@ -285,7 +285,7 @@ class Worker:
             scores=TopicPartition(scores, tp.partition % self.partitions[scores]),
             bids=TopicPartition(bids, tp.partition % self.partitions[bids]) if self.settings.bidding else None,
         )
-        session.publish_from = committed
+        session.publish_from = max(session.publish_from, committed)
         if session.stored_offset is None:
             session.next_offset, session.publish_from = await self.attempt(
                 lambda: replay_from(self.settings, tp.topic, tp.partition), "read committed offset"
@@ -298,6 +298,8 @@ class Worker:
                     partition=str(session.partition),
                     records=session.publish_from - session.next_offset,
                 )
+        # A commit of what is done again would hide what was published, should this end before it is stored.
+        self.transport.commit_from(tp, session.publish_from)
         self.sessions[tp.partition] = session
 
         async def admit(chunk: RecordChunk) -> None:

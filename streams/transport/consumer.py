@@ -56,6 +56,7 @@ class RecordConsumer(driver.Consumer):
         self._polled: frozenset[tuple[TP, int]] = frozenset()
         self._commit_lock = asyncio.Lock()
         self._commits_fail = False
+        self._commit_from: dict[TP, int] = {}
 
     def _new_consumer_thread(self) -> RecordReader:
         return RecordReader(self, loop=self.loop, thread_loop=self.loop, beacon=self.beacon)
@@ -119,6 +120,10 @@ class RecordConsumer(driver.Consumer):
         self._wake(tp)
         return True
 
+    def commit_from(self, tp: TP, offset: int) -> None:
+        """See `Transport.commit_from`."""
+        self._commit_from[tp] = offset
+
     def _discard_buffered(self, tp: TP) -> None:
         """Take the partition's chunks out of the streams' buffers, so that no agent begins a stale one."""
         for topic in self.app.topics:
@@ -158,6 +163,7 @@ class RecordConsumer(driver.Consumer):
         for tp in held:
             self._ledgers[tp].close()
             self._clocks.pop(tp, None)
+        self._commit_from.clear()
 
     async def _tell_application(self, held: frozenset[TP]) -> None:
         hook = self.transport.on_revoked
@@ -270,7 +276,11 @@ class RecordConsumer(driver.Consumer):
                 return False
             elsewhere = self.transport.options.committed_elsewhere
             try:
-                ours = {tp: offset for tp, (_, offset) in due.items() if tp.topic not in elsewhere}
+                ours = {
+                    tp: offset
+                    for tp, (_, offset) in due.items()
+                    if tp.topic not in elsewhere and offset >= self._commit_from.get(tp, 0)
+                }
                 if ours:
                     await self._thread.commit_offsets(ours)
             except (KafkaError, TimeoutError) as error:

@@ -74,6 +74,15 @@ class Transport(driver.Transport):
         """
         return self._consumer is not None and await self._consumer.rewind(tp, offset)
 
+    def commit_from(self, tp: TP, offset: int) -> None:
+        """Let the group's offset of a partition be while what is acknowledged lies below ``offset``.
+
+        For an application that does again what was done, and must find afterwards how far that was. Counts until the
+        partition is given up; call it from `start_offsets`, or before a `rewind`. 0: commit as usual.
+        """
+        if self._consumer is not None:
+            self._consumer.commit_from(tp, offset)
+
     async def is_member(self) -> bool | None:
         """Ask the group's coordinator whether we are a member of its present generation.
 

@@ -394,3 +394,24 @@ async def test_a_topic_whose_offsets_the_application_commits_is_never_committed_
         assert bench.reader.committed == {}
         assert bench.transport.status()[P0].committed == 8
         assert bench.transport.stalled(1e9, 1.0) == []
+
+
+async def test_what_is_done_again_leaves_the_commit_alone_until_it_comes_to_what_is_due() -> None:
+    async def start_offsets(_: frozenset[TP]) -> Mapping[TP, int]:
+        bench.transport.commit_from(P0, 6)
+        return {P0: 0}
+
+    async with a_bench({P0: range(8)}, chunk_records=4, start_offsets=start_offsets) as bench:
+        bench.reader.committed[P0] = 6
+        await bench.assign(P0)
+        await until(lambda: len(bench.chunks) == 2)
+
+        assert await bench.consumer.commit()
+        bench.chunks[0].acknowledge()
+        assert await bench.consumer.commit()
+        assert bench.reader.committed == {P0: 6}
+        assert bench.transport.status()[P0].committed == 4, "it moves, so nothing is stuck"
+
+        bench.chunks[1].acknowledge()
+        await bench.revoke(P0)
+        assert bench.reader.committed == {P0: 8}
