@@ -43,7 +43,7 @@ from streams.logs import kafka_client_said, log_event
 from streams.out_records import OutRecord
 from streams.output import KafkaOutput, RecordOutput
 from streams.publish import Publisher
-from streams.rebuild import replay_from
+from streams.rebuild import LogTruncated, end_of_log, expect_log, replay_from
 from streams.retry import retrying
 from streams.runner import Session, open_session
 from streams.settings import Settings
@@ -114,7 +114,10 @@ class Worker:
         self.partitions: Mapping[str, int] = {}
         self.taking_since: float | None = None
         self.app, self.transport = make_faust_app(
-            settings, start_offsets=self._on_assigned, on_revoked=self._on_revoked
+            settings,
+            start_offsets=self._on_assigned,
+            on_revoked=self._on_revoked,
+            on_truncated=self._on_truncated,
         )
         role = settings.worker.role
         if role in ("all", "scoring"):
@@ -298,6 +301,10 @@ class Worker:
                     partition=str(session.partition),
                     records=session.publish_from - session.next_offset,
                 )
+        elif session.publish_from > session.next_offset:
+            await self.attempt(
+                lambda: expect_log(self.settings, tp.topic, tp.partition, session.publish_from), "read the log's end"
+            )
         # A commit of what is done again would hide what was published, should this end before it is stored.
         self.transport.commit_from(tp, session.publish_from)
         self.sessions[tp.partition] = session
@@ -412,6 +419,15 @@ class Worker:
         output = self._transactions.pop(tp.partition, None)
         if output is not None:
             await output.stop()
+
+    async def _on_truncated(self, tp: TP, position: int, begins: int) -> bool:
+        """End the worker where events were read beyond the end of their log; see `streams.rebuild`."""
+        if tp.topic != self.settings.topics.events.name:
+            return True
+        where = TopicPartition(*tp)
+        end = await self.attempt(lambda: end_of_log(self.settings, where), "read the log's end")
+        self.fail(LogTruncated(self.settings, where, reached=position, end=end))
+        return False
 
     async def _on_revoked(self, revoked: frozenset[TP]) -> None:
         """Finish the chunks at hand and let go of the partitions."""

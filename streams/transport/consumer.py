@@ -220,22 +220,30 @@ class RecordConsumer(driver.Consumer):
         ledger = self._ledgers[fetched.tp]
         if ledger.epoch != fetched.epoch or ledger.position is None:
             return  # revoked or rewound since the poll was sent
+        first_offset = fetched.records[0].offset if fetched.records else fetched.next_offset
+        if first_offset < ledger.position:
+            await self._turn_back(fetched.tp, ledger.position, first_offset)
+            return
         if not fetched.records:
             ledger.skip(fetched.next_offset)
             return
-        first = fetched.records[0]
-        if first.offset < ledger.position:
-            self.log.warning(
-                "%s-%d was read up to offset %d and now begins at %d: the topic was truncated or created anew",
-                *fetched.tp,
-                ledger.position,
-                first.offset,
-            )
-            await self.rewind(fetched.tp, first.offset)
-            return
-        delivery = ledger.deliver(first.offset, fetched.next_offset, records=len(fetched.records))
+        delivery = ledger.deliver(first_offset, fetched.next_offset, records=len(fetched.records))
         chunk = RecordChunk(fetched.tp, fetched.records, delivery, ledger, self._wake)
         await self.callback(self._message(chunk))
+
+    async def _turn_back(self, tp: TP, position: int, begins: int) -> None:
+        """Read a log that has become shorter from its beginning, unless the application does not want that."""
+        self.log.warning(
+            "%s-%d was read up to offset %d and now begins at %d: the topic was truncated or created anew",
+            *tp,
+            position,
+            begins,
+        )
+        epoch = self._ledgers[tp].close()
+        self._discard_buffered(tp)
+        hook = self.transport.on_truncated
+        if (hook is None or await hook(tp, position, begins)) and self._ledgers[tp].epoch == epoch:
+            await self.rewind(tp, begins)
 
     def _message(self, chunk: RecordChunk) -> Message:
         first = chunk.records[0]

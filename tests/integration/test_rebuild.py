@@ -6,13 +6,16 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import pytest
 import redis
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from site_under_test import Site, fed_and_accounted, shop_events
 
 from streams.admin import create_topics
+from streams.out_records import OutRecord
+from streams.output import KafkaOutput
 from streams.reading import read_until_quiet, reader
-from streams.rebuild import committed_offset
+from streams.rebuild import LogTruncated, committed_offset, expect_log, replay_from
 from streams.sources import RawRecord
 
 POISON = [RawRecord(b"u%d" % number, b"no json") for number in range(40)]
@@ -59,3 +62,29 @@ async def test_a_worker_that_dies_in_a_rebuild_leaves_the_next_one_nothing_to_pu
     assert between == before[0]
     assert report["unaccounted"] == 0
     assert after == [before[1][0] + report["scores"], before[1][1]]
+
+
+async def test_a_commit_beyond_the_end_of_the_log_is_nothing_to_be_silent_up_to(
+    tmp_path: Path, broker: Any, unique: Any
+) -> None:
+    site = Site(tmp_path, "shop", broker.bootstrap_servers, "redis://127.0.0.1:1", unique("site"))
+    settings, topic = site.settings, site.settings.topics.events.name
+    await create_topics(settings)
+    output = KafkaOutput(settings)
+    await output.start()
+    await output.publish({(topic, 1): [OutRecord(None, b"no json")] * 10})
+    await output.stop()
+    consumer = AIOKafkaConsumer(**settings.kafka.client_kwargs(), group_id=settings.app, enable_auto_commit=False)
+    async with consumer:
+        where = TopicPartition(topic, 1)
+        consumer.assign([where])
+        new = await replay_from(settings, *where)
+        await consumer.commit({where: 10})
+        lost = await replay_from(settings, *where)
+        await expect_log(settings, *where, 10)
+        await consumer.commit({where: 11})
+
+        assert (new, lost) == ((0, 0), (0, 10))
+        for beyond in (replay_from(settings, *where), expect_log(settings, *where, 11)):
+            with pytest.raises(LogTruncated, match=r"\[1\] was worked off up to offset 11, .* now ends at 10, "):
+                await beyond
