@@ -92,3 +92,28 @@ async def test_what_retention_took_is_told_and_another_log_of_the_same_name_ends
     assert f"redis-cli UNLINK '{site.settings.app}:{{{events}-" in after_deletion
     assert untouched == known
     assert max(end) < min(known)
+
+
+async def test_a_log_that_becomes_another_one_while_it_is_read_ends_the_worker(
+    tmp_path: Path, kafka_broker: Any, valkey_url: str, unique: Any
+) -> None:
+    site = Site(tmp_path, "shop", kafka_broker.bootstrap_servers, valkey_url, unique("site"))
+    await create_topics(site.settings)
+    admin = AIOKafkaAdminClient(**site.settings.kafka.client_kwargs())
+    await admin.start()
+    try:
+        worker = site.start_worker()
+        await fed_and_accounted(site, list(shop_events(400)))
+        known = stored(site)
+        await admin.delete_topics([site.settings.topics.events.name])
+        await asyncio.sleep(1)
+        await create_topics(site.settings)
+        await site.feed(shop_events(40))
+        status = await asyncio.to_thread(worker.wait, 60)
+    finally:
+        await admin.close()
+        site.end()
+
+    assert status == 1
+    assert "] was worked off up to offset " in site.logs()
+    assert stored(site) == known
