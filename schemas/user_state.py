@@ -287,6 +287,9 @@ class PartitionMeta(Struct, array_like=True):
     open_by_end
         Of the open attributions, how many have windows that end in which span of event time; of before: none are told
         (`online_models.open_count`).
+    publish_from
+        While the partition of a lost store is rebuilt: the offset below which all was published before the loss, so
+        that nothing is published below it; 0: that is passed, or there was none.
     """
 
     layouts: list[Layout]
@@ -296,3 +299,4 @@ class PartitionMeta(Struct, array_like=True):
     bids_end: int = -1
     bidding: BiddingMeta | None = None
     open_by_end: dict[int, int] = {}
+    publish_from: int = 0

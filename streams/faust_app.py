@@ -10,7 +10,14 @@ from faust.types.auth import CredentialsT
 from online_models.features.durations import parse_duration_ms
 from streams.sections import KafkaSettings
 from streams.settings import Settings
-from streams.transport import OnRevoked, StartOffsets, Transport, TransportOptions, use_record_chunks
+from streams.transport import (
+    OnRevoked,
+    OnTruncated,
+    StartOffsets,
+    Transport,
+    TransportOptions,
+    use_record_chunks,
+)
 
 # A worker that only learns lets examples gather, up to so long and so many bytes. One that comes alone costs it, and
 # the broker, several times as much as one among many.
@@ -27,7 +34,11 @@ class _NoTables(TableManager):
 
 
 def make_faust_app(
-    settings: Settings, *, start_offsets: StartOffsets, on_revoked: OnRevoked
+    settings: Settings,
+    *,
+    start_offsets: StartOffsets,
+    on_revoked: OnRevoked,
+    on_truncated: OnTruncated | None = None,
 ) -> tuple[faust.App, Transport]:
     """Build the app; its agents are attached by the caller."""
     kafka = settings.kafka
@@ -63,6 +74,7 @@ def make_faust_app(
         ),
         start_offsets=start_offsets,
         on_revoked=on_revoked,
+        on_truncated=on_truncated,
     )
     return app, transport
 
