@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from online_models.records import DecodedBatch, Record
-from online_models.step import StepResult
-from schemas.codec import decode_partition_meta
+from schemas.codec import decode_partition_meta, decode_score
 from schemas.scores import Score
 from streams.configs import shipped_config
 from streams.learner import new_replicas
+from streams.messages import Messages
 from streams.runner import Ends, Published, Session, open_session
 from streams.settings import load_settings
 from streams.stores import DictStateStore, PartitionId
@@ -33,8 +33,8 @@ class Topics:
         self.dead: list[int] = []
         self.accounted: list[int] = []
 
-    async def publish(self, batch: DecodedBatch, result: StepResult, *, partition: PartitionId) -> Ends:
-        self.scores += [score.offset for score in result.scores]
+    async def publish(self, batch: DecodedBatch, messages: Messages, *, partition: PartitionId) -> Ends:
+        self.scores += [decode_score(one.value or b"").offset for one in messages.scores]
         self.dead += [int(dead.value or b"") for dead in batch.dead_letters]
         self.accounted += range(batch.first_offset, batch.next_offset)
         return Ends()
