@@ -23,7 +23,7 @@ from online_models.distribution import Distributor
 from online_models.estimators import Estimator
 from online_models.evaluation import ProgressiveMetrics
 from online_models.guard import refusal
-from schemas.codec import BadRecord
+from schemas.codec import UNDECODABLE, BadRecord, undecodable
 from schemas.dead_letters import INVALID
 from schemas.examples import Example
 from schemas.metrics import Progress
@@ -256,8 +256,8 @@ class LearningCore:
         """
         try:
             saved = _unpack(blob)
-        except msgspec.DecodeError as error:
-            raise BadRecord(INVALID, f"checkpoint: {error}") from None
+        except UNDECODABLE as error:
+            raise BadRecord(INVALID, f"checkpoint: {undecodable(error)}") from None
         if saved.format != CHECKPOINT_FORMAT or saved.objective != self.objective:
             raise BadRecord(INVALID, f"checkpoint: expected format {CHECKPOINT_FORMAT} of objective {self.objective}")
         self.next_offset = saved.next_offset

@@ -7,6 +7,7 @@ the cost of a record is bounded before its first byte is read.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -65,6 +66,11 @@ _values: msgspec.msgpack.Decoder[list[Any]] = msgspec.msgpack.Decoder(list)
 _json = msgspec.json.Encoder()
 _msgpack = msgspec.msgpack.Encoder()
 
+# How msgspec shows a value that is none of those allowed.
+_QUOTED = re.compile(r"^(Invalid (?:enum )?value) (['\"]).*\2", re.DOTALL)
+# All that bytes can make a decoder raise. Text that is not UTF-8 is an error of Python's, and none of msgspec's.
+UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
 
 def decode_event(value: bytes, *, record_ts_ms: int, max_bytes: int = MAX_EVENT_BYTES) -> VisitorEvent | SystemEvent:
     """Decode and validate one record of the `events` topic.
@@ -94,8 +100,8 @@ def decode_event(value: bytes, *, record_ts_ms: int, max_bytes: int = MAX_EVENT_
         event = _event.decode(value)
     except msgspec.ValidationError as error:
         raise _invalid(error) from None
-    except msgspec.DecodeError as error:
-        raise BadRecord(why.NOT_JSON, str(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadRecord(why.NOT_JSON, undecodable(error)) from None
     except RecursionError:
         raise BadRecord(why.TOO_DEEP, "Expected a flat object, got deeply nested JSON") from None
     ts = event.ts if isinstance(event.ts, int) else epoch_ms(event.ts)
@@ -109,11 +115,18 @@ def decode_event(value: bytes, *, record_ts_ms: int, max_bytes: int = MAX_EVENT_
     return event
 
 
+def undecodable(error: Exception) -> str:
+    """Say what is wrong with bytes that made a decoder raise one of `UNDECODABLE`, without a value of theirs."""
+    if isinstance(error, UnicodeDecodeError):  # whose own text shows the byte that it met
+        return "Expected UTF-8, got text in another encoding"
+    return _QUOTED.sub(r"\1", str(error))
+
+
 def _invalid(error: msgspec.ValidationError) -> BadRecord:
     detail = str(error)
     if detail.startswith("Invalid value") and detail.endswith("at `$.type`"):
         return BadRecord(why.UNKNOWN_TYPE, "Expected a known event type - at `$.type`; use `custom` for your own")
-    return BadRecord(why.INVALID, detail)
+    return BadRecord(why.INVALID, undecodable(error))
 
 
 def epoch_ms(moment: datetime) -> int:
@@ -131,48 +144,48 @@ def decode_score(value: bytes) -> Score:
     """Decode a record of `scores`; raises BadRecord."""
     try:
         return _score.decode(value)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise BadRecord(why.INVALID, str(error)) from None
+    except UNDECODABLE as error:
+        raise BadRecord(why.INVALID, undecodable(error)) from None
 
 
 def decode_bid(value: bytes) -> Bid:
     """Decode a record of `bids`; raises BadRecord."""
     try:
         return _bid.decode(value)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise BadRecord(why.INVALID, str(error)) from None
+    except UNDECODABLE as error:
+        raise BadRecord(why.INVALID, undecodable(error)) from None
 
 
 def decode_campaign(value: bytes) -> Campaign:
     """Decode a record of `campaigns`; raises BadRecord."""
     try:
         return _campaign.decode(value)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise BadRecord(why.INVALID, str(error)) from None
+    except UNDECODABLE as error:
+        raise BadRecord(why.INVALID, undecodable(error)) from None
 
 
 def decode_example(value: bytes) -> Example:
     """Decode a record of `examples`; raises BadRecord."""
     try:
         return _example.decode(value)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise BadRecord(why.INVALID, str(error)) from None
+    except UNDECODABLE as error:
+        raise BadRecord(why.INVALID, undecodable(error)) from None
 
 
 def decode_metric(value: bytes) -> Metric:
     """Decode a record of `metrics`; raises BadRecord."""
     try:
         return _metric.decode(value)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise BadRecord(why.INVALID, str(error)) from None
+    except UNDECODABLE as error:
+        raise BadRecord(why.INVALID, undecodable(error)) from None
 
 
 def decode_model_record(value: bytes) -> ModelRecord:
     """Decode a record of `models`; raises BadRecord."""
     try:
         return _model.decode(value)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise BadRecord(why.INVALID, str(error)) from None
+    except UNDECODABLE as error:
+        raise BadRecord(why.INVALID, undecodable(error)) from None
 
 
 def encode_user_state(state: UserState) -> bytes:
@@ -189,8 +202,8 @@ def decode_user_state(blob: bytes) -> UserState:
         return UserState(layout, last_ts, b"", [], [], [], form=FORM, resting=blob[11:])
     try:
         state = _user.decode(blob)
-    except msgspec.DecodeError as error:
-        raise BadRecord(why.INVALID, f"user state: {error}") from None
+    except UNDECODABLE as error:
+        raise BadRecord(why.INVALID, f"user state: {undecodable(error)}") from None
     if state.form != FORM:
         _upgrade(state)
     return state
@@ -245,5 +258,5 @@ def decode_partition_meta(blob: bytes) -> PartitionMeta:
     """Unpack a partition's meta data; raises BadRecord."""
     try:
         return _meta.decode(blob)
-    except msgspec.DecodeError as error:
-        raise BadRecord(why.INVALID, f"partition meta: {error}") from None
+    except UNDECODABLE as error:
+        raise BadRecord(why.INVALID, f"partition meta: {undecodable(error)}") from None

@@ -58,6 +58,19 @@ POISON = [
     (an_event(ts=4_102_444_800_000), why.TIME_AHEAD),
     (an_event(ts="2100-01-01T00:00:00Z"), why.TIME_AHEAD),
     (an_event(ts=10**25), why.TIME_AHEAD),
+    (an_event().replace(b"secret-user", b"caf\xe9"), why.NOT_JSON),
+    (an_event().replace(b"secret-user", b"\xed\xa0\x80"), why.NOT_JSON),
+    (an_event().replace(b"secret-user", b"\\ud800"), why.NOT_JSON),
+    (an_event(url="/caf\u00e9").replace(b"\\u00e9", b"\xe9"), why.NOT_JSON),
+    (an_event(properties={"a": "x"}).replace(b'"x"', b'"caf\xe9\\n"'), why.NOT_JSON),
+    (an_event(properties={"a": "x"}).replace(b'"a"', b'"caf\xe9"'), why.NOT_JSON),
+    (an_event().replace(b"page_view", b"caf\xe9"), why.NOT_JSON),
+    (an_event().replace(b'"type"', b'"caf\xe9"'), why.INVALID),
+    (an_event(ts="0000-01-01T00:00:00Z"), why.INVALID),
+    (an_event(ts="0001-01-01T00:00:00+23:59"), why.TIME_TOO_OLD),
+    (an_event(ts="9999-12-31T23:59:59.999-23:59"), why.TIME_AHEAD),
+    (an_event(properties={"a": 0}).replace(b": 0}", b": " + b"9" * 5000 + b"}"), why.INVALID),
+    (an_event(price=0).replace(b": 0}", b": " + b"9" * 400 + b"}"), why.INVALID),
 ]
 
 
