@@ -28,10 +28,13 @@ from schemas.user_state import DIGEST_BYTES, FORM, PartitionMeta, UserState
 _DIGEST_BYTES_OF_FORM_0 = 6
 # Begins no msgpack: layout and time of the last event follow in four and six bytes, then `UserState.resting`.
 _AT_REST = b"\xc1"
+_AT_REST_BEFORE_MS = 1 << 48  # versions before took any time for good that a producer's clock confirmed
 
 MAX_EVENT_BYTES = 65_536
 # An epoch in seconds reads as January 1970; clickstreams are younger than this.
 MIN_TS_MS = 946_684_800_000  # 2000-01-01T00:00:00Z
+# Microseconds read as milliseconds land some 50,000 years ahead.
+MAX_TS_MS = 4_102_444_800_000  # 2100-01-01T00:00:00Z
 # Clocks of browsers and collectors differ; a time further ahead would close everybody's windows.
 MAX_AHEAD_MS = 5 * 60_000
 
@@ -80,7 +83,8 @@ def decode_event(value: bytes, *, record_ts_ms: int, max_bytes: int = MAX_EVENT_
     value
         The record's value. Tombstones (null) have no event in them and are the caller's to skip.
     record_ts_ms
-        The record's Kafka timestamp, epoch ms; event times far ahead of it are refused.
+        The record's Kafka timestamp, epoch ms; event times far ahead of it are refused. Below 0: it has none, and
+        every event is refused.
     max_bytes
         Larger records are refused unread.
 
@@ -108,11 +112,25 @@ def decode_event(value: bytes, *, record_ts_ms: int, max_bytes: int = MAX_EVENT_
     event.ts = ts
     if ts < MIN_TS_MS:
         raise BadRecord(why.TIME_TOO_OLD, f"Expected epoch milliseconds >= {MIN_TS_MS} - at `$.ts`; are these seconds?")
-    if ts > record_ts_ms + MAX_AHEAD_MS:
-        raise BadRecord(
-            why.TIME_AHEAD, f"Expected at most {MAX_AHEAD_MS} ms after the record's Kafka timestamp - at `$.ts`"
-        )
+    if ts > MAX_TS_MS or ts > record_ts_ms + MAX_AHEAD_MS:
+        raise _ahead(ts, record_ts_ms)
     return event
+
+
+def _ahead(ts: int, record_ts_ms: int) -> BadRecord:
+    if ts > MAX_TS_MS:
+        return BadRecord(
+            why.TIME_AHEAD, f"Expected epoch milliseconds <= {MAX_TS_MS} - at `$.ts`; are these microseconds?"
+        )
+    if record_ts_ms < 0:  # nothing would keep this event from closing everybody's windows
+        return BadRecord(
+            why.TIME_UNKNOWN,
+            "Expected a record with a Kafka timestamp, against which `$.ts` is held; set "
+            "message.timestamp.type=LogAppendTime on the topic, and feed the record back",
+        )
+    return BadRecord(
+        why.TIME_AHEAD, f"Expected at most {MAX_AHEAD_MS} ms after the record's Kafka timestamp - at `$.ts`"
+    )
 
 
 def undecodable(error: Exception) -> str:
@@ -190,7 +208,8 @@ def decode_model_record(value: bytes) -> ModelRecord:
 
 def encode_user_state(state: UserState) -> bytes:
     """Pack a user's state for the store; of one who has left and for whom nothing waits, without a byte for that."""
-    if state.resting is not None and not (state.open or state.recent_ids or state.bidding):
+    is_awaited = state.open or state.recent_ids or state.bidding
+    if state.resting is not None and not is_awaited and state.last_ts < _AT_REST_BEFORE_MS:
         return _AT_REST + state.layout.to_bytes(4, "big") + state.last_ts.to_bytes(6, "big") + state.resting
     return _msgpack.encode(state)
 
