@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from aiokafka import AIOKafkaProducer
 from conftest import Broker
+from headers import put_batch
 from msgspec.structs import replace
-from site_under_test import Site
+from site_under_test import Site, fed_and_accounted, shop_events
 from typer.testing import CliRunner
 
 from schemas import dead_letters as why
@@ -25,8 +26,8 @@ Header = tuple[str, bytes | None]
 
 
 @pytest.fixture
-def site(tmp_path: Path, embedded_broker: Broker, valkey_url: str, unique: Callable[[str], str]) -> Site:
-    site = Site(tmp_path, "shop", embedded_broker.bootstrap_servers, valkey_url, unique("foreign"))
+def site(tmp_path: Path, broker: Broker, valkey_url: str, unique: Callable[[str], str]) -> Site:
+    site = Site(tmp_path, "shop", broker.bootstrap_servers, valkey_url, unique("foreign"))
     asyncio.run(create_topics(site.settings))
     return site
 
@@ -54,6 +55,7 @@ def said(site: Site, *words: str) -> str:
     return done.output
 
 
+@pytest.mark.parametrize("broker", ["embedded"], indirect=True)
 def test_dead_letters_that_are_not_utf8_are_listed_fed_back_and_shown(site: Site) -> None:
     dead, events = site.settings.topics.dead.name, site.settings.topics.events.name
     ours = why.dead_letter(
@@ -74,6 +76,7 @@ def test_dead_letters_that_are_not_utf8_are_listed_fed_back_and_shown(site: Site
     assert tailed_as_json.count("caf\N{REPLACEMENT CHARACTER}") == 2
 
 
+@pytest.mark.parametrize("broker", ["embedded"], indirect=True)
 def test_what_is_no_score_is_named_and_passed_over(site: Site) -> None:
     scores = site.settings.topics.scores.name
     score = samples.SCORES[0]
@@ -86,3 +89,24 @@ def test_what_is_no_score_is_named_and_passed_over(site: Site) -> None:
     assert shown[1].startswith("unreadable: ")
     assert shown[2].startswith("1" + "0" * 30 + " ms ")
     assert shown[3].startswith("2026-")
+
+
+@pytest.mark.parametrize("broker", ["kafka"], indirect=True)
+def test_a_header_name_that_is_not_utf8_holds_up_neither_a_worker_nor_a_command(site: Site) -> None:
+    events, bad = site.settings.topics.events.name, {b"%d" % number: number in (2, 3) for number in range(5)}
+    asyncio.run(put_batch(site.settings.kafka.client_kwargs(), events, dict.fromkeys(bad, False)))
+    asyncio.run(put_batch(site.settings.kafka.client_kwargs(), events, bad))
+    try:
+        site.start_worker()
+        report = asyncio.run(fed_and_accounted(site, shop_events(200)))
+        logs = site.logs()
+    finally:
+        site.end()
+
+    assert (report["events"], report["unaccounted"]) == (200, 0)
+    assert f"{events}[0]@7 has a header whose name is not UTF-8" in logs
+    assert "ended with an error" not in logs
+    assert [one for one in values_on(site, events) if one in bad] == [*bad, *bad]
+    tailed = said(site, "tail", "events", "--from-start", "-n", "210", "--json").splitlines()
+    assert [one for one in tailed if one.encode() in bad] == [*"0123401234"]
+    assert "10 invalid" in said(site, "dead", "list")

@@ -12,7 +12,7 @@ from aiokafka.errors import TopicAuthorizationFailedError
 from transport_bench import P0, settled
 
 from streams.cancelling import cancel_until_done
-from streams.transport.reader import RecordReader
+from streams.transport.reader import RecordReader, UnreadableRecord
 
 
 class _Arriving:
@@ -97,3 +97,24 @@ def test_what_was_taken_before_a_rebalance_is_not_handed_out_behind_it() -> None
     RecordReader.forget_positions(reader)
 
     assert (reader._readable, reader._taken) == ({}, [])
+
+
+async def test_a_header_name_that_is_not_utf8_is_fetched_once_more_and_then_told_of(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    broken = SimpleNamespace(_partition_records=SimpleNamespace(next_fetch_offset=7))
+    woken: list[object] = []
+    fetcher: Any = SimpleNamespace(_records={}, _client="a client", _notify=woken.append, _wait_consume_future="due")
+    not_utf8 = UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
+
+    def fetch_again(error: Exception) -> None:
+        fetcher._records[P0] = broken
+        RecordReader._fetch_again(SimpleNamespace(), fetcher, P0, error)  # type: ignore[arg-type]
+
+    fetch_again(not_utf8)
+    assert (fetcher._records, woken) == ({}, ["due"])
+    assert "events[0]@7 has a header whose name is not UTF-8" in caplog.text
+    with pytest.raises(UnreadableRecord, match=r"^events\[0\]@7 has a header .* cannot be mended; see docs/production"):
+        fetch_again(not_utf8)
+    with pytest.raises(TopicAuthorizationFailedError):
+        fetch_again(TopicAuthorizationFailedError())
