@@ -199,6 +199,14 @@ class AlgorithmRow(Struct, kw_only=True):
     note: str
 
 
+class BadRow(Struct, frozen=True, kw_only=True):
+    """A row of a file that became no event; the message holds no value of it."""
+
+    file: str
+    line: int
+    message: str
+
+
 class Report(Struct, kw_only=True):
     """A replay, as it ended.
 
@@ -220,6 +228,10 @@ class Report(Struct, kw_only=True):
         Of the first candidate. ``baselines`` holds the metrics of each simple rule, by objective and name.
     candidates
         All of them, by label.
+    bad_rows, first_bad_rows
+        How many rows of files became no event because something was wrong with them, and the first of them.
+    notes
+        What must be known before the figures are believed.
     """
 
     verdict: str
@@ -238,4 +250,7 @@ class Report(Struct, kw_only=True):
     candidates: dict[str, CandidateReport]
     policies: dict[str, dict[str, dict[str, Estimate]]] = {}
     algorithms: list[AlgorithmRow] = []
+    bad_rows: int = 0
+    first_bad_rows: list[BadRow] = []
+    notes: list[str] = []
     schema_version: Annotated[int, Meta(ge=1, le=REPORT_VERSION)] = REPORT_VERSION

@@ -77,7 +77,7 @@ def replay(
     same bytes. Nothing of the live state is touched.
     """
     from online_models.validation import OperatingPoint
-    from streams.replay.report import make_report, report_json, show
+    from streams.replay.report import make_report, nothing_usable, report_json, show, warn
 
     plan = _plan(sources, configs, mapping, to, resume, as_live, speed, chunk, limit)
     plan = replace(plan, point=OperatingPoint(threshold, budget))
@@ -93,6 +93,9 @@ def replay(
         _write(report, render(made).encode())
     if json is None or str(json) != "-":
         show(made, Console(highlight=False))
+    warn(made, Console(stderr=True))
+    if why := nothing_usable(made):
+        raise UserError(why)
 
 
 def _write(path: Path, content: bytes) -> None:

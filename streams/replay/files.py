@@ -63,6 +63,14 @@ class FilesSource:
     def n_bad_rows(self) -> int:
         return sum(one.count for _, one in self._problems)
 
+    @property
+    def notes(self) -> list[str]:
+        return [
+            f"{name} is cut off or damaged from line {one.ends.line:,} on; nothing behind it was read"
+            for name, one in self._problems
+            if one.ends
+        ]
+
     async def chunks(self, records: int, *, position: Mapping[str, Any] | None = None) -> AsyncGenerator[Chunk]:
         """Yield chunks; to go on from a position, the rows before it are read and passed over."""
         done = 0

@@ -11,7 +11,7 @@ from online_models.validation.verdict import TITLES
 from schemas.metrics import Standing
 from schemas.report import AlgorithmRow, Estimate, Metrics, ObjectiveReport, Report
 from streams.replay.charts import Series, bar_chart, line_chart
-from streams.replay.report import moment, size, titled
+from streams.replay.report import moment, size, skipped, titled
 
 _DAY_MS = 86_400_000
 _STYLES = {"base_rate": "b1", "popularity": "b2", "last_click": "b3", "rule": "b4"}
@@ -24,6 +24,7 @@ def render(report: Report) -> str:
     body = "".join(
         [
             _head(report),
+            _skipped(report),
             *(_objective(name, report) for name in report.objectives),
             _algorithms(report.algorithms),
             _challengers(report),
@@ -52,15 +53,25 @@ def _head(report: Report) -> str:
         ("scored", f"{report.scored:,}"),
         ("passed over", f"{ignored:,}"),
         ("dead letters", f"{report.dead:,}"),
+        *([("bad rows", f"{report.bad_rows:,}")] if report.bad_rows else []),
         ("events/s", f"{report.events_per_s:,.0f}"),
         ("candidates", str(len(report.candidates))),
     ]
     shown = "".join(f"<div><dt>{escape(name)}</dt><dd>{value}</dd></div>" for name, value in tiles)
+    notes = "".join(f'<p class="verdict bad">{escape(one)}</p>' for one in report.notes)
     span = f"{moment(report.from_ms)} to {moment(report.to_ms)} UTC" if report.to_ms else ""
     return (
-        f'<header class="{"good" if beaten else "bad"}">{sentences}'
+        f'<header class="{"good" if beaten else "bad"}">{sentences}{notes}'
         f"<p>Replay of {escape(', '.join(report.source))}, {span}</p></header><dl class='tiles'>{shown}</dl>"
     )
+
+
+def _skipped(report: Report) -> str:
+    lines = skipped(report)
+    if not lines:
+        return ""
+    shown = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    return f"<section><h2>Bad rows</h2><p>They were skipped.</p><ul>{shown}</ul></section>"
 
 
 def _sentences(verdict: str) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from heapq import nsmallest
 from typing import Any
 
@@ -40,6 +40,8 @@ class Results:
         By objective, how its challengers stood at the end.
     costs
         By objective, of the model; empty if nobody asked for the time.
+    bad_rows, n_bad_rows, notes
+        What the source had to say, see `ReplaySource`; the same for all candidates.
     """
 
     label: str
@@ -52,6 +54,9 @@ class Results:
     promotions: list[tuple[int, Promotion]]
     standings: dict[str, dict[str, Standing]]
     costs: dict[str, Cost]
+    bad_rows: list[tuple[str, int, str]] = field(default_factory=list)
+    n_bad_rows: int = 0
+    notes: list[str] = field(default_factory=list)
 
 
 class Measures:

@@ -14,9 +14,21 @@ from rich.table import Table
 from online_models.objectives import DECLARED
 from online_models.validation.verdict import TITLES, verdict
 from schemas.metrics import Promotion
-from schemas.report import AlgorithmRow, CandidateReport, Estimate, Metrics, ObjectiveReport, PromotionReport, Report
+from schemas.report import (
+    AlgorithmRow,
+    BadRow,
+    CandidateReport,
+    Estimate,
+    Metrics,
+    ObjectiveReport,
+    PromotionReport,
+    Report,
+)
 from streams.replay.algorithms import algorithm_rows
 from streams.replay.measures import Results
+
+# As many as a file of bad rows remembers.
+_BAD_ROWS_TOLD = 20
 
 
 def make_report(results: Sequence[Results], *, source: Sequence[str], duration_s: float) -> Report:
@@ -48,6 +60,11 @@ def make_report(results: Sequence[Results], *, source: Sequence[str], duration_s
         candidates=candidates,
         policies=candidates[first.label].policies,
         algorithms=list(algorithm_rows(candidates, {one.label: one.costs for one in results if one.costs})),
+        bad_rows=first.n_bad_rows,
+        first_bad_rows=[
+            BadRow(file=file, line=line, message=message) for file, line, message in first.bad_rows[:_BAD_ROWS_TOLD]
+        ],
+        notes=first.notes,
     )
 
 
@@ -91,6 +108,7 @@ def show(report: Report, console: Console) -> None:
     console.print(
         f"{report.events:,} events: {report.scored:,} scored, {report.dead:,} dead letters"
         + (f", passed over: {passed}" if passed else "")
+        + (f"; {report.bad_rows:,} bad rows were skipped" if report.bad_rows else "")
         + f"; {report.duration_s:.1f} s, {report.events_per_s:,.0f} events/s",
         markup=False,
     )
@@ -103,6 +121,31 @@ def show(report: Report, console: Console) -> None:
         _show_challengers(label, candidate, console)
         for name, policies in candidate.policies.items():
             console.print(_policies_table(f"{name}: what if another policy had chosen? ({label})", policies))
+
+
+def warn(report: Report, console: Console) -> None:
+    """Say what was skipped and what must be known before the figures are believed; nothing if all is well."""
+    for note in report.notes:
+        console.print(note, style="bold red", highlight=False, markup=False, emoji=False, soft_wrap=True)
+    for line in skipped(report):
+        console.print(line, highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+
+def skipped(report: Report) -> list[str]:
+    """Return a line for each of the first rows that became no event, and how many more there were."""
+    lines = [f"{one.file}:{one.line}: {one.message}" for one in report.first_bad_rows]
+    more = report.bad_rows - len(lines)
+    return [*lines, f"… and {more:,} more bad rows"] if more > 0 else lines
+
+
+def nothing_usable(report: Report) -> str | None:
+    """Return why there is nothing to report on, although there was something to read; None: there is."""
+    if report.events > report.dead or not report.bad_rows + report.dead:
+        return None
+    bad = f"all {report.bad_rows:,} rows are bad" if report.bad_rows else ""
+    dead = f"{report.dead:,} are dead letters" if report.dead else ""
+    source, why = ", ".join(report.source), " and ".join(filter(None, (bad, dead)))
+    return f"Nothing of {source} can be scored: {why}"
 
 
 def _table(name: str, report: Report) -> Table:

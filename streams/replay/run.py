@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,10 @@ async def run(plan: Plan, *, on_progress: OnProgress, stop: asyncio.Event | None
         replay = _Replay(plan, candidates, kept)
         position = await replay.resume() if plan.resume else None
         await replay.run(source.chunks(plan.chunk, position=position), on_progress, stop)
-        results = [candidate.results() for candidate in candidates]
+        results = [
+            replace(one.results(), bad_rows=source.bad_rows, n_bad_rows=source.n_bad_rows, notes=source.notes)
+            for one in candidates
+        ]
     for file in _state_files(plan):  # there is nothing to go on with
         file.unlink()
     return results

@@ -212,6 +212,8 @@ def test_whatever_is_named_like_markup_is_text() -> None:
         candidates={evil: replace(sample.candidates["scoring"], objectives=objectives, models={evil: evil})},
         policies={evil: {evil: {evil: replace(sample.policies["click"]["popular"]["snips"], warning=evil)}}},
         algorithms=[replace(sample.algorithms[0], algorithm=evil, objective=evil, note=evil, verdict=evil)],
+        first_bad_rows=[replace(sample.first_bad_rows[0], file=evil, message=evil)],
+        notes=[evil],
     )
 
     page = Page(render(report))

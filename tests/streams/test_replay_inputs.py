@@ -1,0 +1,71 @@
+"""Replays of files that are not as they should be: what is said of it."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+from replaying import Views
+
+from schemas.report import BadRow
+
+
+@pytest.fixture
+def views(tmp_path: Path) -> Views:
+    return Views(tmp_path)
+
+
+# ---------------------------------------------------------------- rows that become no event
+
+
+@pytest.mark.parametrize("piped", [False, True], ids=["file", "standard input"])
+def test_bad_rows_are_counted_and_named_wherever_the_report_goes(views: Views, piped: bool) -> None:
+    rows = views.rows(60)
+    rows[1::2] = ["v1,yesterday,i1"] * 30
+    file, page = views.file("half.csv", rows), views.folder / "report.html"
+    source, stdin = ("-", file.read_text()) if piped else (file, "")
+
+    report, said = views.report(source, "--report", page, stdin=stdin)
+
+    name = "-" if piped else "half.csv"
+    why = "ts: Expected an epoch number; for text such as 2017-10-01T03:00:00Z use `format: iso`"
+    assert (report.events, report.bad_rows) == (30, 30)
+    assert report.first_bad_rows == [BadRow(file=name, line=line, message=why) for line in range(3, 43, 2)]
+    assert f"{name}:3: {why}\n" in said
+    assert "… and 10 more bad rows" in said
+    for shown in (f"{name}:3: {why}", "<dt>bad rows</dt><dd>30</dd>", "… and 10 more bad rows"):
+        assert shown in page.read_text()
+    assert "yesterday" not in said + page.read_text()
+    assert "30 bad rows were skipped" in views.replay(source, stdin=stdin).stdout
+
+
+def test_without_one_good_row_the_status_says_so_and_the_reason_is_given(views: Views) -> None:
+    in_seconds = views.file("seconds.csv", [f"v{n},{1_506_826_800 + n},i1" for n in range(5)])
+
+    done = views.replay(in_seconds)
+
+    assert done.returncode == 1
+    assert "seconds.csv:2: ts: this is before the year 2000; is the `format` of `ts` right" in done.stderr
+    assert "error: Nothing of seconds.csv can be scored: all 5 rows are bad" in done.stderr
+
+
+def test_a_file_without_rows_is_no_fault(views: Views) -> None:
+    report, _ = views.report(views.file("quiet.csv", []))
+
+    assert (report.events, report.bad_rows) == (0, 0)
+
+
+def test_a_file_that_is_cut_off_is_spoken_of_first(views: Views) -> None:
+    whole = gzip.compress(views.file("whole.csv", views.rows(5000)).read_bytes())
+    cut, page = views.folder / "cut.csv.gz", views.folder / "report.html"
+    cut.write_bytes(whole[: len(whole) // 2])
+
+    report, said = views.report(cut, "--report", page)
+
+    assert 1000 < report.events < 5000
+    assert report.notes == [
+        f"cut.csv.gz is cut off or damaged from line {report.events + 2:,} on; nothing behind it was read"
+    ]
+    assert report.notes[0] in said
+    assert f'<p class="verdict bad">{report.notes[0]}' in page.read_text()
