@@ -47,6 +47,8 @@ class Mapping:
     ----------
     name
         The file's name without its ending.
+    text
+        What stands in the file.
     about
         What the file says about itself.
     columns
@@ -55,6 +57,7 @@ class Mapping:
 
     def __init__(self, text: str, name: str) -> None:
         self.name = name
+        self.text = text
         try:
             self._document = Document(text)
         except ConfigError as error:

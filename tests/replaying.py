@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -49,7 +50,8 @@ class Views:
     MAPPING = "type: page_view\nfields: {user_id: user, ts: ts_ms, item_id: item}\n"
     CONFIG = (
         "app: views\nfeatures: {item: {field: item_id}, views: {count: page_view}}\n"
-        "objectives: {again: {trigger: page_view, outcome: page_view, match: user, window: 10s, model: {name: ftrl}}}\n"
+        "objectives:\n"
+        "  again: {trigger: page_view, outcome: page_view, match: user, window: 10s, model: {name: ftrl}}\n"
     )
     T0 = 1_506_826_800_000
 
@@ -58,6 +60,18 @@ class Views:
         self.config, self.mapping = folder / "scoring.yaml", folder / "views.yaml"
         self.config.write_text(self.CONFIG)
         self.mapping.write_text(self.MAPPING)
+
+    def plan(self, file: Path, folder: Path | None, *labels: str, **options: Any) -> Plan:
+        """Return a plan for the configuration, as often as there are labels."""
+        specs = tuple(CandidateSpec(label, self.config) for label in labels or ("views",))
+        return Plan(
+            sources=(parse_spec(str(file)),),
+            candidates=specs,
+            mapping=str(self.mapping),
+            chunk=100,
+            folder=folder,
+            **options,
+        )
 
     def rows(self, count: int, *, start_ms: int = T0) -> list[str]:
         """Return a row for each second, of seven visitors in turn."""

@@ -2,18 +2,53 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
+import io
 from pathlib import Path
 
 import pytest
-from replaying import Views
+from replaying import Views, replayed, written
 
 from schemas.report import BadRow
+from streams.replay.parallel import run_in_processes
+from streams.replay.run import Interrupted
 
 
 @pytest.fixture
 def views(tmp_path: Path) -> Views:
     return Views(tmp_path)
+
+
+# ---------------------------------------------------------------- standard input
+
+
+async def test_standard_input_is_replayed_into_a_folder_and_cannot_be_gone_on_with(
+    views: Views, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = views.file("views.csv", views.rows(300))
+    await replayed(views.plan(file, views.folder / "file", "a", "b"))
+    piped = views.plan(Path("-"), views.folder / "piped", "a", "b", checkpoint_s=0.0)
+
+    with open(file, "rb") as read:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(read))
+        await run_in_processes(piped, 2, on_progress=lambda share, records: None, stop=asyncio.Event())
+
+    assert written(views.folder / "piped") == written(views.folder / "file")
+    assert views.replay("-", "--to", views.folder / "piped", "--resume").stderr.endswith(
+        "error: Standard input cannot be read again from where it was; run without --resume\n"
+    )
+
+
+async def test_what_was_read_from_standard_input_is_not_offered_to_go_on_with(
+    views: Views, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open(views.file("views.csv", views.rows(300)), "rb") as read:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(read))
+        with pytest.raises(Interrupted):
+            await replayed(views.plan(Path("-"), views.folder / "piped"), stop_at=100)
+
+    assert not list((views.folder / "piped").glob("replay*"))
 
 
 # ---------------------------------------------------------------- rows that become no event
