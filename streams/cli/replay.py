@@ -83,7 +83,8 @@ def replay(
     from streams.replay.report import make_report, nothing_usable, report_json, show, warn
 
     plan = _plan(sources, configs, mapping, to, resume, as_live, speed, chunk, limit)
-    plan = replace(plan, overwrite=overwrite, point=OperatingPoint(threshold, budget))
+    plan = replace(plan, point=OperatingPoint(threshold, budget))
+    plan = replace(plan, overwrite=overwrite, now_ms=time.time_ns() // 1_000_000)
     if compare_algorithms:
         plan = replace(plan, candidates=_algorithms(plan))
     results, duration_s = asyncio.run(_run(plan, workers))

@@ -74,6 +74,9 @@ class Plan:
         Where precision and recall are measured.
     checkpoint_s
         Seconds between checkpoints.
+    now_ms
+        Wall clock when it was planned, epoch ms: events of files that lie ahead of it are refused, as they would be
+        when they are fed. None: none are.
     all_labels
         Labels of the candidates of the whole replay, where this is a process's part of it.
     """
@@ -91,6 +94,7 @@ class Plan:
     as_live: bool = False
     point: OperatingPoint = BY_BUDGET
     checkpoint_s: float = 60.0
+    now_ms: int | None = None
     all_labels: tuple[str, ...] = ()
 
     def folder_of(self, candidate: CandidateSpec) -> Path | None:
@@ -212,4 +216,5 @@ def open_plan_source(plan: Plan, settings: Settings, *, order: Order = by_time) 
         topic=settings.topics.events.name,
         partitions=settings.topics.events.partitions,
         limit=plan.limit,
+        now_ms=plan.now_ms,
     )

@@ -11,8 +11,11 @@ import pytest
 from replaying import Views, replayed, written
 
 from schemas.report import BadRow
+from streams.mapping import Mapping
+from streams.replay.files import FilesSource
 from streams.replay.parallel import run_in_processes
 from streams.replay.run import Interrupted
+from streams.replay.spec import FileInput
 
 
 @pytest.fixture
@@ -49,6 +52,65 @@ async def test_what_was_read_from_standard_input_is_not_offered_to_go_on_with(
             await replayed(views.plan(Path("-"), views.folder / "piped"), stop_at=100)
 
     assert not list((views.folder / "piped").glob("replay*"))
+
+
+# ---------------------------------------------------------------- times
+
+
+def test_an_event_of_the_future_is_a_dead_letter_and_stops_no_learning(views: Views) -> None:
+    rows = views.rows(1000)
+    rows[300] = "v0,4070908800000,i1"  # 2099
+    whole, _ = views.report(views.file("whole.csv", [*rows[:300], *rows[301:]]))
+
+    report, said = views.report(views.file("future.csv", rows))
+
+    assert (report.events, report.dead, report.scored) == (1000, 1, 999)
+    assert report.objectives["again"].overall == whole.objectives["again"].overall
+    assert report.notes == ["1 dead letters (time_ahead): events of the future, which no worker would take"]
+    assert report.notes[0] in said
+
+
+async def test_a_dead_letter_has_its_place_in_the_topic_as_if_it_had_been_fed(views: Views) -> None:
+    file = views.file("views.csv", ["v0,1000000000000,i1", "v0,1000000400000,i1", "v0,1000000001000,i1"])
+
+    def source() -> FilesSource:
+        mapping = Mapping.load(str(views.mapping))
+        return FilesSource([FileInput(file)], mapping, topic="events", partitions=1, now_ms=1_000_000_000_000)
+
+    first, second = [chunk async for chunk in source().chunks(2)]
+    later = FilesSource([FileInput(file)], Mapping.load(str(views.mapping)), topic="events", partitions=1)
+    (again,) = [chunk async for chunk in later.chunks(2, position=first.position)]
+
+    assert [arrival[:2] for arrival in first.arrivals + second.arrivals] == [(0, 0), (0, 2)]
+    assert first.dead == {"time_ahead": 1}
+    assert again.position == second.position, "what is of the future is decided once, when the replay begins"
+
+
+def test_rows_behind_one_that_is_dated_far_ahead_are_spoken_of(views: Views) -> None:
+    rows = views.rows(1000)
+    rows[300] = f"v0,{views.T0 + 90 * 86_400_000},i1"
+
+    report, said = views.report(views.file("ahead.csv", rows))
+    quiet, _ = views.report(views.file("quiet.csv", rows[:300]))
+
+    (note,) = report.notes
+    assert note.startswith(
+        "699 of 1,000 events lie more than an hour behind an earlier one (event 301 is dated 2017-12-30 03:00 UTC, "
+        "those before it to 2017-10-01 03:04 UTC)"
+    )
+    assert note in said
+    assert quiet.notes == []
+
+
+def test_files_that_are_named_the_wrong_way_round_are_spoken_of(views: Views) -> None:
+    first = views.file("day1.csv", views.rows(100))
+    second = views.file("day2.csv", views.rows(100, start_ms=views.T0 + 86_400_000))
+
+    right, _ = views.report(first, second)
+    wrong, _ = views.report(second, first)
+
+    assert right.notes == []
+    assert wrong.notes[0].startswith("100 of 200 events lie more than an hour behind an earlier one: they may")
 
 
 # ---------------------------------------------------------------- rows that become no event
