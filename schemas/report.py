@@ -127,6 +127,10 @@ class CandidateReport(Struct, kw_only=True):
     ----------
     models
         Name of the model, by objective.
+    baselines
+        Metrics of each simple rule at this candidate's triggers, by objective and name.
+    not_comparable
+        Objectives in which other triggers or labels were judged than those of the first candidate.
     us_per_event
         Wall time in this candidate's scoring, learning, judging and writing, in microseconds for each event.
     policies
@@ -141,6 +145,8 @@ class CandidateReport(Struct, kw_only=True):
     policies: dict[str, dict[str, dict[str, Estimate]]] = {}
     promotions: list[PromotionReport] = []
     standings: dict[str, dict[str, Standing]] = {}
+    baselines: dict[str, dict[str, Metrics]] = {}
+    not_comparable: list[str] = []
 
 
 class Estimate(Struct, frozen=True, kw_only=True):

@@ -172,17 +172,22 @@ def _calibration(name: str, report: Report) -> str:
 
 
 def _improvement(name: str, report: Report) -> str:
-    """Draw by how much log loss is below that of the base rate."""
+    """Draw by how much log loss is below that of the base rate; of what is not comparable, its own base rate."""
     base = report.baselines[name]["base_rate"].log_loss
     if not base:
         return ""
-    compared = [(label, one.overall.log_loss, style) for label, style, one in _of_objective(name, report)]
+    compared = [
+        (label, one.overall.log_loss, style, one.overall.base_log_loss or base)
+        if name in report.candidates[label].not_comparable
+        else (label, one.overall.log_loss, style, base)
+        for label, style, one in _of_objective(name, report)
+    ]
     compared += [
-        (TITLES.get(rule, rule), metrics.log_loss, _STYLES.get(rule, "b1"))
+        (TITLES.get(rule, rule), metrics.log_loss, _STYLES.get(rule, "b1"), base)
         for rule, metrics in report.baselines[name].items()
         if rule != "base_rate"
     ]
-    bars = [(label, 100 * (1 - loss / base), style) for label, loss, style in compared if loss is not None]
+    bars = [(label, 100 * (1 - loss / of_base), style) for label, loss, style, of_base in compared if loss is not None]
     return bar_chart(bars, title="Log loss saved against the base rate, in percent", text="{:+.1f} %".format)
 
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from online_models.objectives import DECLARED
-from online_models.validation.verdict import TITLES, verdict
+from online_models.validation.verdict import TITLES, Other, verdict
 from schemas.metrics import Promotion
 from schemas.report import (
     AlgorithmRow,
@@ -35,11 +35,8 @@ def make_report(results: Sequence[Results], *, source: Sequence[str], duration_s
     """Put the results of a replay together; the first candidate is the one that baselines stand beside."""
     first = results[0]
     tally = first.tally
-    candidates = {one.label: _candidate(one) for one in results}
-    baselines = {
-        name: {rule: _metrics(found) for rule, found in objective["baselines"].items()}
-        for name, objective in first.objectives.items()
-    }
+    candidates = {one.label: _candidate(one, first) for one in results}
+    baselines = candidates[first.label].baselines
     objectives = candidates[first.label].objectives
     return Report(
         verdict=" ".join(
@@ -68,13 +65,17 @@ def make_report(results: Sequence[Results], *, source: Sequence[str], duration_s
     )
 
 
-def _others(objective: str, candidates: Mapping[str, CandidateReport]) -> dict[str, Metrics]:
+def _others(objective: str, candidates: Mapping[str, CandidateReport]) -> dict[str, Other]:
     """Return how the candidates but the first did at an objective."""
     others = list(candidates.items())[1:]
-    return {label: one.objectives[objective].overall for label, one in others if objective in one.objectives}
+    return {
+        label: Other(one.objectives[objective].overall, one.baselines[objective], objective not in one.not_comparable)
+        for label, one in others
+        if objective in one.objectives
+    }
 
 
-def _candidate(results: Results) -> CandidateReport:
+def _candidate(results: Results, first: Results) -> CandidateReport:
     return CandidateReport(
         objectives={name: msgspec.convert(found, ObjectiveReport) for name, found in results.objectives.items()},
         models=results.models,
@@ -82,7 +83,21 @@ def _candidate(results: Results) -> CandidateReport:
         policies=msgspec.convert(results.policies, dict[str, dict[str, dict[str, Estimate]]]),
         promotions=[_promotion(ts_ms, one) for ts_ms, one in results.promotions],
         standings=results.standings,
+        baselines={
+            name: {rule: _metrics(found) for rule, found in objective["baselines"].items()}
+            for name, objective in results.objectives.items()
+        },
+        not_comparable=[name for name in results.objectives if not _asked_alike(name, results, first)],
     )
+
+
+def _asked_alike(objective: str, one: Results, first: Results) -> bool:
+    """Tell whether two candidates were asked the same, and had the same answers."""
+    if objective not in first.objectives:
+        return True  # there is nothing to compare
+    mine, theirs = (found.objectives[objective]["overall"] for found in (one, first))
+    same = (mine["n"], mine["positives"]) == (theirs["n"], theirs["positives"])
+    return same and one.questions.get(objective) == first.questions.get(objective)
 
 
 def _promotion(ts_ms: int, one: Promotion) -> PromotionReport:
@@ -160,7 +175,7 @@ def _table(name: str, report: Report) -> Table:
         caption_justify="left",
     )
     table.add_column("", overflow="fold")
-    for column in ("judged", "log loss", "AUC", "AP", "ECE", "prec.", "recall", "last ¼"):
+    for column in ("judged", "positive", "log loss", "AUC", "AP", "ECE", "prec.", "recall", "last ¼"):
         table.add_column(column, justify="right", no_wrap=True)
     for label, candidate in report.candidates.items():
         if name in candidate.objectives:
@@ -172,14 +187,22 @@ def _table(name: str, report: Report) -> Table:
 
 
 def titled(label: str, objective: str, report: Report) -> str:
-    """Return a candidate's label, with the model's name where that says more."""
-    model = report.candidates[label].models[objective]
-    return label if report.algorithms or model in label else f"{label} ({model})"
+    """Return a candidate's label, with the model's name where that says more, and whether it is comparable."""
+    candidate = report.candidates[label]
+    model = candidate.models[objective]
+    title = label if report.algorithms or model in label else f"{label} ({model})"
+    return f"{title}, not comparable" if objective in candidate.not_comparable else title
 
 
 def _cells(one: Metrics) -> list[str]:
     figures = (one.log_loss, one.auc, one.average_precision, one.calibration_error)
-    return [f"{one.n:,}", *map(_number, figures), _number(one.precision, 3), _number(one.recall, 3)]
+    return [
+        f"{one.n:,}",
+        f"{one.positives:,}",
+        *map(_number, figures),
+        _number(one.precision, 3),
+        _number(one.recall, 3),
+    ]
 
 
 def _number(value: float | None, digits: int = 4) -> str:

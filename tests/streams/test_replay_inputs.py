@@ -113,6 +113,31 @@ def test_files_that_are_named_the_wrong_way_round_are_spoken_of(views: Views) ->
     assert wrong.notes[0].startswith("100 of 200 events lie more than an hour behind an earlier one: they may")
 
 
+# ---------------------------------------------------------------- candidates that were asked something else
+
+
+def test_candidates_that_judged_other_labels_are_not_compared(views: Views) -> None:
+    other, page = views.folder / "other.yaml", views.folder / "report.html"
+    other.write_text(
+        views.CONFIG.replace("window: 10s", "window: 5s").replace("{name: ftrl}", "{name: ftrl, alpha: 5}")
+    )
+    same = views.folder / "same.yaml"
+    same.write_text(views.CONFIG.replace("{name: ftrl}", "{name: ftrl, alpha: 0.01}"))
+    file = views.file("views.csv", views.rows(500))
+
+    report, _ = views.report(file, "-c", views.config, "-c", other, "-c", same, "--report", page)
+
+    a, b, c = (report.candidates[label] for label in ("scoring", "other", "same"))
+    assert (a.not_comparable, b.not_comparable, c.not_comparable) == ([], ["again"], [])
+    assert report.baselines == a.baselines == c.baselines
+    assert b.baselines["again"]["base_rate"].log_loss == b.objectives["again"].overall.base_log_loss
+    assert b.objectives["again"].overall.positives == 0 < a.objectives["again"].overall.positives
+    assert b.objectives["again"].overall.log_loss < a.objectives["again"].overall.log_loss  # type: ignore[operator]
+    assert "Of the other candidates same is best" in report.verdict
+    assert "Not comparable, since other triggers or labels were judged: other (0 of 4" in report.verdict
+    assert "other (ftrl), not comparable" in page.read_text()
+
+
 # ---------------------------------------------------------------- rows that become no event
 
 
