@@ -116,11 +116,13 @@ class FilesSource:
             await asyncio.sleep(0)
 
     def _events(self) -> Iterator[EventBase]:
+        lines = 0
         for file in self._files:
             problems = Problems()
             self._problems.append((str(file), problems))
             with open_source(file.path, columns=self._mapping.columns, problems=problems) as self._source:
-                yield from self._mapping.events(self._source)
+                yield from self._mapping.events(self._source, lines_before=lines)
+                lines += self._source.line
                 self._read_before += self._source.bytes_read
 
     def _place(self, event: EventBase, chunk: Chunk) -> None:

@@ -113,6 +113,37 @@ def test_files_that_are_named_the_wrong_way_round_are_spoken_of(views: Views) ->
     assert wrong.notes[0].startswith("100 of 200 events lie more than an hour behind an earlier one: they may")
 
 
+# ---------------------------------------------------------------- several files
+
+
+@pytest.mark.parametrize("clock", [False, True], ids=["times of rows", "clock"])
+def test_a_file_in_two_parts_is_replayed_like_the_whole(views: Views, clock: bool) -> None:
+    if clock:
+        made_up = "ts: {clock: {start: 2017-10-01T00:00:00Z, step_ms: 1000}}"
+        views.mapping.write_text(views.MAPPING.replace("ts: ts_ms", made_up))
+    rows = views.rows(140)  # of seven visitors in turn: the same ones on the same lines of both halves
+    parts = views.file("1.csv", rows[:70]), views.file("2.csv", rows[70:])
+
+    whole, _ = views.report(views.file("whole.csv", rows))
+    report, _ = views.report(*parts)
+
+    assert (report.events, report.scored, report.ignored) == (140, 140, {})
+    assert whole.scored == 140
+    judged, of_whole = report.objectives["again"].overall, whole.objectives["again"].overall
+    assert judged.n == pytest.approx(of_whole.n, abs=1)  # a header more is a step of the clock more
+
+
+async def test_lines_count_on_from_file_to_file_and_those_of_one_are_as_ever(views: Views) -> None:
+    rows = views.rows(4)
+    parts = [FileInput(views.file("1.csv", rows[:2])), FileInput(views.file("2.csv", ["bad", *rows[2:]]))]
+    source = FilesSource(parts, Mapping.load(str(views.mapping)), topic="events", partitions=1)
+
+    (chunk,) = [chunk async for chunk in source.chunks(10)]
+
+    assert [arrival[3].event_id for arrival in chunk.arrivals] == ["views-2", "views-3", "views-6", "views-7"]  # type: ignore[union-attr]
+    assert [(name, line) for name, line, _ in source.bad_rows] == [("2.csv", 2)]
+
+
 # ---------------------------------------------------------------- candidates that were asked something else
 
 
