@@ -16,7 +16,6 @@ from schemas.metrics import Accounting, Contest, Progress, Promotion, Standing
 from schemas.models import Calibration, Curve, ModelBlock, ModelDelta, ModelManifest, OpaquePart, Serving
 from schemas.report import (
     AlgorithmRow,
-    BadRow,
     CalibrationPoint,
     CandidateReport,
     Estimate,
@@ -196,7 +195,7 @@ REPORT = Report(
     verdict="click: the model beats every simple rule: log loss 0.1871 (popularity: 0.1958), "
     "AUC 0.704 (popularity: 0.631).",
     version="0.2.0",
-    source=["clicks.csv.gz"],
+    source=["kafka://events"],
     events=104_000,
     scored=51_990,
     dead=10,
@@ -236,7 +235,4 @@ REPORT = Report(
             note="",
         )
     ],
-    bad_rows=2,
-    first_bad_rows=[BadRow(file="clicks.csv.gz", line=17, message="price: Expected a number")],
-    notes=["clicks.csv.gz is cut off or damaged from line 104,003 on; nothing behind it was read"],
 )  # fmt: skip

@@ -71,7 +71,7 @@ def _skipped(report: Report) -> str:
     if not lines:
         return ""
     shown = "".join(f"<li>{escape(line)}</li>" for line in lines)
-    return f"<section><h2>Bad rows</h2><p>They were skipped.</p><ul>{shown}</ul></section>"
+    return f"<details><summary>{report.bad_rows:,} bad rows were skipped</summary><ul>{shown}</ul></details>"
 
 
 def _sentences(verdict: str) -> list[str]:
