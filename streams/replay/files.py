@@ -13,11 +13,10 @@ from itertools import islice
 from typing import Any
 
 from online_models.closed_loop import Arrival
-from schemas.codec import MAX_AHEAD_MS
+from schemas.codec import MAX_AHEAD_MS, MAX_TS_MS
 from schemas.dead_letters import TIME_AHEAD
 from schemas.events import EventBase
 from streams.mapping import Mapping as RowMapping
-from streams.mapping_times import MAX_TS_MS
 from streams.partitioning import partition_of
 from streams.replay.chunks import Chunk
 from streams.replay.spec import FileInput
