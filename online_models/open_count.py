@@ -65,7 +65,10 @@ class OpenCount:
     def closed(self, due_ms: int, n: int = 1) -> None:
         """Count `n` triggers less, whose windows ended at `due_ms`, or would have."""
         self.about -= n
-        self._moved += [~due_ms] * n
+        if n == 1:
+            self._moved.append(~due_ms)
+        else:
+            self._moved += [~due_ms] * n
 
     def _settle(self) -> None:
         by_end, moved = self._by_end, self._moved
