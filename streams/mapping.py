@@ -56,7 +56,7 @@ class Mapping:
     def __init__(self, text: str, name: str) -> None:
         self.name = name
         try:
-            self._document = Document(text)
+            self._document = Document(text, such_as="`type: …` and `fields: …`")
         except ConfigError as error:
             raise MappingError(f"mapping {name}: {error}") from None
         declared = self._document.value
