@@ -135,8 +135,8 @@ def _run(market: Market, options: Options) -> list[Row]:
     from streams.simulate.auctions.compare import rows_for_each_budget
 
     total = len(options.budgets) * rows_for_each_budget(market, options)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(emoji=False, stderr=True), transient=True) as progress:
         task = progress.add_task(market.name, total=total)
         rows = []
         for row in compare(market, options):
@@ -148,7 +148,7 @@ def _run(market: Market, options: Options) -> list[Row]:
 def _show(markets: Sequence[Sequence[Row]], *, to_stderr: bool) -> None:
     from streams.simulate.auctions.tables import tables
 
-    console = Console(highlight=False, stderr=to_stderr)
+    console = Console(emoji=False, highlight=False, stderr=to_stderr)
     if not console.is_terminal:  # into a file or a pipe: nothing has to be cut
         console.width = _WIDE
     for rows in markets:

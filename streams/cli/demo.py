@@ -69,7 +69,7 @@ async def _demo(
     from streams.demo import DemoFailed, running_demo
     from streams.embedded import EmbeddedServerError
 
-    console = Console(stderr=json)
+    console = Console(emoji=False, stderr=json)
     stop, interrupted = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -40,7 +40,7 @@ def diff(
     try:
         found = asyncio.run(_diff(a, b, settings_of(config), tolerance))
     except UserError as error:
-        Console(stderr=True).print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
+        Console(emoji=False, stderr=True).print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(_UNUSABLE) from None
     if json:
         print(msgspec.json.encode(found).decode())
@@ -106,7 +106,7 @@ async def _compare(kind: str, left: Spec, right: Spec, settings: Settings, toler
 
 
 def _show(one: Comparison, tolerance: float) -> None:
-    console = Console(highlight=False)
+    console = Console(emoji=False, highlight=False)
     verdict = (
         "differ" if one.different else "are the same" + (f" within {tolerance:g}" if tolerance else ", bit for bit")
     )

@@ -84,7 +84,9 @@ async def _feed(
                 report = await watch.report(fed)
             report["bad_rows"] = source.problems.count
             for problem in source.problems.first:
-                Console(stderr=True).print(f"{file}:{problem.line}: {problem.message}", highlight=False, markup=False)
+                Console(emoji=False, stderr=True).print(
+                    f"{file}:{problem.line}: {problem.message}", highlight=False, markup=False
+                )
             return report
     except (MappingError, SourceError, WorkerSilent) as error:
         raise UserError(str(error)) from None
@@ -144,17 +146,17 @@ def ends_on_interrupt(stop: asyncio.Event) -> Iterator[None]:
 
 def _progress() -> Progress:
     return Progress(
-        TextColumn("{task.description:>9}"),
+        TextColumn("{task.description:>9}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=Console(emoji=False, stderr=True),
     )
 
 
 def show(report: dict[str, Any]) -> None:
     """Print a report for people."""
-    console = Console(highlight=False)
+    console = Console(emoji=False, highlight=False)
     if "unaccounted" not in report:
         console.print(f"{report['events']} events produced, {report['produced_per_s']:,.0f}/s")
         return

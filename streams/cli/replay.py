@@ -92,7 +92,7 @@ def replay(
 
         _write(report, render(made).encode())
     if json is None or str(json) != "-":
-        show(made, Console(highlight=False))
+        show(made, Console(emoji=False, highlight=False))
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -227,10 +227,10 @@ async def _run(plan: Plan, workers: int) -> tuple[list[Results], float]:
 
 def _progress() -> Progress:
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TaskProgressColumn(show_speed=True),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=Console(emoji=False, stderr=True),
     )

@@ -30,4 +30,4 @@ def create(config: ConfigOption = None) -> None:
     table = Table("topic", "partitions", "")
     for report in reports:
         table.add_row(report.name, str(report.partitions), "created" if report.created else "was there")
-    Console(stderr=True).print(table)
+    Console(emoji=False, stderr=True).print(table)

@@ -1,0 +1,51 @@
+"""Commands on a broker: what they print is what the topics hold."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from site_under_test import Site
+
+from streams.admin import create_topics
+
+# What a terminal's library would change: names of emoji, markup, colours, and a line longer than any screen.
+VALUES = [b'{"event_id": "a:cat:b", "x": "[bold]y[/] \\\\"}', b'{"z": "' + b"long " * 80 + b'"}', b"\xff\x1b[0m raw"]
+
+
+@pytest.fixture
+def site(tmp_path: Path, embedded_broker: Any, unique: Callable[[str], str]) -> Site:
+    site = Site(tmp_path, "shop", embedded_broker.bootstrap_servers, "redis://127.0.0.1:1", unique("commands"))
+    asyncio.run(create_topics(site.settings))
+    return site
+
+
+async def produce(site: Site, topic: str, values: list[bytes]) -> None:
+    async with AIOKafkaProducer(**site.settings.kafka.client_kwargs()) as producer:
+        for value in values:
+            await producer.send_and_wait(topic, value, partition=0)
+
+
+def test_tail_shows_messages_as_they_are(site: Site) -> None:
+    asyncio.run(produce(site, site.settings.topics.events.name, VALUES[:2]))
+
+    as_they_are = site.command("tail", "events", "--json", "--from-start", "-n", "2")
+    shown = site.command("tail", "events", "--from-start", "-n", "2")
+
+    assert as_they_are.returncode == shown.returncode == 0, as_they_are.stderr + shown.stderr
+    assert as_they_are.stdout == shown.stdout == b"".join(value + b"\n" for value in VALUES[:2]).decode()
+
+
+def test_tail_passes_on_bytes_that_are_no_text(site: Site) -> None:
+    asyncio.run(produce(site, site.settings.topics.dead.name, VALUES))
+
+    command = [sys.executable, "-m", "streams.cli.main", "tail", "dead", "--json", "--from-start", "-n", "3"]
+    done = subprocess.run(command, env=site.environment, capture_output=True, timeout=60, check=True)
+
+    assert done.stdout == b"".join(value + b"\n" for value in VALUES)
