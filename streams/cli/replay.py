@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +17,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from streams.cli.errors import UserError
 from streams.cli.feeding import ends_on_interrupt
 from streams.cli.options import config_path
+from streams.cli.writing import check_files, check_folder, write_files
 
 if TYPE_CHECKING:
     from streams.replay.measures import Results
@@ -83,27 +83,24 @@ def replay(
     plan = replace(plan, point=OperatingPoint(threshold, budget))
     if compare_algorithms:
         plan = replace(plan, candidates=_algorithms(plan))
+    check_files(json, report)
+    for one in plan.candidates:
+        if (folder := plan.folder_of(one)) is not None:
+            check_folder(folder)
     results, duration_s = asyncio.run(_run(plan, workers))
     made = make_report(results, source=list(map(str, plan.sources)), duration_s=duration_s)
+    contents: dict[Path, Callable[[], bytes]] = {}
     if json is not None:
-        _write(json, report_json(made))
+        contents[json] = lambda: report_json(made)
     if report is not None:
         from streams.replay.html import render
 
-        _write(report, render(made).encode())
-    if json is None or str(json) != "-":
-        show(made, Console(emoji=False, highlight=False))
-
-
-def _write(path: Path, content: bytes) -> None:
-    if str(path) == "-":
-        sys.stdout.buffer.write(content)
-        return
+        contents[report] = lambda: render(made).encode()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror}") from None
+        if json is None or str(json) != "-":
+            show(made, Console(emoji=False, highlight=False))
+    finally:  # also if whoever reads the table has gone
+        write_files(contents)
 
 
 def _plan(
