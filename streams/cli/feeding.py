@@ -41,12 +41,22 @@ def feed(
     With --wait it stays until a worker is done with them, reads what was published, and shows where
     every event went and how good the scores were. Progress goes to standard error.
     """
+    check_pace(rate, speed)
     settings = settings_of(config)
     report = asyncio.run(_feed(settings, file, mapping, rate, speed, limit, wait, silent))
     if json:
         print(orjson.dumps(report).decode())
     else:
         show(report)
+
+
+def check_pace(rate: float | None, speed: float | None = None) -> None:
+    """Refuse a pace at which nothing can be fed; raises UserError."""
+    if rate is not None and speed is not None:
+        raise UserError("Either --rate or --speed, not both")
+    for name, value in (("--rate", rate), ("--speed", speed)):
+        if value is not None and not 0 < value < float("inf"):
+            raise UserError(f"Expected {name} to be a number above 0, got {value:g}")
 
 
 async def _feed(

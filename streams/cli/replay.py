@@ -187,6 +187,7 @@ def _algorithms(plan: Plan) -> tuple[CandidateSpec, ...]:
 async def _run(plan: Plan, workers: int) -> tuple[list[Results], float]:
     from streams.mapping import MappingError
     from streams.reading import TopicMissing
+    from streams.replay.ahead import ReaderDied
     from streams.replay.as_live import NothingLive
     from streams.replay.candidate import CannotResume
     from streams.replay.history import VersionLost
@@ -217,7 +218,7 @@ async def _run(plan: Plan, workers: int) -> tuple[list[Results], float]:
             raise UserError(f"Interrupted{hint}") from None
         except (
             *(SpecError, MappingError, SourceError, TopicMissing),
-            *(NothingLive, CannotResume, VersionLost, ProcessFailed),
+            *(NothingLive, CannotResume, VersionLost, ProcessFailed, ReaderDied),
         ) as error:
             raise UserError(str(error)) from None
 
