@@ -59,7 +59,7 @@ class Mapping:
         self.name = name
         self.text = text
         try:
-            self._document = Document(text)
+            self._document = Document(text, such_as="`type: …` and `fields: …`")
         except ConfigError as error:
             raise MappingError(f"mapping {name}: {error}") from None
         declared = self._document.value

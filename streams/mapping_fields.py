@@ -9,7 +9,7 @@ from __future__ import annotations
 import fnmatch
 import math
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -101,7 +101,7 @@ def compile_field(spec: Any, columns: Columns, path: Path, *, kind: str | None, 
         With the path of the wrong part.
     """
     spec = _normal(spec, path)
-    unknown = sorted(set(spec) - _KEYS)
+    unknown = [key for key in spec if key not in _KEYS]
     if unknown:
         raise ConfigError((*path, unknown[0]), f"Expected one of {', '.join(sorted(_KEYS))}")
     sources = [key for key in ("column", "template", "const") if key in spec]
@@ -167,6 +167,14 @@ def text_of(value: Any) -> str | None:
     raise ValueError("Expected text or a number, got an array or object")
 
 
+def texts_of(values: Iterable[Any], path: Path) -> set[str | None]:
+    """Return declared values as `text_of` has them; raises ConfigError."""
+    try:
+        return {text_of(value) for value in values}
+    except ValueError:
+        raise ConfigError(path, "Expected texts or numbers; put a date in quotes") from None
+
+
 def _normal(spec: Any, path: Path) -> dict[str, Any]:
     if isinstance(spec, str):
         return {"template": spec} if "{" in spec else {"column": spec}
@@ -205,6 +213,7 @@ def _steps(spec: dict[str, Any], path: Path, kind: str | None) -> list[Callable[
         renamed = spec["map"]
         if not isinstance(renamed, dict):
             raise ConfigError((*path, "map"), "Expected a mapping such as `{1: mobile, 2: desktop}`")
+        texts_of(renamed, (*path, "map"))
         table = {text_of(old): new for old, new in renamed.items()}
         steps.append(lambda value: table.get(text_of(value), value))
     cast = spec.get("cast", "float" if "scale" in spec and kind is None else kind)
@@ -212,13 +221,15 @@ def _steps(spec: dict[str, Any], path: Path, kind: str | None) -> list[Callable[
         raise ConfigError((*path, "cast"), f"This field holds {kind}; remove the cast")
     if "scale" in spec:
         scale = spec["scale"]
-        if isinstance(scale, bool) or not isinstance(scale, int | float):
+        if isinstance(scale, bool) or not isinstance(scale, int | float) or not _finite(scale):
             raise ConfigError((*path, "scale"), "Expected a number to multiply by")
         steps.append(lambda value: to_float(value) * scale)
     if cast is not None:
-        if cast not in _CASTS:
+        if not isinstance(cast, str) or cast not in _CASTS:
             raise ConfigError((*path, "cast"), f"Expected one of {', '.join(_CASTS)}")
         separator = spec.get("separator", ",")
+        if not isinstance(separator, str) or not separator:
+            raise ConfigError((*path, "separator"), "Expected the text between two parts, such as ';'")
         steps.append(lambda value: _split(value, separator)) if cast == "list" else steps.append(_CASTS[cast])
     return steps
 
@@ -254,12 +265,21 @@ def _or_default(get: Get, default: Any) -> Get:
     return with_default
 
 
+def _finite(number: float) -> bool:
+    try:
+        return math.isfinite(number)
+    except OverflowError:  # an int that no float holds
+        return False
+
+
 def to_float(value: Any) -> float:
     """Return a finite float; raises ValueError."""
     try:
         number = float(value)
     except (TypeError, ValueError):
         raise ValueError("Expected a number") from None
+    except OverflowError:
+        raise ValueError("Expected a finite number") from None
     if not math.isfinite(number):
         raise ValueError("Expected a finite number")
     return number

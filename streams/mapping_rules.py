@@ -18,8 +18,9 @@ from streams.mapping_fields import (
     kinds_of,
     required_of,
     text_of,
+    texts_of,
 )
-from streams.mapping_times import FORMATS, compile_clock, compile_time
+from streams.mapping_times import FORMATS, MAX_TS_MS, compile_clock, compile_time
 
 _CLASSES: dict[str, type[EventBase]] = {cls.type: cls for cls in EventBase.__subclasses__()}
 _RULE_KEYS = {"type", "when", "after_ms", "event_id", "fields", "properties"}
@@ -31,7 +32,9 @@ class RowError(ValueError):
 
 
 def check_top(declared: dict[str, Any]) -> None:
-    identity = declared.get("identity")
+    identity = declared.get("identity", False)
+    if not isinstance(identity, bool):
+        raise ConfigError(("identity",), "Expected true or false")
     known = _TOP_KEYS if not identity else {"about", "identity"}
     known = known if identity else known | _RULE_KEYS
     for key in declared:
@@ -40,8 +43,21 @@ def check_top(declared: dict[str, Any]) -> None:
     for key in ("columns", "ignore", "nulls"):
         if key in declared and not isinstance(declared[key], list):
             raise ConfigError((key,), "Expected a list")
+    for index, null in enumerate(declared.get("nulls", ())):
+        texts_of([null], ("nulls", index))
+    _check_columns(declared.get("columns"))
     if not isinstance(declared.get("strict", False), bool):
         raise ConfigError(("strict",), "Expected true or false")
+
+
+def _check_columns(columns: list[Any] | None) -> None:
+    if columns is None:
+        return
+    for index, name in enumerate(columns):
+        if not isinstance(name, str):
+            raise ConfigError(("columns", index), "Expected a column's name; put a number in quotes")
+        if name in columns[:index]:
+            raise ConfigError(("columns", index), f"`{name}` stands here twice; rename one")
 
 
 def collect_rules(declared: dict[str, Any]) -> list[tuple[Path, dict[str, Any]]]:
@@ -72,11 +88,14 @@ def _check_rule(rule: dict[str, Any], path: Path, *, alone: bool) -> None:
     for key in rule:
         if key not in _RULE_KEYS:
             raise ConfigError((*path, key), f"Unknown key; expected one of {', '.join(sorted(_RULE_KEYS))}")
-    if rule.get("type") not in _CLASSES:
+    if not isinstance(rule.get("type"), str) or rule["type"] not in _CLASSES:
         raise ConfigError((*path, "type"), f"Expected an event type, one of {', '.join(sorted(_CLASSES))}")
     for key in ("fields", "properties", "when"):
         if not isinstance(rule.get(key, {}), dict):
             raise ConfigError((*path, key), "Expected a mapping such as `name: column`")
+    for name in rule.get("properties", {}):
+        if not isinstance(name, str):
+            raise ConfigError((*path, "properties", name), "Expected a name; put a number in quotes")
     fields = rule.get("fields", {})
     cls = _CLASSES[rule["type"]]
     known = set(kinds_of(cls)) - {"event_id", "properties", "schema_version"}
@@ -88,7 +107,7 @@ def _check_rule(rule: dict[str, Any], path: Path, *, alone: bool) -> None:
     if missing:
         raise ConfigError((*path, "fields"), f"`{rule['type']}` needs {', '.join(missing)}")
     after_ms = rule.get("after_ms", 0)
-    if isinstance(after_ms, bool) or not isinstance(after_ms, int) or after_ms < 0:
+    if isinstance(after_ms, bool) or not isinstance(after_ms, int) or not 0 <= after_ms <= MAX_TS_MS:
         raise ConfigError((*path, "after_ms"), "Expected whole milliseconds >= 0")
     event_id = rule.get("event_id")
     if event_id is not None and not (isinstance(event_id, str) and "{" in event_id):
@@ -168,6 +187,8 @@ def _time(spec: Any, columns: Columns, path: Path) -> Callable[[Any, int], int]:
         return lambda row, line: at(line)
     if not isinstance(spec, dict) or "column" not in spec or set(spec) - {"column", "format", "timezone"}:
         raise ConfigError(path, f"Expected `column` with `format` ({', '.join(FORMATS)} or a pattern), or `clock`")
+    if not isinstance(spec["column"], str):
+        raise ConfigError((*path, "column"), "Expected a column's name; put a number in quotes")
     access = columns.access(spec["column"], path)
     try:
         read = compile_time(str(spec.get("format", "epoch_ms")), spec.get("timezone"))
@@ -191,7 +212,7 @@ def _condition(name: str, wanted: Any, columns: Columns, path: Path) -> Callable
             raise ConfigError(path, "Expected a value, a list of values or `{not: …}`")
         wanted = wanted["not"]
     options = wanted if isinstance(wanted, list) else [wanted]
-    texts = {text_of(option) for option in options}
+    texts = texts_of(options, path)
     if True in [option is True for option in options]:
         texts |= {"True", "TRUE"}
     if True in [option is False for option in options]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import Any
@@ -14,9 +15,11 @@ ReadTime = Callable[[Any], int]
 
 _UNITS_PER_MS = {"epoch_s": 0.001, "epoch_ms": 1, "epoch_us": 1_000, "epoch_ns": 1_000_000}
 FORMATS = (*_UNITS_PER_MS, "iso")
+_OFFSET = re.compile(r"[+-](\d\d?)(?::([0-5]\d))?")
+_MOST_HOURS = 14  # ahead of UTC, in the Pacific
 
 
-def compile_time(time_format: str, zone: str | None) -> ReadTime:
+def compile_time(time_format: str, zone: str | int | None) -> ReadTime:
     """Return a function from a value to epoch milliseconds.
 
     Parameters
@@ -25,7 +28,8 @@ def compile_time(time_format: str, zone: str | None) -> ReadTime:
         ``epoch_s``, ``epoch_ms``, ``epoch_us``, ``epoch_ns``, ``iso`` (ISO 8601, which RFC 3339 is
         part of), or a `strptime` pattern with ``%`` in it.
     zone
-        For times without an offset: an IANA name, ``UTC`` or an offset such as ``+02:00``.
+        For times without an offset: an IANA name, ``UTC`` or an offset such as ``+02:00``. Whole hours may be a
+        number, since YAML reads ``+2`` as one.
 
     Raises
     ------
@@ -47,6 +51,7 @@ def compile_time(time_format: str, zone: str | None) -> ReadTime:
     if time_format == "iso":
         return _checked(_calendar(datetime.fromisoformat, tz, "an ISO 8601 time"))
     if "%" in time_format:
+        _check_pattern(time_format)
         return _checked(_calendar(lambda text: datetime.strptime(text, time_format), tz, f"a time like {time_format}"))
     raise ConfigError(("format",), f"Expected {', '.join(FORMATS)} or a pattern such as '%Y-%m-%d %H:%M:%S'")
 
@@ -60,7 +65,16 @@ def compile_clock(start: Any, step_ms: Any) -> Callable[[int], int]:
     except (TypeError, ValueError):
         raise ConfigError(("start",), "Expected a time such as 2024-01-01T00:00:00Z") from None
     first_ms = epoch_ms(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
-    return lambda line: first_ms + line * step_ms
+    if not MIN_TS_MS <= first_ms <= MAX_TS_MS:
+        raise ConfigError(("start",), "Expected a time from 2000 to 2100")
+
+    def at(line: int) -> int:
+        ts_ms = first_ms + line * step_ms
+        if ts_ms > MAX_TS_MS:
+            raise ValueError("the clock has come to the year 2100; make its `step_ms` smaller")
+        return ts_ms
+
+    return at
 
 
 def check_range(ts_ms: int) -> int:
@@ -121,12 +135,23 @@ def _calendar(parse: Callable[[str], datetime], tz: tzinfo | None, expected: str
     return read
 
 
-def _zone(name: str) -> tzinfo:
+def _check_pattern(pattern: str) -> None:
+    """Refuse a pattern that reads no time at all: an unknown `%` code, or one code twice."""
     try:
-        if name[:1] in "+-":
+        datetime.strptime(datetime(2020, 12, 31, 23, 59, 58, tzinfo=UTC).strftime(pattern), pattern)
+    except (ValueError, re.error) as error:
+        raise ConfigError(("format",), f"Expected a pattern such as '%Y-%m-%d %H:%M:%S': {error}") from None
+
+
+def _zone(name: Any) -> tzinfo:
+    # YAML reads +2 as a number. What is larger was no hour: +0530 is 344, to the base 8.
+    if isinstance(name, int) and not isinstance(name, bool) and abs(name) <= _MOST_HOURS:
+        return timezone(timedelta(hours=name))
+    try:
+        offset = _OFFSET.fullmatch(name)
+        if offset:
             sign = -1 if name[0] == "-" else 1
-            hours, _, minutes = name[1:].partition(":")
-            return timezone(sign * timedelta(hours=int(hours), minutes=int(minutes or 0)))
+            return timezone(sign * timedelta(hours=int(offset[1]), minutes=int(offset[2] or 0)))
         return UTC if name.upper() == "UTC" else ZoneInfo(name)
-    except (ValueError, ZoneInfoNotFoundError, OSError):
+    except (TypeError, ValueError, IndexError, ZoneInfoNotFoundError, OSError):
         raise ConfigError(("timezone",), "Expected an offset such as +02:00 or a name such as Europe/Berlin") from None

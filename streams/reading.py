@@ -79,7 +79,8 @@ async def _all_partitions(consumer: AIOKafkaConsumer, topics: Iterable[str]) -> 
     found = []
     for topic in topics:
         known = consumer.partitions_for_topic(topic)
-        if known is None:  # not in the first metadata: ask for it by name
+        # Asked for by name, a topic that is not there would be made by many brokers.
+        if known is None and (await consumer._client.fetch_all_metadata()).partitions_for_topic(topic):
             await consumer._client.add_topic(topic)
             await consumer._client.force_metadata_update()
             known = consumer.partitions_for_topic(topic)

@@ -181,7 +181,12 @@ class Source:
             return tuple(columns)
         text = self._first.decode("utf-8-sig")
         self._first = b""
-        header = tuple(name.strip() for name in next(csv.reader([text], delimiter=self._separator or ",")))
+        try:
+            names = next(csv.reader([text], delimiter=self._separator or ","))
+        except csv.Error as error:
+            hint = "; its lines end in CR, convert it with `tr '\\r' '\\n'`" if "\r" in text.rstrip("\r\n") else ""
+            raise SourceError(f"{self.name}: the header line is not valid CSV: {error}{hint}") from None
+        header = tuple(name.strip() for name in names)
         twice = sorted({name for name in header if header.count(name) > 1})
         if twice:
             raise SourceError(f"{self.name}: the header line names {', '.join(twice)} twice; rename one")

@@ -56,7 +56,7 @@ class Document:
         except yaml.MarkedYAMLError as error:
             line = error.problem_mark.line + 1 if error.problem_mark else 1
             raise ConfigError((), f"line {line}: not valid YAML: {error.problem}") from None
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError) as error:  # ValueError: a date or number that there is none of
             raise ConfigError((), f"not valid YAML: {error}") from None
         if not isinstance(value, dict):
             raise ConfigError((), f"Expected a mapping at the top, such as {such_as}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from fractions import Fraction
 from pathlib import Path
@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table as RichTable
 
 from streams.cli.errors import UserError
+from streams.cli.writing import check_files, write_files
 
 if TYPE_CHECKING:
     from streams.simulate.auctions import Market, Options, Row
@@ -89,17 +90,22 @@ def simulate_auctions(
     """
     from streams.simulate.auctions import Options
 
+    check_files(html, json)
     markets = _markets(file, market or [], auctions, seed, campaign, limit)
     target = target or (Target.even if file else Target.traffic)
     options = Options(budgets=_fractions(budgets), curve=target.value, lag=lag, seed=seed, told=told.value)
     found = {one.name: _run(one, options) for one in markets}
-    _show(list(found.values()), to_stderr=json is not None and str(json) == "-")
+    contents: dict[Path, Callable[[], bytes]] = {}
     if html is not None:
         from streams.simulate.auctions.page import render
 
-        html.write_text(render(found), encoding="utf-8")
+        contents[html] = lambda: render(found).encode()
     if json is not None:
-        _write_json([row for rows in found.values() for row in rows], json)
+        contents[json] = lambda: _as_json([row for rows in found.values() for row in rows])
+    try:
+        _show(list(found.values()), to_stderr=json is not None and str(json) == "-")
+    finally:  # also if whoever reads the tables has gone
+        write_files(contents)
 
 
 def _markets(
@@ -135,8 +141,8 @@ def _run(market: Market, options: Options) -> list[Row]:
     from streams.simulate.auctions.compare import rows_for_each_budget
 
     total = len(options.budgets) * rows_for_each_budget(market, options)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(emoji=False, stderr=True), transient=True) as progress:
         task = progress.add_task(market.name, total=total)
         rows = []
         for row in compare(market, options):
@@ -148,7 +154,7 @@ def _run(market: Market, options: Options) -> list[Row]:
 def _show(markets: Sequence[Sequence[Row]], *, to_stderr: bool) -> None:
     from streams.simulate.auctions.tables import tables
 
-    console = Console(highlight=False, stderr=to_stderr)
+    console = Console(emoji=False, highlight=False, stderr=to_stderr)
     if not console.is_terminal:  # into a file or a pipe: nothing has to be cut
         console.width = _WIDE
     for rows in markets:
@@ -162,13 +168,9 @@ def _show(markets: Sequence[Sequence[Row]], *, to_stderr: bool) -> None:
             console.print()
 
 
-def _write_json(rows: Sequence[Row], path: Path) -> None:
+def _as_json(rows: Sequence[Row]) -> bytes:
     import orjson
 
     from streams.simulate.auctions.outcome import as_json
 
-    text = orjson.dumps(as_json(rows), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
-    if str(path) == "-":
-        print(text, end="")
-    else:
-        path.write_text(text, encoding="utf-8")
+    return orjson.dumps(as_json(rows), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)

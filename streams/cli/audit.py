@@ -63,7 +63,7 @@ def _plain(found: Audit) -> dict[str, Any]:
 def _show(found: Audit) -> None:
     from streams.presenting import score_line
 
-    console = Console(highlight=False)
+    console = Console(emoji=False, highlight=False)
     console.print(score_line(found.live), markup=False, soft_wrap=True)
     if found.differences:
         console.print("It does not come out the same:", style="bold red")

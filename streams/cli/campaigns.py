@@ -89,7 +89,7 @@ def list_(
         table.add_row(
             *map(escape, (one["campaign"], one["from"], one["status"], _flight(one), one["day"], *money)),
         )
-    Console().print(table)
+    Console(emoji=False).print(table)
 
 
 def _flight(one: dict[str, Any]) -> str:

@@ -47,7 +47,7 @@ def challengers(config: ConfigOption = None) -> None:
                 f"{standing.evidence:.3g}" if standing else "",
                 f"{one.contest.needed:.3g}" if standing and one.contest else "",
             )
-    console = Console()
+    console = Console(emoji=False)
     console.print(table)
     for one in found.values():
         for change in one.history:

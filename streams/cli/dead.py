@@ -33,7 +33,7 @@ def list_(config: ConfigOption = None, reason: ReasonOption = None, limit: Limit
     for dead in newest:
         begins = "" if dead.value is None else dead.value[:60].decode("utf-8", "replace")
         table.add_row(escape(dead.source), escape(dead.reason), escape(dead.detail), escape(begins))
-    console = Console()
+    console = Console(emoji=False)
     console.print(table)
     console.print(", ".join(f"{count} {name}" for name, count in by_reason.most_common()) or "no dead letters")
 
@@ -53,7 +53,7 @@ def redrive(
     from streams.dead import redrive as feed_back
 
     chosen, by_reason = asyncio.run(_collect(config, reason, limit))
-    console = Console(stderr=True)
+    console = Console(emoji=False, stderr=True)
     if not yes:
         console.print(f"{len(chosen)} of {sum(by_reason.values())} dead letters would be fed back; add --yes to do it")
         return

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.live import Live
 
 from streams.cli.errors import UserError
+from streams.cli.feeding import check_pace, show
 from streams.cli.options import ConfigOption, config_path
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def demo(
     """
     if (events is None) != (mapping is None):
         raise UserError("--events and --mapping go together")
+    check_pace(rate)
     chosen = config or (mapping if mapping and _is_shipped(mapping) else "shop")
     asyncio.run(_demo(config_path(chosen), events, mapping, rate, seconds, seed, json))
 
@@ -69,7 +71,7 @@ async def _demo(
     from streams.demo import DemoFailed, running_demo
     from streams.embedded import EmbeddedServerError
 
-    console = Console(stderr=json)
+    console = Console(emoji=False, stderr=json)
     stop, interrupted = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -92,8 +94,6 @@ async def _demo(
     elif json:
         print(orjson.dumps(report).decode())
     else:
-        from streams.cli.feeding import show
-
         show(report)
 
 

@@ -10,7 +10,7 @@ import msgspec
 import typer
 from rich.console import Console
 
-from streams.cli.errors import UserError
+from streams.cli.errors import UserError, friendly
 from streams.cli.options import ConfigOption, settings_of
 
 if TYPE_CHECKING:
@@ -37,11 +37,8 @@ def diff(
     Ends with status 0 if they are the same within the tolerance, 1 if not, and 2 if a side cannot be read.
     `live` is what the configured topics hold: scores, examples and bids.
     """
-    try:
+    with friendly(_UNUSABLE):
         found = asyncio.run(_diff(a, b, settings_of(config), tolerance))
-    except UserError as error:
-        Console(stderr=True).print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(_UNUSABLE) from None
     if json:
         print(msgspec.json.encode(found).decode())
     else:
@@ -106,7 +103,7 @@ async def _compare(kind: str, left: Spec, right: Spec, settings: Settings, toler
 
 
 def _show(one: Comparison, tolerance: float) -> None:
-    console = Console(highlight=False)
+    console = Console(emoji=False, highlight=False)
     verdict = (
         "differ" if one.different else "are the same" + (f" within {tolerance:g}" if tolerance else ", bit for bit")
     )

@@ -14,8 +14,8 @@ class UserError(Exception):
 
 
 @contextmanager
-def friendly() -> Iterator[None]:
-    """End the process with status 1 and a plain sentence on an expected error."""
+def friendly(status: int = 1) -> Iterator[None]:
+    """End the process with a status and a plain sentence on an expected error."""
     from aiokafka.errors import KafkaConnectionError, KafkaError
 
     from streams.logs import kafka_client_said
@@ -24,19 +24,18 @@ def friendly() -> Iterator[None]:
     try:
         yield
     except InvalidSettings as error:
-        _end(str(error))
+        _end(str(error), status)
     except UserError as error:
-        _end(str(error))
+        _end(str(error), status)
     except KafkaConnectionError as error:
-        _end(
-            f"Kafka cannot be reached: {kafka_client_said() or error}. Is the address in kafka.bootstrap_servers right?"
-        )
+        said = kafka_client_said() or error
+        _end(f"Kafka cannot be reached: {said}. Is the address in kafka.bootstrap_servers right?", status)
     except (KafkaError, Unavailable) as error:
-        _end(f"{type(error).__name__}: {error}")
+        _end(f"{type(error).__name__}: {error}", status)
     except KeyboardInterrupt:
         sys.exit(130)
 
 
-def _end(message: str) -> None:
+def _end(message: str, status: int) -> None:
     print(f"error: {message}", file=sys.stderr)
-    sys.exit(1)
+    sys.exit(status)

@@ -41,12 +41,22 @@ def feed(
     With --wait it stays until a worker is done with them, reads what was published, and shows where
     every event went and how good the scores were. Progress goes to standard error.
     """
+    check_pace(rate, speed)
     settings = settings_of(config)
     report = asyncio.run(_feed(settings, file, mapping, rate, speed, limit, wait, silent))
     if json:
         print(orjson.dumps(report).decode())
     else:
         show(report)
+
+
+def check_pace(rate: float | None, speed: float | None = None) -> None:
+    """Refuse a pace at which nothing can be fed; raises UserError."""
+    if rate is not None and speed is not None:
+        raise UserError("Either --rate or --speed, not both")
+    for name, value in (("--rate", rate), ("--speed", speed)):
+        if value is not None and not 0 < value < float("inf"):
+            raise UserError(f"Expected {name} to be a number above 0, got {value:g}")
 
 
 async def _feed(
@@ -84,7 +94,9 @@ async def _feed(
                 report = await watch.report(fed)
             report["bad_rows"] = source.problems.count
             for problem in source.problems.first:
-                Console(stderr=True).print(f"{file}:{problem.line}: {problem.message}", highlight=False, markup=False)
+                Console(emoji=False, stderr=True).print(
+                    f"{file}:{problem.line}: {problem.message}", highlight=False, markup=False
+                )
             return report
     except (MappingError, SourceError, WorkerSilent) as error:
         raise UserError(str(error)) from None
@@ -144,17 +156,17 @@ def ends_on_interrupt(stop: asyncio.Event) -> Iterator[None]:
 
 def _progress() -> Progress:
     return Progress(
-        TextColumn("{task.description:>9}"),
+        TextColumn("{task.description:>9}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=Console(emoji=False, stderr=True),
     )
 
 
 def show(report: dict[str, Any]) -> None:
     """Print a report for people."""
-    console = Console(highlight=False)
+    console = Console(emoji=False, highlight=False)
     if "unaccounted" not in report:
         console.print(f"{report['events']} events produced, {report['produced_per_s']:,.0f}/s")
         return

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +17,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from streams.cli.errors import UserError
 from streams.cli.feeding import ends_on_interrupt
 from streams.cli.options import config_path
+from streams.cli.writing import check_files, check_folder, write_files
 
 if TYPE_CHECKING:
     from streams.replay.measures import Results
@@ -87,30 +87,27 @@ def replay(
     plan = replace(plan, overwrite=overwrite, now_ms=time.time_ns() // 1_000_000)
     if compare_algorithms:
         plan = replace(plan, candidates=_algorithms(plan))
+    check_files(json, report)
+    for one in plan.candidates:
+        if (folder := plan.folder_of(one)) is not None:
+            check_folder(folder)
     results, duration_s = asyncio.run(_run(plan, workers))
     made = make_report(results, source=list(map(str, plan.sources)), duration_s=duration_s)
+    contents: dict[Path, Callable[[], bytes]] = {}
     if json is not None:
-        _write(json, report_json(made))
+        contents[json] = lambda: report_json(made)
     if report is not None:
         from streams.replay.html import render
 
-        _write(report, render(made).encode())
-    if json is None or str(json) != "-":
-        show(made, Console(highlight=False))
-    warn(made, Console(stderr=True))
+        contents[report] = lambda: render(made).encode()
+    try:
+        if json is None or str(json) != "-":
+            show(made, Console(emoji=False, highlight=False))
+        warn(made, Console(stderr=True, emoji=False))
+    finally:  # also if whoever reads the table has gone
+        write_files(contents)
     if why := nothing_usable(made):
         raise UserError(why)
-
-
-def _write(path: Path, content: bytes) -> None:
-    if str(path) == "-":
-        sys.stdout.buffer.write(content)
-        return
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror}") from None
 
 
 def _plan(
@@ -197,6 +194,7 @@ def _algorithms(plan: Plan) -> tuple[CandidateSpec, ...]:
 async def _run(plan: Plan, workers: int) -> tuple[list[Results], float]:
     from streams.mapping import MappingError
     from streams.reading import TopicMissing
+    from streams.replay.ahead import ReaderDied
     from streams.replay.as_live import NothingLive
     from streams.replay.candidate import CannotResume
     from streams.replay.folder import Unfinished
@@ -228,17 +226,17 @@ async def _run(plan: Plan, workers: int) -> tuple[list[Results], float]:
             raise UserError(f"Interrupted{hint}") from None
         except (
             *(SpecError, MappingError, SourceError, TopicMissing),
-            *(NothingLive, CannotResume, Unfinished, VersionLost, ProcessFailed),
+            *(NothingLive, CannotResume, Unfinished, VersionLost, ProcessFailed, ReaderDied),
         ) as error:
             raise UserError(str(error)) from None
 
 
 def _progress() -> Progress:
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TaskProgressColumn(show_speed=True),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=Console(emoji=False, stderr=True),
     )

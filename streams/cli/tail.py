@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from streams.cli.options import ConfigOption, settings_of
 
@@ -33,17 +33,18 @@ async def _tail(topic: TopicName, config: str | None, from_start: bool, limit: i
     from streams.reading import reader
 
     settings = settings_of(config)
-    console = Console(highlight=False)
+    console = Console(emoji=False, highlight=False)
+    raw = sys.stdout.buffer  # a console would wrap, colour and replace
     shown = 0
     name = getattr(settings.topics, topic).name
     async with reader(settings.kafka, [name], from_end=not from_start) as consumer:
         async for record in consumer:
             value = record.value or b""
-            console.print(
-                value.decode("utf-8", "replace") if json else escape(_line(topic, value)),
-                soft_wrap=True,
-                markup=not json,
-            )
+            if json:
+                raw.write(value + b"\n")
+                raw.flush()
+            else:
+                console.print(_line(topic, value), markup=False, soft_wrap=True)
             shown += 1
             if shown == limit:
                 return

@@ -31,7 +31,7 @@ def create(config: ConfigOption = None) -> None:
     table = Table("topic", "partitions", "")
     for report in reports:
         table.add_row(report.name, str(report.partitions), "created" if report.created else "was there")
-    console = Console(stderr=True)
+    console = Console(emoji=False, stderr=True)
     console.print(table)
     for report in reports:
         if report.trusts_producers:

@@ -22,6 +22,7 @@ from msgspec import Struct
 from schemas.events import Event
 from streams.replay.chunks import Chunk, ReplaySource
 from streams.replay.plan import Plan, open_plan_source
+from streams.replay.processes import interrupts_wait
 
 _END_S = 5.0
 
@@ -81,7 +82,8 @@ class AheadSource:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe(duplex=False)
         process = context.Process(target=_read, args=(self._plan, records, position, theirs), daemon=True)
-        process.start()
+        with interrupts_wait():
+            process.start()
         self._process = process
         theirs.close()
         loop = asyncio.get_running_loop()

@@ -19,6 +19,7 @@ from typing import Any
 from streams.replay.folder import look_at_folder, remove_state
 from streams.replay.measures import Results
 from streams.replay.plan import Plan
+from streams.replay.processes import hear_interrupts, interrupts_wait
 from streams.replay.run import Interrupted, OnProgress, run
 
 _LOOK_S = 0.1
@@ -61,8 +62,9 @@ async def run_in_processes(
         context.Process(target=_child, args=(part, told, os.getpid()))
         for part in parts
     ]
-    for child in children:
-        child.start()
+    with interrupts_wait():
+        for child in children:
+            child.start()
     try:
         results = await _gathered(plan, parts, children, told, on_progress, stop)
     finally:
@@ -127,6 +129,7 @@ def _child(plan: Plan, told: Queue[Any], parent: int) -> None:
 async def _part(plan: Plan, told: Queue[Any], parent: int) -> list[Results]:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGINT, stop.set)
+    hear_interrupts()
 
     def on_progress(share: float | None, records: int) -> None:
         told.put(("progress", plan.candidates[0].label, share, records))

@@ -87,7 +87,7 @@ async def published_score(
     """
     markers = [f'"{score_id}"'.encode() for score_id in score_ids]
     for start in (ByTime(trigger.timestamp), None)[: 1 + from_start]:
-        async with open_range(TopicRange(settings.topics.scores.name, start), settings.kafka) as source:
+        async with open_range(TopicRange(settings.topics.scores.name, start), settings.kafka, exact=False) as source:
             while batches := await source.read():
                 for records in batches.values():
                     for record in records:

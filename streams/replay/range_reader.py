@@ -20,6 +20,7 @@ from streams.stores import Unavailable
 _FETCHED_AT_ONCE = 10_000
 # The embedded broker tells an end that is too small by up to a batch; records behind it answer at once.
 _BEHIND_END_MS = 250
+_END_OF_TIME_MS = 253_402_300_799_000  # 9999-12-31
 
 
 class RangeReader:
@@ -100,7 +101,7 @@ class RangeReader:
 
 @asynccontextmanager
 async def open_range(
-    wanted: TopicRange, kafka: KafkaSettings, *, starting: Mapping[int, int] | None = None
+    wanted: TopicRange, kafka: KafkaSettings, *, starting: Mapping[int, int] | None = None, exact: bool = True
 ) -> AsyncIterator[RangeReader]:
     """Open a range.
 
@@ -108,6 +109,9 @@ async def open_range(
     ----------
     starting
         Offsets to go on from, in place of the range's own beginning.
+    exact
+        Refuse times where the broker cannot find records by them; otherwise what it says will do, and that is the
+        oldest record.
 
     Raises
     ------
@@ -116,6 +120,8 @@ async def open_range(
     """
     async with reader(kafka, [wanted.topic]) as consumer:
         there = _chosen(wanted, consumer)
+        if exact and any(isinstance(bound, ByTime) for bound in (wanted.start, wanted.end)):
+            await _check_times(consumer, there)
         oldest = await consumer.beginning_offsets(there)
         newest = await _newest(consumer, there)
         starts = await _resolve(consumer, wanted.start, oldest, newest)
@@ -156,6 +162,13 @@ async def _newest(consumer: AIOKafkaConsumer, there: Sequence[TopicPartition]) -
     for one, records in (await consumer.getmany(timeout_ms=_BEHIND_END_MS)).items():
         ends[one] = records[-1].offset + 1
     return ends
+
+
+async def _check_times(consumer: AIOKafkaConsumer, there: Sequence[TopicPartition]) -> None:
+    """Refuse a broker that finds a record at the end of all time, as the embedded one does: it says the oldest."""
+    found = await consumer.offsets_for_times(dict.fromkeys(there, _END_OF_TIME_MS))
+    if any(one is not None for one in found.values()):
+        raise SpecError("This broker cannot find records by time; name offsets, such as from=1000&to=5000")
 
 
 async def _resolve(

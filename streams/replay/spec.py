@@ -94,7 +94,17 @@ def parse_spec(text: str) -> Spec:
     start, end = (_bound(name, given[name]) if name in given else None for name in ("from", "to"))
     if isinstance(start, ByTime) and isinstance(end, ByTime) and end.ts_ms <= start.ts_ms:
         raise SpecError(f"Expected `to` after `from` in {text!r}")
+    if isinstance(start, ByOffset) and isinstance(end, ByOffset) and _backward(start, end):
+        raise SpecError(f"Expected `to` above `from` in {text!r}")
     return TopicRange(url.netloc, start, end, _partitions(given.get("partitions")))
+
+
+def _backward(start: ByOffset, end: ByOffset) -> bool:
+    for one in {**start.offsets, **end.offsets}:
+        first, last = (bound.offsets.get(one, bound.offsets.get(None)) for bound in (start, end))
+        if first is not None and last is not None and last < first:
+            return True
+    return None in start.offsets and start == end
 
 
 def _bound(name: str, text: str) -> Bound:

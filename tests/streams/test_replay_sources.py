@@ -33,6 +33,8 @@ MIDNIGHT = 1_793_491_200_000  # 2026-11-01T00:00Z
             "kafka://e?from=10&to=20&partitions=0,3",
             TopicRange("e", ByOffset({None: 10}), ByOffset({None: 20}), frozenset({0, 3})),
         ),
+        ("kafka://e?from=0:5&to=0:5", TopicRange("e", ByOffset({0: 5}), ByOffset({0: 5}))),  # all of the others
+        ("kafka://e?from=5&to=0:5,1:7", TopicRange("e", ByOffset({None: 5}), ByOffset({0: 5, 1: 7}))),
         ("kafka://e?to=0:5,1:7", TopicRange("e", None, ByOffset({0: 5, 1: 7}))),
         ("day.csv.gz", FileInput(Path("day.csv.gz"))),
         ("-", FileInput(Path("-"))),
@@ -51,6 +53,10 @@ def test_a_source_is_a_range_of_a_topic_or_a_file(text: str, meant: object) -> N
         ("kafka://e?since=1", "Unknown part 'since'"),
         ("kafka://e?from=yesterday", "Expected `from` to be a time"),
         ("kafka://e?from=2026-11-02&to=2026-11-01", "Expected `to` after `from`"),
+        ("kafka://e?from=5&to=3", "Expected `to` above `from`"),
+        ("kafka://e?from=5&to=5", "Expected `to` above `from`"),
+        ("kafka://e?from=0:1,1:5&to=0:9,1:3", "Expected `to` above `from`"),
+        ("kafka://e?from=5&to=0:9,1:3", "Expected `to` above `from`"),
         ("kafka://e?partitions=a", "Expected `partitions` to be numbers"),
     ],
 )

@@ -285,6 +285,29 @@ def test_a_file_that_is_no_log_is_refused_with_the_place(tmp_path: Path, text: s
         read_auctions(path)
 
 
+def test_a_log_may_begin_with_a_byte_order_mark(log: Path, tmp_path: Path) -> None:
+    text = gzip.decompress(log.read_bytes())
+    (tmp_path / "a.csv").write_bytes(b"\xef\xbb\xbf" + text)
+    (tmp_path / "b.csv.gz").write_bytes(gzip.compress(b"\xef\xbb\xbf" + text))
+
+    for name in ("a.csv", "b.csv.gz"):
+        assert (read_auctions(tmp_path / name).price == read_auctions(log).price).all()
+
+
+def test_a_log_that_is_cut_off_or_no_csv_is_refused(log: Path, tmp_path: Path) -> None:
+    packed = log.read_bytes()
+    (tmp_path / "cut.csv.gz").write_bytes(packed[: len(packed) // 2])
+    (tmp_path / "damaged.csv.gz").write_bytes(packed[:200] + bytes(200) + packed[400:])
+    (tmp_path / "plain.csv.gz").write_bytes(gzip.decompress(packed))
+    (tmp_path / "open_quote.csv").write_bytes(b'click,win_price,pctr,ts_ms\n"' + gzip.decompress(packed) * 3)
+
+    for name in ("cut.csv.gz", "damaged.csv.gz", "plain.csv.gz"):
+        with pytest.raises(InvalidAuctions, match="is cut off or damaged; get it once more"):
+            read_auctions(tmp_path / name)
+    with pytest.raises(InvalidAuctions, match=r"open_quote\.csv is not valid CSV: "):
+        read_auctions(tmp_path / "open_quote.csv")
+
+
 # ---------------------------------------------------------------- the command
 
 

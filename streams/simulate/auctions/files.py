@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import zlib
 from collections import Counter
 from collections.abc import Sequence
 from itertools import islice, pairwise
@@ -42,16 +43,14 @@ def read_auctions(path: Path, *, campaign: str | None = None, limit: int | None 
     InvalidAuctions
         With the line and the column.
     """
-    columns: dict[str, list[float]] = {name: [] for name in (*_NEEDED, *_TIMES)}
-    with gzip.open(path, "rt", newline="") if path.suffix == ".gz" else path.open(newline="") as lines:
-        reader = csv.DictReader(lines)
-        names = _columns_of(reader.fieldnames or (), path)
-        for row in islice(reader, limit):
-            for name in names:
-                columns[name].append(_number(row[name], name, reader.line_num, path))
+    try:
+        columns, time = _read(path, limit)
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        raise InvalidAuctions(f"{path} is cut off or damaged; get it once more") from None
+    except csv.Error as error:
+        raise InvalidAuctions(f"{path} is not valid CSV: {error}") from None
     if len(columns["click"]) < _FEWEST:
         raise InvalidAuctions(f"{path}: expected at least {_FEWEST} auctions, got {len(columns['click'])}")
-    time = names[-1]
     at_ms = columns["ts_ms"] if time == "ts_ms" else spread_over_hours([int(hour) for hour in columns["hour_idx"]])
     if any(after < before for before, after in pairwise(at_ms)):
         raise InvalidAuctions(f"{path}: expected auctions in the order of {time}")
@@ -62,6 +61,19 @@ def read_auctions(path: Path, *, campaign: str | None = None, limit: int | None 
         price=np.array(columns["win_price"]) / 1000.0,
         clicked=np.array(columns["click"]) > 0.0,
     )
+
+
+def _read(path: Path, limit: int | None) -> tuple[dict[str, list[float]], str]:
+    """Return the columns, and the name of the one that holds the time."""
+    columns: dict[str, list[float]] = {name: [] for name in (*_NEEDED, *_TIMES)}
+    opened = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "rt", encoding="utf-8-sig", newline="") as lines:
+        reader = csv.DictReader(lines)
+        names = _columns_of(reader.fieldnames or (), path)
+        for row in islice(reader, limit):
+            for name in names:
+                columns[name].append(_number(row[name], name, reader.line_num, path))
+    return columns, names[-1]
 
 
 def spread_over_hours(hours: Sequence[int]) -> list[int]:
