@@ -3,7 +3,8 @@
 One NaN that reaches River's linear models turns their intercept to NaN, and every later prediction
 with it; an infinity or an absurd magnitude does the same through the optimizer's squared gradients.
 The guard stands before `learn_one` and before every prediction that is not already vetted; what it
-refuses is counted and passed over, and the model is left as it was.
+refuses is counted and passed over, and the model is left as it was. What counts instead of fitting weights (crowd
+counts, the market) takes other numbers, and has a check of its own.
 """
 
 from __future__ import annotations
