@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, NamedTuple, Protocol
 
+from online_models.attribution import kept_grace_ms
 from online_models.calibration import calibrated, slice_name
 from online_models.features import FeatureSet
 from online_models.kept_values import KeptValues
@@ -83,6 +84,7 @@ class BoundObjective:
         self._features = features
         self.name = objective.name
         self.closes_after_ms = objective.closes_after_ms
+        self.grace_ms = kept_grace_ms(objective)
         self.key_of = key_of(objective.match)
         self.served = served
         self.immediate = objective.labels == "immediate"

@@ -112,6 +112,7 @@ class Direct:
     """Takes the place of a `Distributor`: the replica has the model already, and learns of its version."""
 
     def __init__(self, replica: OwnReplica) -> None:
+        self.begun_at = 0
         self._replica = replica
 
     def publish(self, version: int) -> list[tuple[bytes, bytes]]:

@@ -4,7 +4,9 @@
 from cpython.dict cimport PyDict_GetItemWithError
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.object cimport PyObject
-from libc.math cimport exp, fabs, sqrt
+from libc.math cimport exp, fabs, isfinite, sqrt
+
+from online_models.plain_sums import score_bounded
 
 
 cdef class Coordinate:
@@ -23,9 +25,9 @@ cdef class Coordinate:
 cpdef double sigmoid(double logit) noexcept:
     if logit > 30.0:
         return 1.0
-    if logit < -30.0:
-        return 0.0
-    return 1.0 / (1.0 + exp(-logit))
+    if logit >= -30.0:
+        return 1.0 / (1.0 + exp(-logit))
+    return 0.0 if logit < -30.0 else 0.5
 
 
 cdef int check_lengths(list some, list others) except -1:
@@ -86,6 +88,7 @@ def score_named(dict weights not None, list names not None, list values not None
     cdef Py_ssize_t at, place
     cdef Py_ssize_t kept = 0
     cdef double share, size
+    cdef double intercept = logit
     cdef PyObject* weight
     k = max(0, min(k, len(names)))
     cdef Share* largest = <Share*>PyMem_Malloc((k + 1) * sizeof(Share))
@@ -113,6 +116,8 @@ def score_named(dict weights not None, list names not None, list values not None
                 place -= 1
             largest[place] = Share(size, share, at)
             kept += 1
+        if not isfinite(logit):
+            return score_bounded(weights, names, values, intercept, k)
         return sigmoid(logit), [(names[largest[at].at], largest[at].share) for at in range(kept)]
     finally:
         PyMem_Free(largest)

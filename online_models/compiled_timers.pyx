@@ -6,6 +6,10 @@ from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from cpython.unicode cimport PyUnicode_Compare
 
+from online_models import plain_timers
+
+cdef Py_ssize_t MOST_STALE = plain_timers.MOST_STALE
+
 
 cdef struct Timer:
     long long due_ms
@@ -29,17 +33,11 @@ cdef class Timers:
         self._changed = set()
 
     def __init__(self, due_of=()):
-        cdef Py_ssize_t at
         self._due_of.update(due_of)
-        for user_id, due_ms in self._due_of.items():
-            self._append(due_ms, user_id)
-        for at in range(self._size // 2 - 1, -1, -1):
-            self._sink(at)
+        self._fill()
 
     def __dealloc__(self):
-        cdef Py_ssize_t at
-        for at in range(self._size):
-            Py_DECREF(<object>self._heap[at].user_id)
+        self._clear()
         PyMem_Free(self._heap)
 
     def __len__(self):
@@ -62,6 +60,9 @@ cdef class Timers:
         self._rise(0, self._size - 1)
         self._due_of[user_id] = due_ms
         self._changed.add(user_id)
+        if self._size > 2 * len(self._due_of) + MOST_STALE:
+            self._clear()
+            self._fill()
         return 0
 
     def is_due(self, long long now_ms):
@@ -92,6 +93,20 @@ cdef class Timers:
         self._gather(2 * at + 2, now_ms, found)
         self._gather(2 * at + 1, now_ms, found)
         return 0
+
+    cdef int _fill(self) except -1:
+        cdef Py_ssize_t at
+        for user_id, due_ms in self._due_of.items():
+            self._append(due_ms, user_id)
+        for at in range(self._size // 2 - 1, -1, -1):
+            self._sink(at)
+        return 0
+
+    cdef void _clear(self) noexcept:
+        cdef Py_ssize_t at
+        for at in range(self._size):
+            Py_DECREF(<object>self._heap[at].user_id)
+        self._size = 0
 
     cdef int _append(self, long long due_ms, str user_id) except -1:
         cdef Py_ssize_t room

@@ -39,7 +39,15 @@ Records = list[tuple[bytes, bytes]]
 
 
 class Distributor(Protocol):
-    """Turns a model into the records of a publication."""
+    """Turns a model into the records of a publication.
+
+    Attributes
+    ----------
+    begun_at
+        By how much versions are above offsets of `examples`; goes with each manifest.
+    """
+
+    begun_at: int
 
     def publish(self, version: int) -> Records:
         """Return the records (key, value), in the order they must be written; the last is the manifest."""
@@ -99,6 +107,7 @@ class WeightDistributor:
         informed: bool = False,
         calibrator: Calibrator | None = None,
     ) -> None:
+        self.begun_at = 0
         self._calibrator = calibrator
         self._objective = objective
         self._lineage = lineage
@@ -179,6 +188,7 @@ class WeightDistributor:
             intercept=model.intercept,
             features=len(model),
             calibration=_curves_of(self._calibrator),
+            begun_at=self.begun_at or UNSET,
         )
         return f"{self._objective}/manifest".encode(), encode_json(record)
 
@@ -209,6 +219,7 @@ class OpaqueDistributor:
         max_bytes: int = MAX_BODY_BYTES,
         calibrator: Calibrator | None = None,
     ) -> None:
+        self.begun_at = 0
         self._calibrator = calibrator
         self._objective = objective
         self._lineage = lineage
@@ -227,8 +238,13 @@ class OpaqueDistributor:
             (f"{place}/{part}".encode(), encode_json(OpaquePart(**common, part=part, body=body)))
             for part, body in enumerate(bodies)
         ]
-        calibration = _curves_of(self._calibrator)
-        manifest = ModelManifest(**common, model=self._model.name, parts=len(bodies), calibration=calibration)
+        manifest = ModelManifest(
+            **common,
+            model=self._model.name,
+            parts=len(bodies),
+            calibration=_curves_of(self._calibrator),
+            begun_at=self.begun_at or UNSET,
+        )
         return [*records, (f"{self._objective}/manifest".encode(), encode_json(manifest))]
 
     def state(self) -> int:

@@ -10,6 +10,7 @@ how examples are cut into batches.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import isfinite
 from typing import NamedTuple
 
 from river._river_rust.drift import AdaptiveWindowing
@@ -84,6 +85,8 @@ class DriftDetector:
                 self._window = _window()
             window, mean = self._window, self._sum / BLOCK
             self._sum = 0.0
+            if not isfinite(mean):  # it would stay in the window's sums, which tell no change any more
+                continue
             count, total = window.get_width() + 1, window.get_total() + mean
             self._detected = window.update(mean)
             if self._detected:

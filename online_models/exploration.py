@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import blake2b
-from math import inf, sqrt
+from math import inf, isfinite, sqrt
 from typing import Protocol
 
 from msgspec.structs import replace
@@ -109,7 +109,7 @@ def drawn_order(
     Parameters
     ----------
     scores
-        What the policy goes by, one for each candidate.
+        What the policy goes by, one for each candidate; one that is not finite counts as 0.
     places
         How many to fill; fewer if there are fewer candidates.
     variances
@@ -128,7 +128,7 @@ def drawn_order(
     [(1, 1.0), (2, 1.0)]
     """
     places = min(places, len(scores))
-    source = _chances(policy, scores, variances, places)
+    source = _chances(policy, _finite(scores), _finite(variances), places)
     order: list[tuple[int, float]] = []
     for _ in range(places):
         likely = source.chances()
@@ -136,6 +136,11 @@ def drawn_order(
         source.leave(index)
         order.append((index, likely[index]))
     return order
+
+
+def _finite(numbers: Sequence[float]) -> Sequence[float]:
+    """Return the numbers, 0 in the place of those that are not finite: an order must come of whatever was computed."""
+    return numbers if isfinite(sum(numbers)) else [one if isfinite(one) else 0.0 for one in numbers]
 
 
 def _chances(policy: Policy, scores: Sequence[float], variances: Sequence[float], places: int) -> _Chances:

@@ -2,7 +2,11 @@
 
 One core learns one objective from the `examples` topic. It is a state machine like the scoring core:
 examples go in, publications of the model come out. Its version is the offset of the next example,
-so a version names exactly the examples behind a model and can be rebuilt from them.
+so a version names exactly the examples behind a model and can be rebuilt from them. Where the log is
+exchanged for another, offsets begin anew and versions do not: they go on from where they were.
+
+How far the log was *read* is kept beside it and is no part of a version: of an objective without
+examples the model stays what it is, while the log is read on.
 
 A crash of a scorer repeats examples; they carry the source record that released them, and those at or
 below the one already learned from that partition are dropped. A crash of the learner itself starts
@@ -38,6 +42,28 @@ class Publication(NamedTuple):
     records: list[tuple[bytes, bytes]]
 
 
+class Reading(Struct, array_like=True):
+    """Which log of examples is read, and how far.
+
+    Attributes
+    ----------
+    topic, partition
+        The log; an empty topic: not told, as in the checkpoints of before.
+    next_offset
+        Everything below this offset was read, whichever objectives it was of.
+    last_ms
+        Kafka's timestamp (epoch ms) of the record before it, by which this log is known again; -1: not known.
+    begun_at
+        By how much a version is above its offset; 0 but in a log that has taken the place of another.
+    """
+
+    topic: str = ""
+    partition: int = 0
+    next_offset: int = 0
+    last_ms: int = -1
+    begun_at: int = 0
+
+
 class Checkpoint(Struct, array_like=True):
     """All of a learner's state, in one blob."""
 
@@ -54,6 +80,7 @@ class Checkpoint(Struct, array_like=True):
     metrics: Any
     contest: Any = None
     calibration: Any = None
+    reading: Reading | None = None
 
 
 _pack = msgspec.msgpack.Encoder().encode
@@ -61,6 +88,19 @@ _unpack = msgspec.msgpack.Decoder(Checkpoint).decode
 
 # The offset and the counter of what was released last, where nothing was.
 _NOTHING = (-1, -1)
+
+
+def versions_begin_at(blob: bytes) -> int:
+    """Return by how much versions are above offsets in the log that a checkpoint was read from; raises BadRecord."""
+    reading = _read(blob).reading
+    return reading.begun_at if reading else 0
+
+
+def _read(blob: bytes) -> Checkpoint:
+    try:
+        return _unpack(blob)
+    except msgspec.DecodeError as error:
+        raise BadRecord(INVALID, f"checkpoint: {error}") from None
 
 
 def _source(name: str) -> tuple[str, int]:
@@ -90,6 +130,13 @@ class LearningCore:
         Of the objective's challengers; kept by the learner of the declared model.
     calibrator
         Learns how often what this model says comes true; shared with the distributor, which publishes its curves.
+
+    Attributes
+    ----------
+    next_offset
+        Behind the last example of this objective that was taken in.
+    reading
+        The log, and how far it was read; the shell's to tell, by `has_read` and `go_on`.
     """
 
     def __init__(
@@ -113,6 +160,7 @@ class LearningCore:
         self.calibrator = calibrator
         self.lineage = lineage
         self.next_offset = 0
+        self.reading = Reading()
         self.learned = 0
         self.refused = 0
         self.repeated = 0
@@ -125,6 +173,32 @@ class LearningCore:
         self._judging = judging
         self._since_publication = 0
         self._sources: dict[tuple[str, int], tuple[int, int]] = {}
+
+    @property
+    def version(self) -> int:
+        """The model's version, which never goes back: `next_offset`, and what was learned of logs before this one."""
+        return self.reading.begun_at + self.next_offset
+
+    @property
+    def read_to(self) -> int:
+        """Where to read on from: the offset below which nothing is of use any more."""
+        return max(self.next_offset, self.reading.next_offset)
+
+    def has_read(self, next_offset: int, last_ms: int) -> None:
+        """Note that the log was read up to an offset, and the timestamp of the record before it (epoch ms)."""
+        if next_offset > self.reading.next_offset:
+            self.reading.next_offset = next_offset
+            self.reading.last_ms = last_ms
+
+    def go_on(self, offset: int, *, topic: str, partition: int) -> None:
+        """Read another log from an offset on, with all that was learned.
+
+        Nothing is learned twice if it holds again what was there before: each source's last example is known.
+        """
+        begun_at = max(0, self.version - offset)
+        self.next_offset = offset
+        self.reading = Reading(topic, partition, offset, begun_at=begun_at)
+        self._distributor.begun_at = begun_at
 
     def step(self, examples: Sequence[tuple[int, Example]]) -> list[Publication]:
         """Judge and learn examples in the order of the log.
@@ -203,7 +277,7 @@ class LearningCore:
 
     def _publish(self) -> Publication:
         self._since_publication = 0
-        return Publication(self.next_offset, self._distributor.publish(self.next_offset))
+        return Publication(self.version, self._distributor.publish(self.version))
 
     def progress(self) -> Progress | None:
         """Return the progressive validation of the scores as they were published; None if nothing is judged."""
@@ -212,7 +286,7 @@ class LearningCore:
         metrics = self._metrics
         return Progress(
             objective=self.objective,
-            version=self.next_offset,
+            version=self.version,
             n=metrics.n,
             positives=metrics.positives,
             learned=self.learned,
@@ -240,6 +314,7 @@ class LearningCore:
                 self._metrics.state(),
                 self.contest.state() if self.contest else None,
                 self.calibrator.state() if self.calibrator else None,
+                self.reading,
             )
         )
 
@@ -256,13 +331,12 @@ class LearningCore:
         BadRecord
             The blob is no checkpoint of this objective.
         """
-        try:
-            saved = _unpack(blob)
-        except msgspec.DecodeError as error:
-            raise BadRecord(INVALID, f"checkpoint: {error}") from None
+        saved = _read(blob)
         if saved.format != CHECKPOINT_FORMAT or saved.objective != self.objective:
             raise BadRecord(INVALID, f"checkpoint: expected format {CHECKPOINT_FORMAT} of objective {self.objective}")
         self.next_offset = saved.next_offset
+        self.reading = saved.reading or Reading()
+        self._distributor.begun_at = self.reading.begun_at
         self._sources = {_source(name): released for name, released in saved.sources.items()}
         if self.contest is not None and saved.contest is not None:
             self.contest.restore(saved.contest)

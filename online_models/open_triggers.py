@@ -11,9 +11,11 @@ from typing import Any, Protocol
 
 from online_models.attribution import mark_outcome
 from online_models.bound import BoundObjective, by_event_type
+from online_models.open_count import OpenCount
 from online_models.rest import QUIET_MS, rest
 from online_models.step import Collected
 from online_models.timers import Timers
+from schemas.codec import MAX_AHEAD_MS
 from schemas.events import EventBase
 from schemas.examples import Example, Use
 from schemas.scores import Score
@@ -33,7 +35,7 @@ class Waiting(Protocol):
     """What else waits for a time to come, user by user; see `online_models.bidding.desk`."""
 
     def expire_due(self, user: UserState, due_ms: int, out: Collected) -> None: ...
-    def next_due_ms(self, user: UserState) -> int | None: ...
+    def next_due_ms(self, user: UserState, out: Collected | None = None) -> int | None: ...
 
 
 class OpenTriggers:
@@ -41,6 +43,8 @@ class OpenTriggers:
 
     Parameters
     ----------
+    outcome_types
+        The event types behind `UserState.outcome_ts`; all outcomes of the objectives are among them.
     timers, count
         What the store held: when each user's earliest window closes, and how many triggers are open.
     most_of_user, most
@@ -60,8 +64,9 @@ class OpenTriggers:
         *,
         topic: str,
         partition: int,
+        outcome_types: Sequence[str],
         timers: Timers,
-        count: int,
+        count: OpenCount,
         most_of_user: int,
         most: int,
         asking_rules: bool = False,
@@ -77,12 +82,13 @@ class OpenTriggers:
         self._objectives = {one.name: one for one in bound}
         self._rules = {one.name: one.rule() for one in bound} if asking_rules else {}
         self._by_outcome = by_event_type(bound, lambda objective: objective.outcome)
-        self.outcome_types = tuple(sorted(self._by_outcome))
-        self._outcome_index = {kind: index for index, kind in enumerate(self.outcome_types)}
+        self._outcome_index = {kind: index for index, kind in enumerate(outcome_types)}
         self._outcomes_of = {one.name: [self._outcome_index[kind] for kind in one.objective.outcome] for one in bound}
 
-    def close_due(self, now_ms: int, out: Collected, most: int = 0) -> bool:
+    def close_due(self, now_ms: int, source_ts: int, out: Collected, most: int = 0) -> bool:
         """Close every window that ended before stream time, earliest first; those of `most` visitors, if that is given.
+
+        `source_ts` is the Kafka timestamp of the record that has moved stream time: bids go by that too.
 
         A visitor who may still be here is not written for it: the next event will be, and until then `drop_closed`
         knows by stream time what was closed.
@@ -92,6 +98,7 @@ class OpenTriggers:
         bool
             Whether more may be due.
         """
+        out.clock_ms = min(now_ms, max(source_ts, now_ms - MAX_AHEAD_MS))
         for due_ms, user_id in self.timers.pop_due(now_ms):
             user = out.users.get(user_id)
             if user is None:  # its key has outlived its time to live in the store
@@ -111,10 +118,11 @@ class OpenTriggers:
                 user.open.append(one)
                 if next_ms is None or one_ms < next_ms:
                     next_ms = one_ms
-            self.count -= len(open_) - len(user.open)
+            if len(user.open) < len(open_):
+                self.count.closed(due_ms, len(open_) - len(user.open))
             if self.desk is not None:
                 self.desk.expire_due(user, due_ms, out)
-            next_ms = self._earliest(next_ms, user)
+            next_ms = self._earliest(next_ms, user, out)
             if due_ms - user.last_ts >= QUIET_MS:
                 next_ms = rest(user, due_ms, next_ms)
                 to_write = True
@@ -137,13 +145,13 @@ class OpenTriggers:
         # An objective that left the configuration closes at once, unlabelled.
         return one.ts + bound.closes_after_ms + 1 if bound else 0
 
-    def _keep_open(self, user_id: str, user: UserState, still_open: list[OpenAttribution]) -> None:
-        self.count -= len(user.open) - len(still_open)
-        user.open = still_open
-        self.timers.set(user_id, self._earliest(min(map(self._due_ms, still_open), default=None), user))
+    def _cut_oldest(self, user_id: str, user: UserState) -> None:
+        self.count.closed(self._due_ms(user.open[0]))
+        user.open = user.open[1:]
+        self.timers.set(user_id, self._earliest(min(map(self._due_ms, user.open), default=None), user))
 
-    def _earliest(self, due_ms: int | None, user: UserState) -> int | None:
-        bid_ms = self.desk.next_due_ms(user) if self.desk is not None else None
+    def _earliest(self, due_ms: int | None, user: UserState, out: Collected | None = None) -> int | None:
+        bid_ms = self.desk.next_due_ms(user, out) if self.desk is not None else None
         return bid_ms if due_ms is None else due_ms if bid_ms is None else min(due_ms, bid_ms)
 
     def _close(self, user_id: str, one: OpenAttribution, out: Collected) -> None:
@@ -166,14 +174,15 @@ class OpenTriggers:
                     self._release(bound, event.user_id, one, label=True, use="both", out=out)
 
     def outcome_came(self, kind: str, ts: int, user: UserState) -> None:
-        """Note the time of an event that is the outcome of some objective."""
+        """Note the time of an event that is, or was, the outcome of some objective."""
         index = self._outcome_index.get(kind)
         if index is not None and ts > user.outcome_ts[index]:
             user.outcome_ts[index] = ts
 
     def drop_all(self, user: UserState) -> None:
         """Let a user's triggers go without a label; their timer finds nothing then."""
-        self.count -= len(user.open)
+        for one in user.open:
+            self.count.closed(self._due_ms(one))
         user.open = []
 
     def add(
@@ -205,7 +214,7 @@ class OpenTriggers:
         elif self._outcome_seen(bound.name, user, since_ms=score.ts):
             # Out of order: an outcome may be in the features already, and would give the label away.
             out.notes["outcome_first"] += 1
-        elif self.count >= self._most:
+        elif self.count.total >= self._most:
             out.notes["open_full"] += 1
         else:
             packed = bound.kept.pack(values)
@@ -213,14 +222,14 @@ class OpenTriggers:
             if not bound.alone:
                 one.variant, one.shadows = score.variant, score.shadows
             one.place = place
-            one.closes_after_ms = bound.closes_after_ms
+            one.closes_after_ms, one.grace_ms = bound.closes_after_ms, bound.grace_ms
             if bound.calibrating is not None:
                 one.raw, one.raw_shadows = score.raw, score.raw_shadows or None
             if len(user.open) >= self._most_of_user:
-                self._keep_open(score.user_id, user, user.open[1:])
+                self._cut_oldest(score.user_id, user)
                 out.notes["open_cut"] += 1
             user.open.append(one)
-            self.count += 1
+            self.count.opened(due_ms)
             self.timers.earlier(score.user_id, due_ms)
             if bound.immediate:
                 self._release(bound, score.user_id, one, label=False, use="learn", out=out)

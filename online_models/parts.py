@@ -34,7 +34,7 @@ def in_parts(core: ScoringCore, batch: DecodedBatch, out: Collected) -> Iterator
         for offset, source_ts, event in events[:_EVENTS]:
             seq, ts = 0, event.ts
             if ts - core.stream_time_ms > _GAP_MS:  # type: ignore[operator]  # decoded: int
-                while core.close_some(offset, ts, out, _VISITORS):  # type: ignore[arg-type]
+                while core.close_some(offset, ts, source_ts, out, _VISITORS):  # type: ignore[arg-type]
                     yield out.hand_over()
                 seq = out.seq
             core.process(offset, source_ts, event, out, seq)
@@ -44,6 +44,7 @@ def in_parts(core: ScoringCore, batch: DecodedBatch, out: Collected) -> Iterator
 
 def result_of(core: ScoringCore, batch: DecodedBatch, out: Collected) -> StepResult:
     """Return what a batch that was processed leads to, but for what was handed over; to be asked once."""
+    core.tidy()
     if batch.tombstones:
         out.ignored[TOMBSTONE] = batch.tombstones
     scores, examples, bids = out.counts()

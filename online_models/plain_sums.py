@@ -7,7 +7,10 @@ same steps in the same order and come to the same bits; `online_models.sums` cho
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import exp, sqrt
+from math import exp, isfinite, isnan, sqrt
+
+# What a share or an intercept is taken to that is not finite, or whose sum is not: a model sums up a thousand of them.
+_MOST_SHARE = 1e300
 
 
 class Coordinate:
@@ -34,12 +37,12 @@ class Coordinate:
 
 
 def sigmoid(logit: float) -> float:
-    """Turn a logit into a probability; beyond 30 it is 0 or 1, as in River."""
+    """Turn a logit into a probability; beyond 30 it is 0 or 1, as in River, and of NaN 0.5."""
     if logit > 30.0:
         return 1.0
-    if logit < -30.0:
-        return 0.0
-    return 1.0 / (1.0 + exp(-logit))
+    if logit >= -30.0:
+        return 1.0 / (1.0 + exp(-logit))
+    return 0.0 if logit < -30.0 else 0.5
 
 
 def sum_up(ones: list[Coordinate], values: list[float], logit: float) -> float:
@@ -110,8 +113,9 @@ def score_named(
     -------
     (float, list of (str, float))
         The probability, and the k largest shares by magnitude, largest first; of equal ones the first. Shares of 0
-        are no reasons.
+        are no reasons. All are finite, see `score_bounded`.
     """
+    intercept = logit
     weight_of = weights.get
     moved: list[str] = []
     shares: list[float] = []
@@ -125,7 +129,35 @@ def score_named(
             if share:
                 moved.append(name)
                 shares.append(share)
+    if not isfinite(logit):
+        return score_bounded(weights, names, values, intercept, k)
     return sigmoid(logit), largest(moved, shares, k) if k else []
+
+
+def score_bounded(
+    weights: dict[str, float], names: list[str | None], values: list[float], logit: float, k: int
+) -> tuple[float, list[tuple[str, float]]]:
+    """Score as `score_named` what comes to no finite sum there: with shares of at most 1e300, and none for NaN.
+
+    Features are bounded where they are extracted, and a weight is learned from moderate ones alone. So this is for
+    models that were not learned here, and for values of before features were bounded.
+    """
+    logit = _bounded(logit)
+    moved: list[str] = []
+    shares: list[float] = []
+    for name, value in zip(names, values, strict=True):
+        if name is None or name not in weights:
+            continue
+        share = _bounded(weights[name] * value)
+        logit += share
+        if share:
+            moved.append(name)
+            shares.append(share)
+    return sigmoid(logit), largest(moved, shares, k) if k else []
+
+
+def _bounded(share: float) -> float:
+    return 0.0 if isnan(share) else min(max(share, -_MOST_SHARE), _MOST_SHARE)
 
 
 def largest(names: Sequence[str], shares: Sequence[float], k: int) -> list[tuple[str, float]]:

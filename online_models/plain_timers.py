@@ -10,6 +10,10 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Iterator
 
+# A timer that is moved leaves its old entry in the heap until its time has come. Beyond twice the timers that count and
+# this many, the heap is made anew of them: that is paid for by the entries that were pushed since it was made before.
+MOST_STALE = 64
+
 
 class Timers:
     """When each user's earliest window closes; one timer a user, in event time.
@@ -41,6 +45,13 @@ class Timers:
             return
         self._due_of[user_id] = due_ms
         heapq.heappush(self._heap, (due_ms, user_id))
+        if len(self._heap) > 2 * len(self._due_of) + MOST_STALE:
+            self._compact()
+
+    def _compact(self) -> None:
+        """Let go of the entries of timers that were moved; what `pop_due` tells stays the same."""
+        self._heap[:] = [(due, user_id) for user_id, due in self._due_of.items()]  # in place: `pop_due` may be at it
+        heapq.heapify(self._heap)
 
     def is_due(self, now_ms: int) -> bool:
         """Tell whether `pop_due` may have something to yield."""

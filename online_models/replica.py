@@ -46,8 +46,10 @@ class Follower(Protocol):
     Attributes
     ----------
     version
-        `examples` offset up to which (exclusive) the model has learned; 0: nothing came yet, and
-        scores are the declared prior without reasons.
+        `examples` offset up to which (exclusive) the model has learned, and `begun_at` above it; 0: nothing
+        came yet, and scores are the declared prior without reasons.
+    begun_at
+        By how much the version is above its offset, see `schemas.models.ModelManifest`.
     incomplete
         Versions that were passed over because a part of them had not come.
     calibration
@@ -58,6 +60,7 @@ class Follower(Protocol):
     lineage: str
     name: str
     version: int
+    begun_at: int
     incomplete: int
 
     def score_one(self, x: dict[str, float], n_reasons: int) -> tuple[float, Reasons]: ...
@@ -101,6 +104,7 @@ class LinearReplica:
         self.lineage = lineage
         self.name = name
         self.version = 0
+        self.begun_at = 0
         self.intercept = 0.0
         self.weights: dict[str, float] = {}
         self.information: dict[str, float] | None = None
@@ -168,6 +172,7 @@ class LinearReplica:
         self.intercept = manifest.intercept
         self.calibration = manifest.calibration or None
         self.version = manifest.version
+        self.begun_at = manifest.begun_at or 0
         self._origin = manifest.origin
 
 
@@ -262,6 +267,7 @@ class OpaqueReplica:
         self.lineage = lineage
         self.name = spare.name
         self.version = 0
+        self.begun_at = 0
         self.incomplete = 0
         self.calibration: Calibration | None = None
         self._model = spare
@@ -305,6 +311,7 @@ class OpaqueReplica:
         self._model.restore(b"".join(part for part in parts if part is not None))
         self.calibration = manifest.calibration or None
         self.version = manifest.version
+        self.begun_at = manifest.begun_at or 0
 
 
 class ReplicaSet(Mapping[str, Follower]):

@@ -30,13 +30,14 @@ from online_models.bound import BoundObjective, Replica, by_event_type
 from online_models.crowd import crowd_of
 from online_models.duplicates import MAX_LATE_MS, remember
 from online_models.features import FeatureSet
+from online_models.layouts import Layouts
 from online_models.objectives import Objective
+from online_models.open_count import OpenCount
 from online_models.open_triggers import OpenTriggers, score_id_of
 from online_models.parts import result_of
 from online_models.ranker import Place, Ranker, score_of_place
 from online_models.rankings import Ranking
 from online_models.records import DecodedBatch, DecodedEvent
-from online_models.rest import wake
 from online_models.score_maker import ScoreMaker
 from online_models.serving import Served
 from online_models.step import Collected, Observer, StepResult
@@ -55,10 +56,7 @@ from schemas.events import (
     VisitorEvent,
 )
 from schemas.scores import Score
-from schemas.user_state import FORM, Layout, PartitionMeta, UserState
-
-# Users whose state is packed by a layout older than this many changes of the features start anew.
-REMEMBERED_LAYOUTS = 8
+from schemas.user_state import PartitionMeta, UserState
 
 TICK, DUPLICATE, LATE = Tick.type, "duplicate", "late"
 NO_TRIGGER, CONDITION = "no_trigger", "condition_not_met"
@@ -143,12 +141,20 @@ class ScoringCore:
         rankers = [Ranker(one, by_name[one.objective], features, self._crowd, n_reasons=n_reasons) for one in rankings]
         self._rankers = {one.name: one for one in rankers}
         self._only_ranker = rankers[0] if len(rankers) == 1 else None
+        outcomes = {kind for one in objectives for kind in one.outcome}
+        self._layouts = Layouts(features, outcomes, meta.layouts if meta else ())
+        self._layout = self._layouts.now
+        self.stream_time_ms = meta.stream_time_ms if meta else 0
+        longest_ms = max((one.closes_after_ms for one in objectives), default=0)
         self._open = OpenTriggers(
             bound,
             topic=topic,
             partition=partition,
+            outcome_types=self._layout.outcome_types,
             timers=Timers((timers or {}).items()),
-            count=meta.open_count if meta else 0,
+            count=OpenCount(meta.open_count, meta.open_by_end, latest_ms=self.stream_time_ms + longest_ms)
+            if meta
+            else OpenCount(),
             most_of_user=max_open_per_user,
             most=max_open_per_partition,
             asking_rules=asking_rules,
@@ -168,22 +174,18 @@ class ScoringCore:
             else None
         )
         self._open.desk = self.desk
-        self._layout = Layout(features.layout, tuple(features.slot_keys), self._open.outcome_types)
-        known = list(meta.layouts) if meta else []
-        self._layouts = {one.id: one for one in known} | {self._layout.id: self._layout}
-        self._known_layouts = [self._layout, *(one for one in known if one.id != self._layout.id)]
-        self.stream_time_ms = meta.stream_time_ms if meta else 0
         self.published: Mapping[str, Score] = {}
         self.published_to = -1
 
     @property
     def open_count(self) -> int:
         """Triggers of this partition that wait for their label."""
-        return self._open.count
+        return self._open.count.total
 
     def meta(self) -> PartitionMeta:
         """Return what the store must hold beside users and offset to continue from here."""
-        meta = PartitionMeta(self._known_layouts[:REMEMBERED_LAYOUTS], self.stream_time_ms, self._open.count)
+        meta = PartitionMeta(self._layouts.remembered, self.stream_time_ms, self.open_count)
+        meta.open_by_end = self._open.count.by_end()
         if self.desk is not None:
             meta.bidding = self.desk.meta(self.stream_time_ms)
         return meta
@@ -207,19 +209,14 @@ class ScoringCore:
         """
         if user.open:
             self._open.drop_closed(user, self.stream_time_ms)
-        if user.layout == self._layout.id:
-            return user
-        wake(user)
-        old = self._layouts.get(user.layout)
-        old_slots, old_types = (old.slot_keys, old.outcome_types) if old else ((), ())
-        seen = dict(zip(old_types, user.outcome_ts, strict=False))
-        user.slots = self._features.migrate(user.slots, list(old_slots))
-        user.outcome_ts = [seen.get(kind, 0) for kind in self._layout.outcome_types]
-        # Their values stand in the order of the old layout; a wrong example would be worse than none.
-        self._open.drop_all(user)
-        if self.desk is not None:
-            self.desk.forget_values(user)
-        user.layout = self._layout.id
+        if user.layout != self._layout.id:
+            self._layouts.move(user)
+            # Their values stand in the order of the old layout; a wrong example would be worse than none.
+            self._open.drop_all(user)
+            if self.desk is not None:
+                self.desk.forget_values(user)
+        elif user.resting is None:
+            self._layouts.fit(user)
         return user
 
     def step(self, batch: DecodedBatch, users: dict[str, UserState]) -> StepResult:
@@ -242,7 +239,7 @@ class ScoringCore:
             self.process(offset, source_ts, event, out)
         return result_of(self, batch, out)
 
-    def close_some(self, offset: int, ts: int, out: Collected, most: int) -> bool:
+    def close_some(self, offset: int, ts: int, source_ts: int, out: Collected, most: int) -> bool:
         """Move stream time on to an event that comes next, and close windows that end by then.
 
         Returns
@@ -253,7 +250,7 @@ class ScoringCore:
         if out.offset != offset:
             out.offset, out.seq = offset, 0
         self.stream_time_ms = out.stream_time_ms = ts
-        return self._open.close_due(ts, out, most)
+        return self._open.close_due(ts, source_ts, out, most)
 
     def process(
         self, offset: int, source_ts: int, event: VisitorEvent | SystemEvent, out: Collected, seq: int = 0
@@ -271,7 +268,7 @@ class ScoringCore:
             self.stream_time_ms = ts
             out.stream_time_ms = ts
             if self._open.timers.is_due(ts):
-                self._open.close_due(ts, out)
+                self._open.close_due(ts, source_ts, out)
         else:
             out.stream_time_ms = self.stream_time_ms
         if isinstance(event, SYSTEM_EVENTS):
@@ -280,6 +277,10 @@ class ScoringCore:
                 self.desk.take(event, out)
         else:
             self._visit(event, source_ts, out)
+
+    def tidy(self) -> None:
+        """Let go of what is counted of visitors whom the store has lost, once its time is over."""
+        self._open.count.tidy(self.stream_time_ms)
 
     def take_timers(self) -> dict[str, int | None]:
         """Return the timers that were set or removed since the last call or step, for the store."""
@@ -294,7 +295,7 @@ class ScoringCore:
         user_id = event.user_id
         user = out.users.get(user_id)
         if user is None:
-            user = out.users[user_id] = self._new_user()
+            user = out.users[user_id] = self._layouts.new_user()
         ring = remember(user.recent_ids, event.event_id)  # type: ignore[arg-type]  # decoded: bytes
         if ring is None:
             out.ignored[DUPLICATE] += 1
@@ -302,7 +303,7 @@ class ScoringCore:
         user.recent_ids = ring
         out.changed[user_id] = user
         if user.resting is not None:
-            wake(user)
+            self._layouts.wake(user)
         if user.open:
             self._open.join(event, ts, user, out)
         values = None
@@ -323,17 +324,6 @@ class ScoringCore:
         else:
             self._score(event, ts, source_ts, user, out, values)
         self._open.outcome_came(event.type, ts, user)
-
-    def _new_user(self) -> UserState:
-        return UserState(
-            layout=self._layout.id,
-            last_ts=0,
-            recent_ids=b"",
-            slots=[None] * len(self._layout.slot_keys),
-            outcome_ts=[0] * len(self._layout.outcome_types),
-            open=[],
-            form=FORM,
-        )
 
     def _score(
         self,

@@ -60,6 +60,9 @@ class Collected:
 
     Attributes
     ----------
+    clock_ms
+        When windows are closed: the time of the event that ends them, or its record's Kafka timestamp where that is
+        earlier, epoch ms. No visitor's clock moves it, while stream time follows one that is fast.
     rule_said
         For each example, what its objective's `rule` says of the trigger, None without one; empty unless rules are
         to be asked.
@@ -89,6 +92,7 @@ class Collected:
         self.offset = 0
         self.seq = 0
         self.stream_time_ms = 0
+        self.clock_ms = 0
         self.first_offset = 0
         self.labels_its_own = False
         self._counts = 0, 0, 0

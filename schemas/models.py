@@ -133,13 +133,16 @@ class ModelManifest(Struct, kw_only=True, tag_field="kind", tag="manifest"):
     model
         Its declared name.
     version
-        `examples` offset up to which (exclusive) the model has learned.
+        `examples` offset up to which (exclusive) the model has learned, and `begun_at` above it.
     origin, intercept, features
         Of a linear model: as in the delta, its intercept, and how many features it has met.
     parts
         Number of parts of an opaque model; 0 for a linear one.
     calibration
         Learned from the scores of earlier versions; only of an objective that is calibrated.
+    begun_at
+        The version at which the log that is learned from now was at its offset 0. Only where that log has taken the
+        place of another: versions go on, offsets begin anew.
     """
 
     objective: str
@@ -151,6 +154,7 @@ class ModelManifest(Struct, kw_only=True, tag_field="kind", tag="manifest"):
     features: int = 0
     parts: int = 0
     calibration: Calibration | UnsetType = UNSET
+    begun_at: Annotated[int, Meta(ge=0)] | UnsetType = UNSET
     schema_version: Annotated[int, Meta(ge=1, le=MODELS_VERSION)] = 1
 
 

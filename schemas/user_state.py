@@ -13,6 +13,9 @@ from msgspec import Meta, Raw, Struct
 from schemas.campaigns import Campaign
 from schemas.examples import RawShadows, Shadows
 
+# The grace of an `OpenAttribution` that does not say it: the default when that was first kept. It stays.
+USUAL_GRACE_MS = 5_000
+
 
 # Not for the garbage collector: a tree, and many are made.
 class OpenAttribution(Struct, array_like=True, gc=False):
@@ -44,6 +47,9 @@ class OpenAttribution(Struct, array_like=True, gc=False):
         Its window and grace, as they were declared when it opened; -1: of before, when the present declaration counted.
         A state may still hold it when stream time has passed that: the visitor was not written for it
         (`online_models.open_triggers`).
+    grace_ms
+        How much of `closes_after_ms` is grace, in which no outcome counts; None: `USUAL_GRACE_MS`, or not known, of a
+        version before.
     """
 
     objective: str
@@ -60,6 +66,7 @@ class OpenAttribution(Struct, array_like=True, gc=False):
     raw: float | None = None
     raw_shadows: RawShadows | None = None
     closes_after_ms: int = -1
+    grace_ms: int | None = None
 
 
 class OpenBid(Struct, array_like=True):
@@ -83,6 +90,11 @@ class OpenBid(Struct, array_like=True):
         Compact feature values at the request, as of an `OpenAttribution`.
     state
         0 open, 1 won, 2 lost, 3 no notice came in time.
+    late_ms
+        How long after `ts` the wait for its notice began; 0 in states of before.
+    floor
+        Of a second-price auction: the least that a win can cost, in millionths of the currency; 0: there is no floor,
+        or the state is of before.
     """
 
     offset: int
@@ -95,6 +107,29 @@ class OpenBid(Struct, array_like=True):
     first_price: bool
     values: Raw
     state: int = 0
+    late_ms: int = 0
+    floor: int = 0
+
+
+class PastBids(Struct, array_like=True):
+    """Bids of one campaign, ad, day and hour that wait for nothing; see `online_models.bidding.past_bids`.
+
+    Attributes
+    ----------
+    campaign, item_id, day, state
+        As of an `OpenBid`; never open.
+    ts
+        Event time of the latest request, epoch ms.
+    offsets
+        Of the requests; the bid_ids follow from them.
+    """
+
+    campaign: str
+    item_id: str
+    day: str
+    state: int
+    ts: int
+    offsets: list[int]
 
 
 class UserBids(Struct, array_like=True):
@@ -103,13 +138,16 @@ class UserBids(Struct, array_like=True):
     Attributes
     ----------
     bids
-        In the order of their requests.
+        Those that are open, and the newest of the others, in the order of their requests.
     wins
         By campaign with a frequency cap, when its last impressions were won, epoch ms.
+    past
+        What is remembered of older ones; states of before have none.
     """
 
     bids: list[OpenBid] = []
     wins: dict[str, list[int]] = {}
+    past: list[PastBids] = []
 
 
 # Of states that are written now; see `UserState.form`.
@@ -126,7 +164,7 @@ class UserState(Struct, array_like=True, gc=False):
     Attributes
     ----------
     layout
-        First 32 bits of the hash of the feature declaration that the slots belong to.
+        First 32 bits of the hash of the feature declaration that the slots belong to: the id of its `Layout`.
     last_ts
         Highest event time folded, epoch ms.
     recent_ids
@@ -135,7 +173,8 @@ class UserState(Struct, array_like=True, gc=False):
     slots
         Accumulators of the features, in the order of the layout; None: untouched.
     outcome_ts
-        Highest event time of each event type that is an outcome, in the order of the layout.
+        Highest event time of each event type that is an outcome, in the order of the layout; those at its end may be
+        missing, which came to the layout after the state was stored.
     open
         Open attributions, in the order of their triggers' offsets.
     bidding
@@ -165,16 +204,21 @@ class Layout(Struct, array_like=True, frozen=True):
     Attributes
     ----------
     id
-        The value of ``UserState.layout``.
+        The value of ``UserState.layout``; it tells the features, whatever the objectives.
     slot_keys
         Names of the slots; a later layout takes over the slots whose names it still has.
     outcome_types
-        Names of the event types behind ``UserState.outcome_ts``.
+        Names of the event types behind ``UserState.outcome_ts``. What comes with the objectives stands at the end, and
+        nothing goes (`online_models.layouts`).
+    began_with
+        How many of them there were at first, and hence are in each state; -1: a layout of before, which had another
+        order with each change of the objectives: states with another number of times tell nothing.
     """
 
     id: int
     slot_keys: tuple[str, ...]
     outcome_types: tuple[str, ...]
+    began_with: int = -1
 
 
 class Allowance(Struct, array_like=True):
@@ -240,6 +284,12 @@ class PartitionMeta(Struct, array_like=True):
         The same on `bids`.
     bidding
         Campaigns and what may be spent; None: there is no bidding.
+    open_by_end
+        Of the open attributions, how many have windows that end in which span of event time; of before: none are told
+        (`online_models.open_count`).
+    publish_from
+        While the partition of a lost store is rebuilt: the offset below which all was published before the loss, so
+        that nothing is published below it; 0: that is passed, or there was none.
     """
 
     layouts: list[Layout]
@@ -248,3 +298,5 @@ class PartitionMeta(Struct, array_like=True):
     scores_end: int = -1
     bids_end: int = -1
     bidding: BiddingMeta | None = None
+    open_by_end: dict[int, int] = {}
+    publish_from: int = 0

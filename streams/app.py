@@ -33,6 +33,7 @@ from streams.budgets import Clerk, open_ledger
 from streams.campaign_feed import CampaignFeed
 from streams.campaign_watch import CampaignWatch
 from streams.dashboard import Dashboard
+from streams.example_log import KafkaExampleLog
 from streams.faust_app import make_faust_app
 from streams.freshness import Freshness
 from streams.housekeeping import Housekeeping
@@ -42,7 +43,7 @@ from streams.logs import kafka_client_said, log_event
 from streams.out_records import OutRecord
 from streams.output import KafkaOutput, RecordOutput
 from streams.publish import Publisher
-from streams.rebuild import replay_from
+from streams.rebuild import LogTruncated, end_of_log, expect_log, replay_from
 from streams.retry import retrying
 from streams.runner import Session, open_session
 from streams.settings import Settings
@@ -114,7 +115,10 @@ class Worker:
         self.partitions: Mapping[str, int] = {}
         self.taking_since: float | None = None
         self.app, self.transport = make_faust_app(
-            settings, start_offsets=self._on_assigned, on_revoked=self._on_revoked
+            settings,
+            start_offsets=self._on_assigned,
+            on_revoked=self._on_revoked,
+            on_truncated=self._on_truncated,
         )
         role = settings.worker.role
         if role in ("all", "scoring"):
@@ -285,7 +289,7 @@ class Worker:
             scores=TopicPartition(scores, tp.partition % self.partitions[scores]),
             bids=TopicPartition(bids, tp.partition % self.partitions[bids]) if self.settings.bidding else None,
         )
-        session.publish_from = committed
+        session.publish_from = max(session.publish_from, committed)
         if session.stored_offset is None:
             session.next_offset, session.publish_from = await self.attempt(
                 lambda: replay_from(self.settings, tp.topic, tp.partition), "read committed offset"
@@ -298,6 +302,12 @@ class Worker:
                     partition=str(session.partition),
                     records=session.publish_from - session.next_offset,
                 )
+        elif session.publish_from > session.next_offset:
+            await self.attempt(
+                lambda: expect_log(self.settings, tp.topic, tp.partition, session.publish_from), "read the log's end"
+            )
+        # A commit of what is done again would hide what was published, should this end before it is stored.
+        self.transport.commit_from(tp, session.publish_from)
         self.sessions[tp.partition] = session
 
         async def admit(chunk: RecordChunk) -> None:
@@ -355,6 +365,7 @@ class Worker:
             telemetry=self.telemetry,
             attempt=self.attempt,
             served=self.replicas.served,
+            log=KafkaExampleLog(self.settings),
         )
         self.learners[tp.partition] = learner
 
@@ -410,6 +421,15 @@ class Worker:
         output = self._transactions.pop(tp.partition, None)
         if output is not None:
             await output.stop()
+
+    async def _on_truncated(self, tp: TP, position: int, begins: int) -> bool:
+        """End the worker where events were read beyond the end of their log; see `streams.rebuild`."""
+        if tp.topic != self.settings.topics.events.name:
+            return True
+        where = TopicPartition(*tp)
+        end = await self.attempt(lambda: end_of_log(self.settings, where), "read the log's end")
+        self.fail(LogTruncated(self.settings, where, reached=position, end=end))
+        return False
 
     async def _on_revoked(self, revoked: frozenset[TP]) -> None:
         """Finish the chunks at hand and let go of the partitions."""

@@ -6,14 +6,17 @@ was bid is each worker's own.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from msgspec.structs import asdict
 
+from online_models.bidding.desk import UNKNOWN
 from schemas.api import CampaignState
 from streams.campaign_states import RUNNING, TAKEN_AWAY, is_wrong
+from streams.logs import log_event
 from streams.stores import Unavailable
 from streams.telemetry import Telemetry
 
@@ -21,6 +24,7 @@ LOOK_S = 5.0
 # Each campaign is a time series of its own for each metric; those beyond are counted and not shown.
 MOST_SHOWN = 200
 WRONG = "wrong"
+logger = logging.getLogger("streamscore.campaigns")
 
 
 class CampaignWatch:
@@ -50,6 +54,7 @@ class CampaignWatch:
         self._ask = ask
         self._is_open = is_open
         self._is_away = False
+        self._unbooked = 0
         self.states: Sequence[CampaignState] = ()
 
     @property
@@ -67,6 +72,18 @@ class CampaignWatch:
             self._is_away = False
             self._show()
         self._telemetry.ledger_open.set(self.ledger_open)
+        self._tell_unbooked()
+
+    def _tell_unbooked(self) -> None:
+        """Say how many wins have come since the last look that no campaign pays for."""
+        before, self._unbooked = self._unbooked, self._telemetry.notices_by_kind.get(UNKNOWN, 0)
+        if self._unbooked > before:
+            log_event(
+                logger,
+                logging.ERROR,
+                "wins of unknown bids are paid for and not booked: is each notice's user_id that of its bid?",
+                wins=self._unbooked - before,
+            )
 
     def _show(self) -> None:
         told = self._telemetry

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import faust
 from faust.auth import SASLCredentials, SSLCredentials
+from faust.tables import TableManager
 from faust.types.auth import CredentialsT
 
 from online_models.features.durations import parse_duration_ms
 from streams.sections import KafkaSettings
 from streams.settings import Settings
-from streams.transport import OnRevoked, StartOffsets, Transport, TransportOptions, use_record_chunks
+from streams.transport import (
+    OnRevoked,
+    OnTruncated,
+    StartOffsets,
+    Transport,
+    TransportOptions,
+    use_record_chunks,
+)
 
 # A worker that only learns lets examples gather, up to so long and so many bytes. One that comes alone costs it, and
 # the broker, several times as much as one among many.
@@ -17,8 +25,20 @@ _GATHERED_MS, _GATHERED_BYTES = 100, 65_536
 _BYTES_OF_EXAMPLE = {"none": 200, "gzip": 20}  # fewer than one takes
 
 
+class _NoTables(TableManager):
+    """Faust waits a second at each start for tables to be declared. We have none."""
+
+    async def on_start(self) -> None:
+        await self._update_channels()
+        await self.recovery.start()
+
+
 def make_faust_app(
-    settings: Settings, *, start_offsets: StartOffsets, on_revoked: OnRevoked
+    settings: Settings,
+    *,
+    start_offsets: StartOffsets,
+    on_revoked: OnRevoked,
+    on_truncated: OnTruncated | None = None,
 ) -> tuple[faust.App, Transport]:
     """Build the app; its agents are attached by the caller."""
     kafka = settings.kafka
@@ -36,6 +56,7 @@ def make_faust_app(
         broker_commit_interval=1.0,
         consumer_auto_offset_reset="earliest",
         store="memory://",
+        TableManager=_NoTables,
         autodiscover=False,
         topic_allow_declare=False,  # topics are made by `streamscore topics create`, with the settings of the file
         topic_disable_leader=True,
@@ -53,6 +74,7 @@ def make_faust_app(
         ),
         start_offsets=start_offsets,
         on_revoked=on_revoked,
+        on_truncated=on_truncated,
     )
     return app, transport
 

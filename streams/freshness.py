@@ -11,11 +11,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-
-from online_models.bound import Replica
+from typing import Protocol
 
 # Publishing a version and its way to the scorers take some tens of milliseconds.
 _LOOK_S = 0.002
+
+
+class Followed(Protocol):
+    """A model as the scorers have it; see `online_models.replica.Follower`."""
+
+    @property
+    def version(self) -> int: ...
+    @property
+    def begun_at(self) -> int: ...
 
 
 class Freshness:
@@ -31,12 +39,13 @@ class Freshness:
         How long to wait for a learner that makes no progress.
     """
 
-    def __init__(self, replicas: Mapping[str, Replica], *, most_behind: int, patience_s: float) -> None:
+    def __init__(self, replicas: Mapping[str, Followed], *, most_behind: int, patience_s: float) -> None:
         self._replicas = replicas
         self._most_behind = most_behind
         self._patience_s = patience_s
         self._published: dict[str, int] = {}
         self._given_up: dict[str, int] = {}
+        self._begun_at: dict[str, int] = {}
 
     def examples_published(self, objective: str, behind_last: int) -> None:
         """Note the offset behind the last example of an objective that was published here."""
@@ -44,7 +53,11 @@ class Freshness:
 
     def behind(self, objective: str) -> int:
         """Return how many published examples the scorers' model has not learned."""
-        return max(0, self._published.get(objective, 0) - self._replicas[objective].version)
+        replica = self._replicas[objective]
+        if replica.begun_at != self._begun_at.get(objective, 0):  # another log: its offsets begin anew
+            self._begun_at[objective] = replica.begun_at
+            self._published.pop(objective, None)
+        return max(0, self._published.get(objective, 0) - (replica.version - replica.begun_at))
 
     async def wait(self) -> None:
         """Wait until no model is too far behind, or its learner shows no progress."""

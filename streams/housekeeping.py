@@ -23,6 +23,7 @@ from streams.campaign_watch import LOOK_S
 from streams.cancelling import cancel_until_done
 from streams.dashboard import POINT_S
 from streams.learner import LearnerSession
+from streams.learner_place import PartitionsChanged
 from streams.logs import log_event
 from streams.out_records import OutRecord
 from streams.stores import Fenced
@@ -129,6 +130,13 @@ class Housekeeping:
     async def _look_after_garbage(self) -> None:
         garbage.look_when_quiet()
 
+    def _look_at_partitions(self) -> None:
+        """End a worker whose examples would go to partitions where no learner looks for them."""
+        worker, name = self._worker, self._worker.settings.topics.examples.name
+        now, before = worker.output.partitions_now(name), worker.partitions[name]
+        if worker.consumes and now is not None and now != before:
+            worker.fail(PartitionsChanged(name, now, before))
+
     async def _watch(self) -> None:
         """Show the lag, and end a worker that is stuck: a supervisor can only restart what has ended."""
         worker = self._worker
@@ -144,6 +152,7 @@ class Housekeeping:
             worker.telemetry.behind.labels(objective).set(worker.freshness.behind(objective))
             worker.telemetry.incomplete.labels(objective).set(replica.incomplete)
         worker.telemetry.unreadable.set(worker.replicas.unreadable)
+        self._look_at_partitions()
         if worker.taking_since is not None and time.monotonic() - worker.taking_since > self._stall_s:
             worker.fail(RuntimeError(f"partitions could not be taken up for {self._stall_s:.0f} s"))
         stuck = worker.transport.stalled(time.monotonic(), self._stall_s)

@@ -1,7 +1,8 @@
 """The learner of a partition of `examples`: all objectives whose examples live there.
 
 A checkpoint holds the offset to read on from, so acknowledgements on this topic only serve lag tools.
-Without a checkpoint the learner starts at the oldest example that is kept.
+Without a checkpoint the learner starts at the oldest example that is kept. What is done when the log is not
+the one that a checkpoint was read from stands in `streams.learner_place`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 
 from online_models.bidding.market import MARKET, Market
@@ -29,7 +30,9 @@ from schemas.codec import BadRecord, decode_example
 from schemas.examples import Example
 from schemas.metrics import Contest as ContestMetric
 from schemas.metrics import Progress
+from streams.example_log import ExampleLog
 from streams.failpoints import failpoint
+from streams.learner_place import Place
 from streams.logs import log_event
 from streams.output import partition_for_key
 from streams.publish import Publisher
@@ -43,6 +46,9 @@ logger = logging.getLogger("streamscore.learner")
 # Examples that are decoded before they are learned: few enough for the processor's cache, in which their memory is used
 # again and again. With 500 at once an example costs an eighth more.
 _AT_ONCE = 25
+# The checkpoint of a model without examples is written when it is so many records behind what was read: reading them
+# again takes half a second.
+_READ_AGAIN = 50_000
 
 
 def objectives_of(partition: int, partitions: int, objectives: Sequence[Objective]) -> list[Objective]:
@@ -84,33 +90,70 @@ class LearnerSession:
         self._telemetry = telemetry
         self._attempt = attempt
         self._busy = asyncio.Lock()
-        self._unsaved: set[str] = set()
+        # The first checkpoint is written at once: it tells on which partition examples are that nobody has read.
+        self._unsaved = {name for name, token in tokens.items() if token is None}
+        self._saved_to = {name: core.read_to for name, core in self._cores.items()}
+        self._position: int | None = None
         self.unreadable = 0
 
     @property
     def next_offset(self) -> int:
-        """Where to read on from: the earliest place that one of the objectives has reached."""
-        return min((core.next_offset for core in self._cores.values()), default=0)
+        """Where to read on from: the earliest place to which the log was read for one of the models."""
+        return min((core.read_to for core in self._cores.values()), default=0)
 
     async def run_batch(self, records: Sequence[Record]) -> None:
         """Judge and learn a chunk, and publish the versions that fall due within it."""
         async with self._busy:
-            before = {name: (core.learned, core.refused) for name, core in self._cores.items()}
-            for name, publications in self._learned_from(records).items():
-                core = self._cores[name]
-                learned, refused = before[name]
-                progress = core.progress()
-                self._telemetry.learned_done(
-                    name, progress, learned=core.learned - learned, refused=core.refused - refused
-                )
-                await self._publish(core, publications, progress)
-                await self._decide(core)
+            position = self.next_offset if self._position is None else self._position
+            if records[0].offset < position:
+                self._begin_anew(records[0].offset, position)
+            self._position = records[-1].offset + 1
+            await self._learn(records, self._learners_of, self._cores)
 
-    def _learned_from(self, records: Sequence[Record]) -> dict[str, list[Publication]]:
+    async def learn_rest(self, names: Collection[str], records: Sequence[Record]) -> None:
+        """Learn records of another partition, for those models that were on it until now."""
+        learners_of = {one: [name for name in learners if name in names] for one, learners in self._learners_of.items()}
+        async with self._busy:
+            await self._learn(records, learners_of, names)
+
+    async def _learn(
+        self, records: Sequence[Record], learners_of: Mapping[str, Sequence[str]], readers: Collection[str]
+    ) -> None:
+        before = {name: (core.learned, core.refused) for name, core in self._cores.items()}
+        for name, publications in self._learned_from(records, learners_of, readers).items():
+            core = self._cores[name]
+            learned, refused = before[name]
+            progress = core.progress()
+            self._telemetry.learned_done(name, progress, learned=core.learned - learned, refused=core.refused - refused)
+            await self._publish(core, publications, progress)
+            await self._decide(core)
+
+    def _begin_anew(self, offset: int, position: int) -> None:
+        """Go on in a log that begins, under our eyes, below what was read of it."""
+        log_event(
+            logger,
+            logging.WARNING,
+            "the log of examples was truncated or created anew; it is read from its beginning, and the models keep "
+            "what they have learned",
+            read_to=position,
+            goes_on_at=offset,
+        )
+        for name, core in self._cores.items():
+            if core.read_to > offset:
+                self.exchange(name, offset, topic=core.reading.topic, partition=core.reading.partition)
+
+    def exchange(self, name: str, offset: int, *, topic: str, partition: int) -> None:
+        """Have a model go on in another log, see `LearningCore.go_on`."""
+        self._cores[name].go_on(offset, topic=topic, partition=partition)
+        self._unsaved.add(name)
+
+    def _learned_from(
+        self, records: Sequence[Record], learners_of: Mapping[str, Sequence[str]], readers: Collection[str]
+    ) -> dict[str, list[Publication]]:
         """Learn a chunk; return what fell due, by the names of those that it had examples for."""
         due: dict[str, list[Publication]] = {}
         for first in range(0, len(records), _AT_ONCE):
-            for name, examples in self._by_objective(records[first : first + _AT_ONCE]).items():
+            for name, examples in self._by_objective(records[first : first + _AT_ONCE], learners_of).items():
                 core = self._cores[name]
                 if name not in due:
                     due[name] = []
@@ -118,11 +161,14 @@ class LearnerSession:
                     if core.contest is not None:
                         core.contest.follow(self._served[name].record(name))
                 due[name] += core.step(examples)
+        for name in readers:
+            self._cores[name].has_read(records[-1].offset + 1, records[-1].timestamp)
         return due
 
-    def _by_objective(self, records: Sequence[Record]) -> dict[str, list[tuple[int, Example]]]:
+    def _by_objective(
+        self, records: Sequence[Record], learners_of: Mapping[str, Sequence[str]]
+    ) -> dict[str, list[tuple[int, Example]]]:
         found: dict[str, list[tuple[int, Example]]] = {}
-        learners_of = self._learners_of.get
         for record in records:
             try:
                 example = decode_example(record.value or b"")
@@ -131,7 +177,7 @@ class LearnerSession:
                 self.unreadable += 1
                 log_event(logger, logging.ERROR, "unreadable example", offset=record.offset, why=bad.detail)
                 continue
-            for name in learners_of(example.objective, ()):
+            for name in learners_of.get(example.objective, ()):
                 found.setdefault(name, []).append((record.offset, example))
         return found
 
@@ -147,7 +193,7 @@ class LearnerSession:
         if publications:
             told: list[Progress | ContestMetric] = [progress] if progress is not None else []
             if core.contest is not None:
-                told.append(core.contest.metric(core.next_offset))
+                told.append(core.contest.metric(core.version))
             await self._attempt(lambda: self._publisher.publish_models(publications, told), "publish model")
             failpoint("model_published")
 
@@ -156,7 +202,7 @@ class LearnerSession:
 
         A crash before the record is written repeats the decision from the checkpoint: its evidence is there.
         """
-        made = core.contest.decide(core.next_offset) if core.contest is not None else None
+        made = core.contest.decide(core.version) if core.contest is not None else None
         if made is not None:
             await self._attempt(lambda: self._publisher.publish_decision(made), "publish promotion")
             self._served[core.objective].follow(made.serving)
@@ -171,9 +217,10 @@ class LearnerSession:
             )
 
     async def save(self) -> None:
-        """Write the checkpoints of what has learned since the last time; raises Fenced."""
+        """Write the checkpoints of what has learned since the last time, or read far without; raises Fenced."""
         async with self._busy:
-            for name in sorted(self._unsaved):
+            read_on = {name for name, core in self._cores.items() if core.read_to - self._saved_to[name] >= _READ_AGAIN}
+            for name in sorted(self._unsaved | read_on):
                 started = time.perf_counter()
                 blob = self._cores[name].checkpoint()
                 self._tokens[name] = await self._attempt(
@@ -185,6 +232,7 @@ class LearnerSession:
                     ),
                     "save checkpoint",
                 )
+                self._saved_to[name] = self._cores[name].read_to
                 failpoint("checkpointed")
                 log_event(
                     logger,
@@ -207,8 +255,16 @@ async def open_learner(
     telemetry: Telemetry,
     attempt: Attempt,
     served: Mapping[str, Served],
+    log: ExampleLog,
 ) -> LearnerSession:
-    """Take up the learning of a partition of `examples` where its checkpoints say."""
+    """Take up the learning of a partition of `examples` where its checkpoints say.
+
+    Raises
+    ------
+    PartitionsChanged
+        The topic does not have that many partitions.
+    Fenced
+    """
     cores: dict[str, LearningCore] = {}
     tokens: dict[str, str | None] = {}
     for core in new_cores(objectives_of(partition, partitions, settings.learned), settings):
@@ -226,7 +282,7 @@ async def open_learner(
         else:
             tokens[name] = None
         cores[name] = core
-    return LearnerSession(
+    session = LearnerSession(
         cores,
         tokens,
         settings=settings,
@@ -236,6 +292,10 @@ async def open_learner(
         attempt=attempt,
         served=served,
     )
+    if cores:
+        place = Place(settings.topics.examples.name, partition, partitions, log=log, attempt=attempt)
+        await place.take_up(list(cores.values()), session)
+    return session
 
 
 def _restored(core: LearningCore, blob: bytes, settings: Settings) -> bool:

@@ -160,6 +160,10 @@ class KafkaOutput:
         except (KafkaError, OSError) as error:
             raise told(error) from error
 
+    def partitions_now(self, topic: str) -> int | None:
+        """Return the number of partitions by the metadata at hand, which is minutes old at most; None: not known."""
+        return (self._producer and self._producer.count_of_partitions(topic)) or None
+
     async def publish(
         self,
         batches: Mapping[Place, Sequence[OutRecord]],

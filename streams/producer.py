@@ -111,6 +111,10 @@ class BatchProducer:
             await client.force_metadata_update()
         return set(found)
 
+    def count_of_partitions(self, topic: str) -> int:
+        """Return what the metadata at hand say; 0: nothing."""
+        return len(self._client.cluster.partitions_for_topic(topic) or ())
+
     def _deadline(self) -> float:
         return time.monotonic() + self._timeout_ms / 1000
 

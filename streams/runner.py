@@ -150,7 +150,7 @@ class Session:
         The write of the last batch that was published, under way or done; None before the first.
     publish_from
         Records below this offset were published by an earlier life of the partition; while they
-        are replayed to rebuild a lost store, nothing is published.
+        are replayed to rebuild a lost store, nothing is published. It is stored with the state until it is passed.
     books
         What is stored of its bidding; None: it does not bid.
     """
@@ -162,6 +162,7 @@ class Session:
         store: StateStore,
         *,
         stored_offset: int | None,
+        publish_from: int = 0,
         cache_users: int,
         max_event_bytes: int,
         scores: Published[Score] | None = None,
@@ -172,7 +173,7 @@ class Session:
         self.store = store
         self.stored_offset = stored_offset
         self.next_offset = stored_offset or 0
-        self.publish_from = 0
+        self.publish_from = publish_from
         self._scores = scores or Published[Score](-1, None)
         self._bids = bids or Published[Bid](-1, None)
         self._cache_users = cache_users
@@ -285,6 +286,7 @@ class Session:
         changed = {user_id: encode_user_state(user) for user_id, user in result.changed_users.items()}
         meta = self.core.meta()
         meta.scores_end, meta.bids_end = self._scores.end, self._bids.end
+        meta.publish_from = self.publish_from if next_offset < self.publish_from else 0
         return _Unsaved(
             next_offset,
             encode_partition_meta(meta),
@@ -391,6 +393,7 @@ async def open_session(
         core,
         store,
         stored_offset=record.next_offset if record else None,
+        publish_from=meta.publish_from if meta else 0,
         cache_users=settings.worker.cache_users,
         max_event_bytes=settings.worker.max_event_bytes,
         scores=Published(scores_end, earlier),

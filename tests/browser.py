@@ -7,15 +7,18 @@ import base64
 import contextlib
 import itertools
 import os
-import re
 import shutil
+import subprocess
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+from polling import eventually
+
+from streams.embedded import die_with_parent
 
 START_S = 30.0
 WITHIN_S = 20.0
@@ -95,43 +98,64 @@ class Page:
             await self._reading
 
 
-@contextlib.asynccontextmanager
-async def opened(url: str) -> AsyncIterator[Page]:
-    """Open a page for the length of a block; skips the test where there is no browser."""
+@contextlib.contextmanager
+def running_browser() -> Iterator[str]:
+    """Run a browser for the length of a block; yield where it is driven. Skips the test where there is none."""
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if chromium is None:
         pytest.skip("neither Chromium nor Chrome is installed")
     flags = ["--headless", "--disable-gpu", "--no-first-run", "--disable-dev-shm-usage", "--remote-debugging-port=0"]
     flags += ["--no-sandbox"] if os.geteuid() == 0 else []  # it refuses to be root otherwise
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        browser = await asyncio.create_subprocess_exec(
-            chromium, *flags, f"--user-data-dir={profile}", "about:blank",
-            stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
+        browser = subprocess.Popen(
+            [chromium, *flags, f"--user-data-dir={profile}", "about:blank"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            preexec_fn=die_with_parent,
+        )
         try:
-            port = await _port_of(browser)
-            async with aiohttp.ClientSession() as client:
-                async with client.get(f"http://127.0.0.1:{port}/json") as answer:
-                    [target] = [one for one in await answer.json(content_type=None) if one["type"] == "page"]
-                async with client.ws_connect(target["webSocketDebuggerUrl"], max_msg_size=0) as socket:
-                    page = Page(socket)
-                    for domain in ("Page", "Runtime", "Log"):
-                        await page.do(f"{domain}.enable")
-                    await page.do("Page.navigate", url=url)
-                    try:
-                        yield page
-                    finally:
-                        await page.close()
+            yield eventually(lambda: _address_of(browser, Path(profile)), within_s=START_S)
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                browser.kill()
-            await browser.wait()
+            browser.kill()
+            browser.wait()
 
 
-async def _port_of(browser: asyncio.subprocess.Process) -> int:
-    assert browser.stderr is not None
-    async with asyncio.timeout(START_S):
-        while line := await browser.stderr.readline():
-            if listening := re.search(rb"DevTools listening on ws://[^:]+:(\d+)/", line):
-                return int(listening[1])
-    raise AssertionError("the browser has ended")
+def _address_of(browser: subprocess.Popen[bytes], profile: Path) -> str | None:
+    """Read the file that says, once it is whole, at which port and path the browser listens."""
+    assert browser.poll() is None, "the browser has ended"
+    try:
+        port, path = (profile / "DevToolsActivePort").read_text().splitlines()
+    except (OSError, ValueError):
+        return None
+    return f"ws://127.0.0.1:{port}{path}"
+
+
+@contextlib.asynccontextmanager
+async def opened(browser: str, url: str) -> AsyncIterator[Page]:
+    """Open a page for the length of a block, which shares neither storage nor cache with any other."""
+    pages = browser.partition("/devtools/")[0] + "/devtools/page/"
+    async with (
+        aiohttp.ClientSession() as client,
+        client.ws_connect(browser, max_msg_size=0) as control,
+        _listening(control) as whole,
+    ):
+        own = (await whole.do("Target.createBrowserContext"))["browserContextId"]
+        try:
+            target = (await whole.do("Target.createTarget", url="about:blank", browserContextId=own))["targetId"]
+            async with client.ws_connect(pages + target, max_msg_size=0) as socket, _listening(socket) as page:
+                for domain in ("Page", "Runtime", "Log"):
+                    await page.do(f"{domain}.enable")
+                await page.do("Page.navigate", url=url)
+                yield page
+        finally:
+            await whole.do("Target.disposeBrowserContext", browserContextId=own)
+
+
+@contextlib.asynccontextmanager
+async def _listening(socket: aiohttp.ClientWebSocketResponse) -> AsyncIterator[Page]:
+    page = Page(socket)
+    try:
+        yield page
+    finally:
+        await page.close()

@@ -16,13 +16,24 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from browser import running_browser
 from hypothesis import settings
 from kafka_cluster import KafkaCluster, kafka_or_skip
+from redis_servers import valkey_cluster
 
 from streams.embedded import EmbeddedKafka, EmbeddedValkey
 
-# Their tests take longest: begun last, one of them would run on alone while the other processes have nothing to do.
-_FIRST = ("test_faults.py", "test_bidding.py", "test_challengers.py", "test_main_job.py", "test_replay.py")
+# What takes longest, the longest first: begun last, it would run on alone while the other processes have nothing to do,
+# and a process gives none of its last two tests away.
+_FIRST = (
+    ("test_main_job.py", "test_globo"),
+    ("test_faults.py", "test_what_is_left"),
+    ("test_faults.py", "test_the_judge"),
+    ("test_bidding.py", ""),
+    ("test_challengers.py", ""),
+    ("test_main_job.py", ""),
+    ("test_replay.py", ""),
+)
 
 # A busy machine is no wrong result.
 settings.register_profile("without a deadline", settings(), deadline=None)
@@ -30,7 +41,15 @@ settings.load_profile("without a deadline")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.path.parent.name != "integration" or item.path.name not in _FIRST)
+    items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> int:
+    if item.path.parent.name == "integration":
+        for turn, (file, beginning) in enumerate(_FIRST):
+            if item.path.name == file and item.name.startswith(beginning):
+                return turn
+    return len(_FIRST)
 
 
 @pytest.fixture(scope="session")
@@ -115,6 +134,20 @@ def redis_url(request: pytest.FixtureRequest) -> str:
     """Valkey, and Redis where it is installed."""
     url: str = request.getfixturevalue(f"{request.param}_url")
     return url
+
+
+@pytest.fixture(scope="session")
+def cluster_url() -> Iterator[str]:
+    """A Valkey cluster of two nodes, whose slots stay as they are: nodes take writes only two seconds after a start."""
+    with valkey_cluster() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[str]:
+    """A browser without a window; `browser.opened` opens pages of a test's own in it."""
+    with running_browser() as address:
+        yield address
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ from online_models.crowd import CrowdCounts
 from online_models.crowd_distribution import CrowdDistributor, CrowdReplica
 from online_models.distribution import MAX_WEIGHTS_BYTES, WeightDistributor
 from online_models.estimators import SparseFTRL
-from online_models.features.leaders import SEPARATOR, Leaders
+from online_models.features.counter_names import SEPARATOR
+from online_models.features.leaders import Leaders
 from online_models.features.plan import Clustering, CrowdTable
 from online_models.replica import LinearReplica, ReplicaSet
 

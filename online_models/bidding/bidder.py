@@ -6,7 +6,8 @@ partition and the HTTP API ask it in the same way, and tell it what is affordabl
 1. Campaigns whose flight, targeting and frequency cap let them take the request are asked; nobody else counts it.
 2. Value: what a click or a conversion is worth, times the chance of one, as the models say and calibration has it.
 3. Pace: the campaign takes part or not, by a draw that the request's id decides; the value is scaled.
-4. Price: what is offered; shaded where the winner pays its bid; within the campaign's bounds, and not below the floor.
+4. Price: what is offered; where the winner pays its bid, what gains most of all bids within the campaign's bounds and
+   not below the floor. Who would have to offer more than it is worth does not bid.
 5. The highest price goes out, if the budget allows for it; else the next.
 """
 
@@ -19,8 +20,9 @@ from msgspec.structs import replace
 
 from online_models.bidding.campaigns import TARGETING, Checked
 from online_models.bidding.declaration import Bidding
-from online_models.bidding.money import cpm_of, micros_of_cpm
+from online_models.bidding.money import cpm_of, least_per_impression, micros_of_cpm
 from online_models.bidding.pacing import Pace, takes_part
+from online_models.bidding.past_bids import OPEN, is_unsettled
 from online_models.bound import BoundObjective
 from online_models.crowd import CrowdView
 from online_models.exploration import Chance
@@ -35,9 +37,11 @@ from schemas.user_state import UserBids
 NO_CAMPAIGN, CAPPED, PACED = "no_campaign", "frequency_cap", "paced"
 BELOW_MINIMUM, BELOW_FLOOR, BUDGET = "below_minimum", "below_floor", "budget"
 OUTBID = "outbid"
+# Too many bids of the visitor wait for notices, or never had one.
+UNSETTLED = "unsettled"
 ALWAYS = (1.0,)
 # What came closest to a bid is the reason that none was made.
-_CLOSENESS = (NO_CAMPAIGN, TARGETING, CAPPED, PACED, BELOW_MINIMUM, BELOW_FLOOR, BUDGET)
+_CLOSENESS = (NO_CAMPAIGN, TARGETING, UNSETTLED, CAPPED, PACED, BELOW_MINIMUM, BELOW_FLOOR, BUDGET)
 
 
 class MarketView(Protocol):
@@ -181,6 +185,7 @@ class Bidder:
         days: dict[int, str] = {}
         shared = self._features.extract(slots, request, self._crowd.weights)
         shared_key = self.key_of(shared) if self._one_slice else ""
+        unsettled = bids is not None and is_unsettled(bids, ts)
         found = []
         for name in sorted(self.campaigns):
             campaign = self.campaigns[name]
@@ -196,6 +201,8 @@ class Bidder:
                 key = self.key_of(values)
             if not campaign.is_meant(values):
                 considered[name] = Considered(TARGETING)
+            elif unsettled:
+                considered[name] = Considered(UNSETTLED)
             elif bids is not None and is_capped(campaign, bids, ts):
                 considered[name] = Considered(CAPPED)
             else:
@@ -229,18 +236,19 @@ class Bidder:
             draw = Chance(f"{campaign.name}:{request.event_id}").number()
             if not takes_part(pace, value, draw):
                 return Considered(PACED, cpm_of(value))
-        price = self._price(campaign, value * pace.multiplier, asked.key)
+        price = self._price(campaign, value * pace.multiplier, asked.key, request.floor)
         if price < campaign.low or price <= 0.0:
             return Considered(BELOW_MINIMUM, cpm_of(value))
         if request.floor is not None and cpm_of(price) < request.floor:
             return Considered(BELOW_FLOOR, cpm_of(value))
         return Offer(campaign, asked.day, asked.key, value, price, pace.multiplier, p_click, p_conversion)
 
-    def _price(self, campaign: Checked, worth: float, key: str) -> float:
+    def _price(self, campaign: Checked, worth: float, key: str, floor: float | None = None) -> float:
         high = min(worth, campaign.high)
         if campaign.declared.auction == "second":
             return high
-        return self.market.shade(key, worth, low=min(campaign.low, high), high=high)
+        low = campaign.low if floor is None else max(campaign.low, least_per_impression(floor))
+        return self.market.shade(key, worth, low=min(low, high), high=high)
 
     def _decision(self, offer: Offer | None, asked: Sequence[_Asked], considered: dict[str, Considered]) -> BidDecision:
         market, crowd = self.market, self._crowd
@@ -273,7 +281,7 @@ def is_capped(campaign: Checked, bids: UserBids, ts: int) -> bool:
         return False
     since = ts - campaign.cap_window_ms
     won = sum(at > since for at in bids.wins.get(campaign.name, ()))
-    may_win = sum(one.state == 0 and one.campaign == campaign.name for one in bids.bids)
+    may_win = sum(one.state == OPEN and one.campaign == campaign.name for one in bids.bids)
     return won + may_win >= cap.impressions
 
 

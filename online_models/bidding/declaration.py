@@ -43,7 +43,8 @@ class Bidding(Struct, frozen=True, kw_only=True):
     price_half_life_ms
         By which the win-price model forgets, event time.
     notice_window_ms
-        After that, in stream time, a bid without a notice counts as lost, and what it had reserved is free.
+        After that a bid without a notice counts as lost, and what it had reserved is free; by stream time and Kafka's
+        timestamps, see `online_models.bidding.desk`.
     campaigns
         Those of the configuration's file; a record on the topic `campaigns` takes the place of one.
     """

@@ -3,9 +3,11 @@
 Part of the scoring core, and like it a function of the log: campaigns come as records (`CampaignSet`), so does the
 right to spend (`BudgetGranted`), and what a bid has reserved is stored with the offset of its request.
 
-A bid waits for its notice until its window has passed in stream time, and counts as lost then. It is remembered for a
-day: a repeated notice changes nothing, a late win is booked. Only such a win, and one that costs more than was bid, can
-be more than what had been set aside.
+A bid waits for its notice until its window has passed, and counts as lost then; nothing else ends its waiting. Stream
+time may be ahead by `MAX_AHEAD_MS` after a visitor whose clock is fast, and a request's own time behind. So the window
+begins at the latest time that a request knows, and ends when both stream time and Kafka's timestamps say so. A bid is
+remembered for a day (`past_bids`): a repeated notice changes nothing, a late win is booked. Only such a win, and one
+that costs more than was bid, can be more than what had been set aside.
 """
 
 from __future__ import annotations
@@ -15,13 +17,13 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from online_models.bidding import told
+from online_models.bidding import past_bids, told
 from online_models.bidding.allowances import Allowances, Books
 from online_models.bidding.bidder import Bidder
 from online_models.bidding.campaigns import Checked
-from online_models.bidding.declaration import REMEMBER_MS
 from online_models.bidding.market import MARKET
 from online_models.bidding.money import MICROS, micros_of_cpm, per_impression
+from online_models.bidding.past_bids import EXPIRED, LOST, OPEN, WON
 from online_models.bidding.pot import Pot
 from online_models.errors import ConfigError
 from online_models.features import FeatureSet
@@ -30,25 +32,26 @@ from online_models.telling import Telling
 from online_models.timers import Timers
 from schemas.bids import BID, Bid, BidDecision
 from schemas.campaigns import Campaign
-from schemas.codec import pack_values, unpack_values
+from schemas.codec import MAX_AHEAD_MS, pack_values, unpack_values
 from schemas.events import BidLoss, BidRequest, BidWin, BudgetGranted, CampaignSet, LedgerBegun
 from schemas.user_state import BiddingMeta, KnownCampaign, OpenBid, UserBids, UserState
 
 ANSWERED = "answered"
 # What became of bids; what is counted of a step in its notes.
-NOTICES = (WIN, LOSS, LATE_WIN, REPEATED, UNKNOWN, MISSING, ABOVE_BID, GONE) = (
+NOTICES = (WIN, LOSS, LATE_WIN, REPEATED, UNKNOWN, UNKNOWN_LOSS, MISSING, ABOVE_BID, GONE) = (
     "win",
     "loss",
     "late_win",
     "notice_repeated",
-    "notice_of_unknown_bid",
+    "notice_of_unknown_bid",  # a win: it was paid for, and nobody knows by whom
+    "loss_of_unknown_bid",
     "notice_missing",
     "paid_above_bid",
     "bid_of_unknown_campaign",
 )
-OPEN, WON, LOST, EXPIRED = range(4)
-# Bids that are remembered with a user; the oldest that wait for nothing go first.
-MOST_BIDS = 64
+
+# No bid is made for a request that is older: nobody waits for it, and clocks are not further off.
+TOO_LATE, MOST_LATE_MS = "too_late", MAX_AHEAD_MS
 
 Check = Callable[[Campaign], Checked]
 
@@ -155,13 +158,15 @@ class Desk:
     def answer(self, request: BidRequest, source_ts: int, user: UserState, out: Collected) -> None:
         """Decide about a request, and set aside what the bid can cost."""
         bids = user.bidding or UserBids()
-        self._prune(bids, out.stream_time_ms, out)
+        past_bids.prune(bids, out.stream_time_ms)
         bid_id = f"{self._id_prefix}{out.offset}"
         decision: BidDecision | None = self.published.get(bid_id)
         flags: list[str] = []
         if decision is None or decision.event_id != request.event_id:  # type: ignore[attr-defined]  # a Bid
             decision = request.answered
             flags = [ANSWERED] if decision else []
+            if decision is None and request.ts < _now_ms(source_ts, out) - MOST_LATE_MS:  # type: ignore[operator]  # int
+                decision = BidDecision(reason=TOO_LATE)
             if decision is None:
                 decision, _ = self._bidder.decide(request, user.slots, bids, self._affordable)
                 self._note_shortage(decision, request)
@@ -239,12 +244,14 @@ class Desk:
             first_price=campaign is None or campaign.declared.auction == "first",
             values=pack_values(values),
         )
+        if request.floor is not None and not one.first_price:
+            one.floor = micros_of_cpm(request.floor)
+        now_ms = _now_ms(bid.source_ts, out)
+        one.late_ms = max(out.stream_time_ms, now_ms) - one.ts
         bids.bids.append(one)
         user.bidding = bids
-        if self._due_ms(one) <= out.stream_time_ms:  # it came so late that its window is over
-            self._expire(one, out)
-        else:
-            self._timers.earlier(request.user_id, self._due_ms(one))
+        ahead_ms = max(out.stream_time_ms - now_ms, 0)
+        self._timers.earlier(request.user_id, self._due_ms(one) + ahead_ms)
 
     # ---------------------------------------------------------------- notices
 
@@ -260,30 +267,47 @@ class Desk:
         values
             Feature values at the request, of a bid that has just been won; else None.
         """
-        one = self._bid_of(event.bid_id, user)
+        offset = self._offset_of(event.bid_id)
+        known = user.bidding or UserBids()
+        one = next((one for one in known.bids if one.offset == offset), None)
         if one is None:
-            out.notes[UNKNOWN] += 1
-            return event, None
+            return self._notice_of_past(event, offset, known, out), None
         event = replace(event, item_id=one.item_id, campaign=one.campaign)
         if one.state == WON or (isinstance(event, BidLoss) and one.state != OPEN):
             out.notes[REPEATED] += 1
             return event, None
         if isinstance(event, BidWin):
-            self._win(one, event.ts, event.win_price, user, out)  # type: ignore[arg-type]  # decoded: int
+            self._win(one, event.ts, event.win_price, known, out)  # type: ignore[arg-type]  # decoded: int
             return event, unpack_values(one.values) or None
         out.notes[LOSS] += 1
         self._release(one, LOST)
-        price = None if event.win_price is None else per_impression(event.win_price)
+        # Where the second price is paid, the winner's is not the price to beat but the highest bid of those who lost.
+        price = per_impression(event.win_price) if one.first_price and event.win_price is not None else None
         self._tell(told.loss(one.ts, key=one.key, bid=one.reserved / MICROS, price=price), out, label=False)
         return event, None
 
-    def _bid_of(self, bid_id: str, user: UserState) -> OpenBid | None:
-        if user.bidding is None or not bid_id.startswith(self._id_prefix):
-            return None
-        offset = bid_id[len(self._id_prefix) :]
-        return next((one for one in user.bidding.bids if str(one.offset) == offset), None)
+    def _offset_of(self, bid_id: str) -> int:
+        """Return the offset of the request of a bid; -1: it was not of this partition."""
+        offset = bid_id.removeprefix(self._id_prefix)
+        return int(offset) if offset != bid_id and offset.isdecimal() and str(int(offset)) == offset else -1
 
-    def _win(self, one: OpenBid, ts: int, win_price: float, user: UserState, out: Collected) -> None:
+    def _notice_of_past(self, event: BidWin | BidLoss, offset: int, bids: UserBids, out: Collected) -> BidWin | BidLoss:
+        """Book what is told of a bid of which only campaign and day are remembered, if that."""
+        group = past_bids.find(bids, offset)
+        if group is None:
+            out.notes[UNKNOWN if isinstance(event, BidWin) else UNKNOWN_LOSS] += 1
+            return event
+        if group.state == WON or isinstance(event, BidLoss):
+            out.notes[REPEATED] += 1
+        else:
+            cost = micros_of_cpm(event.win_price)
+            past_bids.win(bids, group, offset)
+            self.allowances.spend((group.campaign, group.day), cost)
+            self._late(group.campaign, group.ts, cost / MICROS, out)
+            self._count_for_cap(group.campaign, event.ts, bids)  # type: ignore[arg-type]  # decoded: int
+        return replace(event, item_id=group.item_id, campaign=group.campaign)
+
+    def _win(self, one: OpenBid, ts: int, win_price: float, bids: UserBids, out: Collected) -> None:
         cost = micros_of_cpm(win_price)
         if cost > one.reserved:
             out.notes[ABOVE_BID] += 1
@@ -293,15 +317,23 @@ class Desk:
             out.notes[WIN] += 1
             self._release(one, WON)
             price = None if one.first_price else amount
+            if 0 < cost <= one.floor:  # whatever the others bid, if anything, was at most the floor
+                bid, price = one.floor / MICROS, None
             self._tell(told.win(one.ts, one.campaign, amount, key=one.key, bid=bid, price=price), out)
         else:
-            out.notes[LATE_WIN] += 1
             one.state = WON
-            self._tell(told.late_win(one.ts, one.campaign, amount), out)
-        campaign = self._bidder.campaigns.get(one.campaign)
-        if campaign is not None and campaign.declared.cap is not None and user.bidding is not None:
-            seen = [*user.bidding.wins.get(one.campaign, ()), ts]
-            user.bidding.wins[one.campaign] = sorted(seen)[-campaign.declared.cap.impressions :]
+            self._late(one.campaign, one.ts, amount, out)
+        self._count_for_cap(one.campaign, ts, bids)
+
+    def _late(self, campaign: str, ts: int, amount: float, out: Collected) -> None:
+        out.notes[LATE_WIN] += 1
+        self._tell(told.late_win(ts, campaign, amount), out)
+
+    def _count_for_cap(self, name: str, ts: int, bids: UserBids) -> None:
+        campaign = self._bidder.campaigns.get(name)
+        if campaign is not None and campaign.declared.cap is not None:
+            seen = [*bids.wins.get(name, ()), ts]
+            bids.wins[name] = sorted(seen)[-campaign.declared.cap.impressions :]
 
     def _release(self, one: OpenBid, state: int) -> None:
         one.state = state
@@ -310,12 +342,13 @@ class Desk:
     # ---------------------------------------------------------------- time
 
     def _due_ms(self, one: OpenBid) -> int:
-        return one.ts + self._notice_window_ms + 1
+        return one.ts + one.late_ms + self._notice_window_ms + 1
 
     def expire_due(self, user: UserState, due_ms: int, out: Collected) -> None:
         """Count as lost what has waited for a notice for too long."""
+        until_ms = min(due_ms, out.clock_ms)
         for one in user.bidding.bids if user.bidding else ():
-            if one.state == OPEN and self._due_ms(one) <= due_ms:
+            if one.state == OPEN and self._due_ms(one) <= until_ms:
                 self._expire(one, out)
 
     def _expire(self, one: OpenBid, out: Collected) -> None:
@@ -323,21 +356,20 @@ class Desk:
         self._release(one, EXPIRED)
         self._tell(told.loss(one.ts, key=one.key, bid=one.reserved / MICROS, price=None), out, label=False)
 
-    def next_due_ms(self, user: UserState) -> int | None:
-        """Return when the earliest of a user's open bids has waited long enough; None: none is open."""
-        bids = user.bidding.bids if user.bidding else ()
-        return min((self._due_ms(one) for one in bids if one.state == OPEN), default=None)
+    def next_due_ms(self, user: UserState, out: Collected | None = None) -> int | None:
+        """Return at which stream time to look at a user's open bids again; None: none is open.
 
-    def _prune(self, bids: UserBids, now_ms: int, out: Collected) -> None:
-        kept = [one for one in bids.bids if one.state == OPEN or one.ts > now_ms - REMEMBER_MS]
-        surplus = len(kept) - MOST_BIDS + 1
-        if surplus > 0:
-            cut = sorted(kept, key=lambda one: (one.state == OPEN, one.offset))[:surplus]
-            for one in cut:
-                if one.state == OPEN:
-                    self._expire(one, out)
-            kept = [one for one in kept if not any(one is other for other in cut)]
-        bids.bids = kept
+        Parameters
+        ----------
+        out
+            Of the event that has closed windows: where stream time is ahead of its clock, what is not yet due by the
+            clock is looked at as much later. None: when the earliest is due.
+        """
+        bids = user.bidding.bids if user.bidding else ()
+        due_ms = min((self._due_ms(one) for one in bids if one.state == OPEN), default=None)
+        if due_ms is None or out is None or due_ms <= out.clock_ms:
+            return due_ms
+        return due_ms + out.stream_time_ms - out.clock_ms
 
     def forget_values(self, user: UserState) -> None:
         """Let go of feature values that were made with another layout; what is owed stays."""
@@ -347,3 +379,12 @@ class Desk:
     def _tell(self, what: told.Told, out: Collected, *, label: bool = True) -> None:
         if what:
             self._telling.release(MARKET, what, out.stream_time_ms, out, label=label)
+
+
+def _now_ms(source_ts: int, out: Collected) -> int:
+    """Return what time it is at a record, epoch ms, whatever visitors' clocks say.
+
+    Its Kafka timestamp tells, unless that is far from stream time: an old log may have been written to the topic.
+    """
+    stream_ms = out.stream_time_ms
+    return max(source_ts, stream_ms - MAX_AHEAD_MS) if source_ts <= stream_ms + MAX_AHEAD_MS else stream_ms

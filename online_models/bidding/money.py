@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import ceil
+from math import ceil, inf, nextafter
 
 # Millionths of the currency: whole numbers add up exactly. One CPM is a thousandth for an impression.
 MICROS = 1_000_000
@@ -36,6 +36,16 @@ def per_impression(cpm: float) -> float:
     0.002
     """
     return cpm / 1_000
+
+
+def least_per_impression(cpm: float) -> float:
+    """Return the lowest currency for one impression that is not below a CPM when it is told as one.
+
+    >>> per_impression(0.0311) * 1_000 < 0.0311, least_per_impression(0.0311) * 1_000 >= 0.0311
+    (True, True)
+    """
+    amount = per_impression(cpm)
+    return amount if cpm_of(amount) >= cpm else nextafter(amount, inf)
 
 
 def cpm_of(amount: float) -> float:

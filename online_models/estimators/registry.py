@@ -41,6 +41,7 @@ DEFAULT_SEED = 7
 
 # River offers them as classes too, but they read files, download, or wrap objects of other libraries.
 _REFUSED_MODULES = {"api", "checks", "compat", "datasets", "evaluate", "stream"}
+_SUMMING = ("river.linear_model.", "river.facto.")
 _SCALERS = {
     "standard": "StandardScaler",
     "minmax": "MinMaxScaler",
@@ -98,6 +99,20 @@ def build(model: Mapping[str, Any], *, key: bytes | None = None) -> Estimator:
 
     _try_out(*(RiverModel(str(name), classifier.clone(), key=key) for _ in range(2)))
     return RiverModel(str(name), classifier, key=key)
+
+
+def sums_up(model: Mapping[str, Any]) -> bool:
+    """Tell whether a declared model is a sum of its numbers times weights, which one very large number can spoil.
+
+    Trees compare numbers, and our neural net squashes them.
+
+    Examples
+    --------
+    >>> [sums_up({"name": name}) for name in ("ftrl", "logistic_regression", "adaptive_tree", "neural_net")]
+    [True, True, False, False]
+    """
+    name = str(model.get("name"))
+    return name == SparseFTRL.name or SHORT_NAMES.get(name, name).startswith(_SUMMING)
 
 
 def _own(model: Mapping[str, Any], kind: type[Own]) -> Own:

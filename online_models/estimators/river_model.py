@@ -50,12 +50,15 @@ class RiverModel:
     def predict_proba_one(self, x: Mapping[str, float]) -> dict[bool, float]:
         """Return probabilities from 1e-6 to 1 - 1e-6.
 
-        Where the classifier has no answer (nothing learned, one class seen, NaN), it is the rate of
-        positives learned, by Laplace's rule.
+        Where the classifier has no answer (nothing learned, one class seen, NaN, numbers too large for its sums), it
+        is the rate of positives learned, by Laplace's rule.
         """
         known = self._learned_names
         seen = dict(x) if known is None else {name: value for name, value in x.items() if name in known}
-        p = self._classifier.predict_proba_one(seen).get(True)
+        try:
+            p = self._classifier.predict_proba_one(seen).get(True)
+        except ArithmeticError:
+            p = None
         if p is None or not 0.0 <= p <= 1.0:
             p = (self._positives + 1) / (self._n + 2)
         p = min(max(float(p), _EDGE), 1.0 - _EDGE)

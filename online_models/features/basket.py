@@ -33,7 +33,7 @@ def basket(options: Options) -> Reading:
         return sum(pieces * price for pieces, price in held.values()) if held else 0.0
 
     readers = {"items": read_items, "pieces": read_pieces, "value": read_value}
-    return Reading("number", readers[facet], always=True, of_item=False)
+    return Reading("number", readers[facet], always=True, of_item=False, jumps=facet != "items")
 
 
 def _fold(index: int) -> Fold:

@@ -22,6 +22,11 @@ _DAY_MIN = 1440
 _EPOCH_WEEKDAY = 3
 # What candidates of a ranking differ in, beside properties.
 _OF_ITEM = ("item_id", "category", "price")
+# Number fields that the schema keeps within a thousand.
+_MODERATE = ("depth", "propensity", "tz_offset_min")
+# The site's own numbers are taken to lie within this, in which nanoseconds since 1970 are as well: a cross of three of
+# them, times a weight, is far from the end of a double. All other numbers are bounded by the schema.
+MOST_OF_PROPERTY = 2.0**63
 
 
 def field(options: Options) -> Reading:
@@ -40,11 +45,19 @@ def field(options: Options) -> Reading:
     if name.startswith(PROPERTIES):
         read = _read_property(name.removeprefix(PROPERTIES))
         if numeric:
-            return Reading("number", lambda slots, event, now: finite_number(read(slots, event, now)), signed=True)
+            return Reading(
+                "number", lambda slots, event, now: finite_number(read(slots, event, now)), signed=True, jumps=True
+            )
         return Reading("category", read, mixed=True)
     of_item = name in _OF_ITEM
     if numeric:  # finite and in bounds: the codec lets nothing else through
-        return Reading("number", expression=field_source(name), signed=name == "tz_offset_min", of_item=of_item)
+        return Reading(
+            "number",
+            expression=field_source(name),
+            signed=name == "tz_offset_min",
+            of_item=of_item,
+            jumps=name not in _MODERATE,
+        )
     if name in TEXT_FIELDS:
         return Reading("category", expression=field_source(name), max_chars=TEXT_FIELDS[name], of_item=of_item)
     return Reading("category", expression=field_source(name), mixed=True, of_item=of_item)
@@ -63,18 +76,20 @@ def _read_property(key: str) -> Read:
 
 
 def finite_number(value: Any) -> float | int | None:
-    """Return a number as it is, a bool as 0 or 1, and None for whatever is no finite number.
+    """Return a number within `MOST_OF_PROPERTY`, a bool as 0 or 1, and None for whatever is no finite number.
 
     Examples
     --------
-    >>> [finite_number(x) for x in (3, True, "3", float("nan"))]
-    [3, 1, None, None]
+    >>> [finite_number(x) for x in (3, True, "3", float("nan"), -1e308)]
+    [3, 1, None, None, -9.223372036854776e+18]
     """
     if type(value) is int:
         # Beyond 64 bits it can neither be packed nor, much beyond, made a float.
         return value if -(2**63) <= value < 2**63 else None
     if type(value) is float:
-        return value if math.isfinite(value) else None
+        if -MOST_OF_PROPERTY <= value <= MOST_OF_PROPERTY:
+            return value
+        return math.copysign(MOST_OF_PROPERTY, value) if math.isfinite(value) else None
     return int(value) if isinstance(value, bool) else None
 
 

@@ -10,12 +10,14 @@ which nothing is known gets neither bonus nor malus: its lift is 0.
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import log
+from math import inf, log
 from typing import Any
 
+from online_models.features.counter_names import escaped, total_name
 from online_models.features.crowd_counts import (
     COUNTED,
     HOUR_MS,
+    MOST,
     Counts,
     Trail,
     first_seen_table,
@@ -24,7 +26,6 @@ from online_models.features.crowd_counts import (
     reader,
 )
 from online_models.features.fields import ID_FIELDS, PROPERTIES, TEXT_FIELDS
-from online_models.features.leaders import SEPARATOR
 from online_models.features.options import Options
 from online_models.features.plan import Crowd, Glance, ReadCrowd, Reading, Slots, glanced
 
@@ -44,20 +45,20 @@ def popularity(options: Options) -> Reading:
     the same group (`country`, `properties.NAME` …) than expected. Natural logarithms.
     """
     counts = Counts(options, options.choice("popularity", ID_FIELDS))
-    everybody = counts.everybody()
+    total = total_name(counts.everybody(), "")
     if options.has("by"):
-        return glanced(_glance_at_lift(options, counts, everybody))
+        return glanced(_glance_at_lift(options, counts, total))
     key_of = counts.key_of
 
     def glance(slots: Slots, now: int, crowd: Crowd) -> Callable[[Any], float | None]:
-        sums = counts.sums(crowd, everybody + SEPARATOR, counts.height(now))
+        sums = counts.sums(crowd, total, counts.as_of(crowd, total, now))
 
         def read(event: Any) -> float | None:
             key = key_of(event)
             if key is None:
                 return None
-            n, total = sums(key)
-            return log((n + _UNSEEN) / (total + _UNSEEN))
+            n, of_all = sums(key)
+            return log((n + _UNSEEN) / (of_all + _UNSEEN))
 
         return read
 
@@ -65,13 +66,14 @@ def popularity(options: Options) -> Reading:
 
 
 def _glance_at_lift(options: Options, counts: Counts, everybody: str) -> Glance:
+    """Return how lifts are read; `everybody`: name of the total of all events."""
     name, group_of = _group(options)
     strength, key_of = _strength(options), counts.key_of
     prefix = counts.grouped(name, group_of)
 
     def glance(slots: Slots, now: int, crowd: Crowd) -> Callable[[Any], float | None]:
-        at = counts.height(now)
-        in_all = counts.sums(crowd, everybody + SEPARATOR, at)
+        at = counts.as_of(crowd, everybody, now)
+        in_all = counts.sums(crowd, everybody, at)
         in_group: dict[str, Callable[[str], tuple[float, float]]] = {}
 
         def read(event: Any) -> float | None:
@@ -80,7 +82,7 @@ def _glance_at_lift(options: Options, counts: Counts, everybody: str) -> Glance:
                 return None
             sums = in_group.get(its)
             if sums is None:
-                sums = in_group[its] = counts.sums(crowd, f"{prefix}{its}{SEPARATOR}", at)
+                sums = in_group[its] = counts.sums(crowd, total_name(prefix, its), at)
             return _lift(*sums(key), in_all(key), strength)
 
         return read
@@ -92,7 +94,13 @@ def _lift(n: float, total: float, everybody: tuple[float, float], strength: floa
     """Return the lift of n events among a group's total; `everybody` are those of the key and all of them."""
     of_key, of_all = everybody
     expected = total * of_key / of_all if of_all else 0.0
-    return log((n + strength) / (expected + strength))
+    lift = (n + strength) / (expected + strength)
+    if 0.0 < lift < inf:
+        return log(lift)
+    # The counts are far ahead of the event, see `Counts.as_of`: a product or a quotient of them is beyond a double.
+    n, total = min(n, MOST), min(total, MOST)
+    expected = min(total * (of_key / of_all), MOST) if of_all else 0.0
+    return log(n + strength) - log(expected + strength)
 
 
 def follows(options: Options) -> Reading:
@@ -103,15 +111,15 @@ def follows(options: Options) -> Reading:
     coming before them. Missing while the session has no other key.
     """
     counts = Counts(options, options.choice("follows", ID_FIELDS))
-    everybody = counts.everybody()
+    everybody = total_name(counts.everybody(), "")
     trail = Trail(options, counts, options.integer("reach", 1, 1, MAX_REACH))
     prefix = trail.table(both_ways=options.flag("both_ways", False))
     strength, key_of = _strength(options), counts.key_of
 
     def glance(slots: Slots, now: int, crowd: Crowd) -> Callable[[Any], float | None]:
-        at = counts.height(now)
-        in_all = counts.sums(crowd, everybody + SEPARATOR, at)
-        behind = [(one, counts.sums(crowd, f"{prefix}{one}{SEPARATOR}", at)) for one in reversed(trail.keys(slots))]
+        at = counts.as_of(crowd, everybody, now)
+        in_all = counts.sums(crowd, everybody, at)
+        behind = [(one, counts.sums(crowd, total_name(prefix, one), at)) for one in reversed(trail.keys(slots))]
 
         def read(event: Any) -> float | None:
             key = key_of(event)
@@ -141,12 +149,12 @@ def first_seen(options: Options) -> Reading:
     """
     field = options.choice("first_seen", ID_FIELDS)
     types = options.event_types("of", COUNTED)
-    prefix = first_seen_table(options, field, types, read_keep(options))
+    of_all = total_name(first_seen_table(options, field, types, read_keep(options)), "")
     key_of = reader(field)
 
     def read(slots: Slots, event: Any, now: int, crowd: Crowd) -> float | None:
         key = key_of(event)
-        first = None if key is None else crowd.get(f"{prefix}{SEPARATOR}{key}")
+        first = None if key is None else crowd.get(of_all + escaped(key))
         return None if first is None else max(hours(now) - first, 0.0)
 
     return Reading("number", read_crowd=read, unit_ms=HOUR_MS)

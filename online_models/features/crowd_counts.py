@@ -1,19 +1,19 @@
 """What crowd features count: tables of sums within groups, of what follows what, and of first sights.
 
-A counter's name is its table's prefix, the group (empty: everybody), a separator, and the key; without the key it is
-the total of the group. Sums are kept as heights, see `decay`.
+What counters are called stands in `counter_names`. Sums are kept as heights, see `decay`.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from math import exp2
 from operator import attrgetter
 from typing import Any
 
+from online_models.features.counter_names import escaped, total_name
 from online_models.features.decay import LANDMARK_MS, raised
 from online_models.features.fields import COMMON_FIELDS, PROPERTIES
-from online_models.features.leaders import SEPARATOR
 from online_models.features.options import Options
 from online_models.features.plan import Accumulator, Crowd, CrowdTable, Fold, ReadCrowd, Slots, Tell
 from online_models.features.sessions import NUMBER, use_session
@@ -28,6 +28,10 @@ _MAX_TEXT = 128
 
 # Places in the state of a trail: number of the session, its last keys, and whether the last event went on to another.
 _SESSION, _KEYS, _MOVED = range(3)
+
+# Half-lives that counts are ahead of an event from which on their size is beyond a double, and what is taken then.
+_TOO_FAR, _FAR = 1024.0, 1000.0
+MOST = sys.float_info.max
 
 Key = Callable[[Any], str | None]
 """Reads a key or a group from an event; None: it has none."""
@@ -72,6 +76,21 @@ class Counts:
         """Return the height of one event at a time."""
         return (ts - LANDMARK_MS) * self._per_ms
 
+    def as_of(self, crowd: Crowd, everybody: str, now: int) -> float:
+        """Return the height at which counts are to be read at a time.
+
+        Counts are ahead of an event that is read again after a store was lost, or told late. So far ahead that their
+        size at its time is beyond a double, they are read at a later time: shares and lifts compare them, and do not
+        depend on it.
+
+        Parameters
+        ----------
+        everybody
+            Name of the total of all events.
+        """
+        at, whole = self.height(now), crowd.get(everybody)
+        return at if whole is None or whole - at < _TOO_FAR else whole - _FAR
+
     def table(self, grouped: str, tell: Callable[[str], Tell], *, leaders: int = 0) -> str:
         """Declare a table of these counts within groups; return its prefix."""
         key = f"{grouped}{self.field}:{'+'.join(self.types)}:{self.half_life_ms}:{self.most}"
@@ -91,8 +110,8 @@ class Counts:
         def tell(slots: Slots, event: Any, ts: int, told: dict[str, float], crowd: Crowd) -> None:
             key, group = key_of(event), group_of(slots, event, ts, crowd)
             if key is not None and group is not None:
-                total = f"{prefix}{group}{SEPARATOR}"
-                told[total + key] = told[total] = self.height(ts)
+                total = total_name(prefix, group)
+                told[total + escaped(key)] = told[total] = self.height(ts)
 
         return tell
 
@@ -103,17 +122,24 @@ class Counts:
         ----------
         total
             Name of the group's total.
+        now
+            See `as_of`.
         """
         whole = crowd.get(total)
         if whole is None:
             return _nothing
-        in_all, height_of = exp2(whole - now), crowd.get
+        in_all, height_of = _size(whole - now), crowd.get
 
         def of(key: str) -> tuple[float, float]:
-            height = height_of(total + key)
-            return (0.0 if height is None else exp2(height - now)), in_all
+            height = height_of(total + escaped(key))
+            return (0.0 if height is None else _size(height - now)), in_all
 
         return of
+
+
+def _size(height: float) -> float:
+    """Return what a height stands for, finite: a group may be a little ahead of everybody, by rounding."""
+    return exp2(height) if height < _TOO_FAR else MOST
 
 
 def _nothing(_: str) -> tuple[float, float]:
@@ -178,15 +204,15 @@ class Trail:
                 return
             at, key = self._counts.height(ts), state[_KEYS][-1]
             for before in self.before(slots, key):
-                _add(told, f"{prefix}{before}{SEPARATOR}", key, at)
+                _add(told, total_name(prefix, before), key, at)
                 if both_ways:
-                    _add(told, f"{prefix}{key}{SEPARATOR}", before, at)
+                    _add(told, total_name(prefix, key), before, at)
 
         return tell
 
 
 def _add(told: dict[str, float], total: str, key: str, at: float) -> None:
-    for name in (total + key, total):
+    for name in (total + escaped(key), total):
         told[name] = raised(told.get(name), at)
 
 
@@ -231,7 +257,7 @@ def first_seen_table(options: Options, field: str, types: tuple[str, ...], most:
     def told_of(event: Any) -> Iterator[str]:
         key = key_of(event)
         if key is not None:
-            yield SEPARATOR + key
+            yield total_name("", "") + escaped(key)
 
     return last_told(options, f"first_seen/{field}", told_of, types, most, keeps="lowest", leaders=leaders)
 

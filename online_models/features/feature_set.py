@@ -170,6 +170,13 @@ class FeatureSet:
         crosses = self.cross_members
         return frozenset(self.position(base) for name in names for base in crosses.get(name, (name,)))
 
+    def jumping(self, names: Sequence[str]) -> list[str]:
+        """Return which of these features and crosses show a model a number that one event can make very large.
+
+        It has neither `clip`, `bins` nor `transform`, so it is a price, an amount or a time as it is.
+        """
+        return [name for name in names if any(self._features[place].jumps for place in self.positions_behind([name]))]
+
     def depends_on_item(self, name: str) -> bool:
         """Tell whether a base feature's value may depend on the event's item; raises ConfigError."""
         return self._features[self.position(name)].reading.of_item

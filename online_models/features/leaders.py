@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from online_models.features.counter_names import SEPARATOR, escaped, unescaped
 from online_models.features.plan import PREFIX, CrowdTable
-
-SEPARATOR = "\t"
 
 
 class Leaders:
@@ -45,8 +44,8 @@ class Leaders:
 
     def of(self, prefix: str, group: str) -> list[str]:
         """Return the members of a group that weigh most, first the first; of equals, by name."""
-        members = self._groups[prefix].get(group, {})
-        return sorted(members, key=lambda member: (-members[member], member))
+        members = self._groups[prefix].get(escaped(group), {})
+        return [*map(unescaped, sorted(members, key=lambda member: (-members[member], member)))]
 
     def moved(self, name: str, before: float | None, after: float | None, heights: Mapping[str, float]) -> None:
         """Take in that a counter has moved; None: it is not there. `heights` are all counters, as they are now."""
@@ -60,7 +59,7 @@ class Leaders:
 
     def _put(self, prefix: str, name: str, height: float | None) -> None:
         group, _, member = name[PREFIX:].partition(SEPARATOR)
-        if not member:  # the group's total
+        if not member or SEPARATOR in member:  # the group's total, or of before ids were escaped
             return
         groups = self._groups[prefix]
         if height is None:

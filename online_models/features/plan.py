@@ -85,6 +85,8 @@ class Reading:
         The raw value is never None.
     signed
         The number may be negative.
+    jumps
+        One event can make the number thousands of times what it mostly is.
     unit_ms
         The number is a time in this unit; its rules may then be written as durations.
     labels
@@ -105,6 +107,7 @@ class Reading:
     of_item: bool = True
     always: bool = False
     signed: bool = False
+    jumps: bool = False
     unit_ms: int | None = None
     labels: tuple[str, ...] | None = None
     max_chars: int | None = None
@@ -284,6 +287,11 @@ class Feature:
     def always(self) -> bool:
         """Whether the feature has a value for every event."""
         return self.reading.always or self.default is not None
+
+    @property
+    def jumps(self) -> bool:
+        """Whether a model sees a number that one event can make thousands of times what it mostly is."""
+        return self.kind == "number" and self.reading.jumps and self.clip is None and not self.transform
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ def time_since(options: Options) -> Reading:
         age_ms = state[1] if event.type in chosen else now - state[0]
         return None if age_ms is None else age_ms / unit_ms
 
-    return Reading("number", read, unit_ms=unit_ms, of_item=False)
+    return Reading("number", read, unit_ms=unit_ms, of_item=False, jumps=True)
 
 
 FAMILIES = {"time_since": time_since}

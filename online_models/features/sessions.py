@@ -86,7 +86,7 @@ def session(options: Options) -> Reading:
             return None
         return state[place] / SECOND_MS  # type: ignore[no-any-return]
 
-    return Reading("number", read, unit_ms=SECOND_MS, of_item=False)
+    return Reading("number", read, unit_ms=SECOND_MS, of_item=False, jumps=True)
 
 
 def visits(options: Options) -> Reading:

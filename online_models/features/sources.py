@@ -17,8 +17,9 @@ from typing import Any
 
 from online_models.errors import ConfigError
 from online_models.features.affinity import favourite
+from online_models.features.counter_names import escaped, total_name
 from online_models.features.crowd_counts import Counts, Trail, first_seen_table, last_told
-from online_models.features.leaders import SEPARATOR, Leaders
+from online_models.features.leaders import Leaders
 from online_models.features.options import Defaults, Options
 from online_models.features.plan import Slots, SlotTable
 from schemas.events import Candidate, RankRequest
@@ -101,12 +102,12 @@ def _taking_turns(lists: Sequence[Sequence[str]]) -> Iterator[str]:
 
 def _category_of(event: Any) -> Iterator[str]:
     if event.item_id is not None and event.category is not None:
-        yield f"{event.item_id}{SEPARATOR}{event.category}"
+        yield total_name("", event.item_id) + escaped(event.category)
 
 
 def _price_of(event: Any) -> Iterator[str]:
     if event.item_id is not None and event.price is not None:
-        yield f"{event.item_id}{SEPARATOR}{event.price!r}"
+        yield f"{total_name('', event.item_id)}{event.price!r}"
 
 
 def read_source_names(declared: object, *path: str | int) -> tuple[str, ...]:

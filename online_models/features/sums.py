@@ -17,7 +17,8 @@ def total(options: Options) -> Reading:
     """``{sum: FIELD, of: TYPES, half_life: DURATION}``; without a half_life: in all."""
     field, types = options.choice("sum", SUMMED_FIELDS), options.event_types("of")
     if options.has("half_life"):
-        return Reading("number", _read_decayed(options, field, types, options.half_life()), always=True, of_item=False)
+        read = _read_decayed(options, field, types, options.half_life())
+        return Reading("number", read, always=True, of_item=False, jumps=True)
 
     def bind(index: int) -> Fold:
         def fold(slots: Slots, event: Any, ts: int) -> None:
@@ -28,7 +29,7 @@ def total(options: Options) -> Reading:
         return fold
 
     slot = options.slots.use(Accumulator(f"sum:{field}:{'+'.join(types)}", bind, frozenset(types)))
-    return Reading("number", lambda slots, event, now: slots[slot] or 0, always=True, of_item=False)
+    return Reading("number", lambda slots, event, now: slots[slot] or 0, always=True, of_item=False, jumps=True)
 
 
 def _read_decayed(options: Options, field: str, types: tuple[str, ...], half_life_ms: int) -> Read:

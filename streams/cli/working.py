@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
 
 from online_models.bidding.pacing import DEFAULT_KIND
+from online_models.estimators import sums_up
 from streams.cli.options import ConfigOption, config_path, settings_of
+from streams.settings import Settings
 
 
 def worker(config: ConfigOption = None) -> None:
@@ -38,6 +41,19 @@ def check(config: ConfigOption = None) -> None:
         pacers = ", ".join(f"{name} ({one.get('kind', DEFAULT_KIND)})" for name, one in settings.bidding.pacers.items())
         print(f"  campaigns:  {names}")
         print(f"  pacers:     {pacers}")
+    for line in _risks(settings):
+        print(f"  mind:       {line}")
+
+
+def _risks(settings: Settings) -> Iterator[str]:
+    """Yield what is allowed, and seldom meant: numbers without a bound under a model that sums them up."""
+    for variant in (one for objective in settings.objectives for one in objective.variants.values()):
+        jumping = settings.features.jumping(variant.feature_names(settings.features.names))
+        if jumping and sums_up(variant.model):
+            yield (
+                f"{variant.name} ({variant.model['name']}) sees {', '.join(jumping)} as they come. One value that is "
+                "far too large spoils a weight for good: declare `clip`, `bins` or `transform: log1p`"
+            )
 
 
 def check_argument(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +24,7 @@ from online_models.serving import Served
 from schemas.codec import BadRecord, decode_bid, decode_score
 from schemas.events import RankRequest
 from streams.learner import checkpoint_name
+from streams.output import partition_for_key
 from streams.replay.history import ExampleSpool, ModelHistory, PastReplica, VersionLost
 from streams.replay.range_reader import open_range
 from streams.replay.spec import ByOffset, TopicRange
@@ -263,23 +265,33 @@ async def open_histories(
         async with open_range(wanted, settings.kafka) as source:
             oldest = max(source.starts.values())
             while batches := await source.read():
-                for records in batches.values():
-                    spool.put([(record.offset, record.value) for record in records])
-        histories = {}
-        for variant in settings.variants:
-            checkpoint = await _checkpoint(settings, variant.name) if oldest else None
-            histories[variant.name] = ModelHistory(variant, settings, spool, oldest=oldest, checkpoint=checkpoint)
+                for number, records in batches.items():
+                    # A partition also holds what objectives left there before the topic got more of them.
+                    here = partial(_is_in, number, partitions=len(source.starts))
+                    spool.put([(record.offset, record.value) for record in records], belongs=here)
+        checkpoints = await _checkpoints(settings)
+        histories = {
+            one.name: ModelHistory(one, settings, spool, oldest=oldest, checkpoint=checkpoints.get(one.name))
+            for one in settings.variants
+        }
         files.pop_all()
     return histories, spool
 
 
-async def _checkpoint(settings: Settings, objective: str) -> bytes | None:
-    """Return the live learner's checkpoint, None if it cannot be had."""
-    store = open_store(settings)
+def _is_in(partition: int, objective: str, *, partitions: int) -> bool:
+    return partition_for_key(objective.encode(), partitions) == partition
+
+
+async def _checkpoints(settings: Settings) -> dict[str, bytes]:
+    """Return the live learners' checkpoints by the models' names, those that can be had."""
+    store, checkpoints = open_store(settings), {}
     try:
-        found = await store.load_blob(checkpoint_name(settings, objective))
-        return found[0] if found else None
+        for variant in settings.variants:
+            found = await store.load_blob(checkpoint_name(settings, variant.name))
+            if found is not None:
+                checkpoints[variant.name] = found[0]
     except (Unavailable, StoreMisconfigured):
-        return None
+        pass
     finally:
         await store.close()
+    return checkpoints

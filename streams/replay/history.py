@@ -1,6 +1,7 @@
 """Models as they were: any version of an objective's model, rebuilt from the examples behind it.
 
-A version is an offset of `examples`: the model that has learned all before it. So the live examples are
+A version is an offset of `examples`: the model that has learned all before it. (Where the log has taken the place of
+another, the offset is so much below the version as the live checkpoint says.) So the live examples are
 copied to a file on disk, and a learner is led from version to version. Versions mostly grow; for those
 that do not (partitions of several workers, whose models arrive at different moments) there are as many
 learners as stand apart, and snapshots to begin from again.
@@ -10,14 +11,14 @@ from __future__ import annotations
 
 import sqlite3
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from online_models.calibration import Calibrator
 from online_models.closed_loop import OwnReplica
 from online_models.distribution import Records
 from online_models.estimators import Estimator
-from online_models.learning import LearningCore
+from online_models.learning import LearningCore, versions_begin_at
 from online_models.objectives import Objective, objective_of, variant_of
 from schemas.codec import BadRecord, decode_example
 from schemas.examples import Example
@@ -46,14 +47,24 @@ class ExampleSpool:
         )
         self.unreadable = 0
 
-    def put(self, records: list[tuple[int, bytes | None]]) -> list[Example]:
-        """Keep records of the topic, as (offset, value); return those that can be read."""
+    def put(
+        self, records: list[tuple[int, bytes | None]], *, belongs: Callable[[str], bool] = lambda objective: True
+    ) -> list[Example]:
+        """Keep records of the topic, as (offset, value); return those that can be read.
+
+        Parameters
+        ----------
+        belongs
+            Whether an objective's examples are learned from the partition that these stand in.
+        """
         rows, read = [], []
         for offset, value in records:
             try:
                 example = decode_example(value or b"")
             except BadRecord:  # the live learner passes over it as well
                 self.unreadable += 1
+                continue
+            if not belongs(example.objective):
                 continue
             read.append(example)
             rows.append((example.objective, offset, value))
@@ -80,6 +91,8 @@ class ExampleSpool:
 class _Nowhere:
     """A distributor for a learner that publishes nothing."""
 
+    begun_at = 0
+
     def publish(self, version: int) -> Records:
         return []
 
@@ -98,7 +111,8 @@ class ModelHistory:
     oldest
         Offset of the oldest example kept.
     checkpoint
-        A checkpoint of the live learner, which reaches what the oldest examples no longer do.
+        A checkpoint of the live learner, which reaches what the oldest examples no longer do, and tells whether they
+        are all that was learned: a learner that has come from another log brought a model with it.
 
     Attributes
     ----------
@@ -125,8 +139,10 @@ class ModelHistory:
         self._settings = settings
         self._examples = examples
         self._oldest = oldest
-        self._snapshots: list[tuple[int, bytes | None]] = [(0, None)] if oldest == 0 else []
-        if checkpoint is not None:
+        self._begun_at = versions_begin_at(checkpoint) if checkpoint is not None else 0
+        whole = oldest == 0 and not self._begun_at
+        self._snapshots: list[tuple[int, bytes | None]] = [(0, None)] if whole else []
+        if checkpoint is not None and not whole:
             _, estimator, reached = self._restored(checkpoint)
             del estimator
             self._snapshots.append((reached, checkpoint))
@@ -139,9 +155,9 @@ class ModelHistory:
         ------
         VersionLost
         """
-        learner, model = self._nearest(version)
-        while learner.next_offset < version:
-            end = min(version, self._next_snapshot(learner.next_offset))
+        learner, model = self._nearest(version - self._begun_at)
+        while learner.version < version:
+            end = min(version - self._begun_at, self._next_snapshot(learner.next_offset))
             self._learn(learner, end)
             if end % _SNAPSHOT_EVERY == 0 and all(at != end for at, _ in self._snapshots):
                 self._snapshots.append((end, learner.checkpoint()))
@@ -165,15 +181,18 @@ class ModelHistory:
     def _next_snapshot(offset: int) -> int:
         return (offset // _SNAPSHOT_EVERY + 1) * _SNAPSHOT_EVERY
 
-    def _nearest(self, version: int) -> tuple[LearningCore, Estimator]:
-        """Return the learner that stands at `version` or nearest before it."""
+    def _nearest(self, offset: int) -> tuple[LearningCore, Estimator]:
+        """Return the learner that stands at `offset` or nearest before it."""
         places = [at for at, _ in self._snapshots]
-        before = bisect_right(places, version) - 1
-        behind = [one for one in self._learners if one[0].next_offset <= version]
+        before = bisect_right(places, offset) - 1
+        behind = [one for one in self._learners if one[0].next_offset <= offset]
         if before < 0 and not behind:
+            begun_at = self._begun_at
             raise VersionLost(
-                f"Version {version} of {self.objective.name} cannot be rebuilt: the oldest example kept is "
-                f"{self._oldest}" + (f", the checkpoint is at {places[0]}" if places else ", there is no checkpoint")
+                f"Version {begun_at + offset} of {self.objective.name} cannot be rebuilt: "
+                + (f"the log of examples was exchanged at version {begun_at}, " if begun_at else "")
+                + f"the oldest example kept is {self._oldest}"
+                + (f", the checkpoint is at {begun_at + places[0]}" if places else ", there is no checkpoint")
             )
         best = max(behind, key=lambda one: one[0].next_offset, default=None)
         if best is not None and (before < 0 or best[0].next_offset >= places[before]):

@@ -50,7 +50,7 @@ def parse_score_id(text: str) -> ScorePlace:
     >>> parse_score_id("shop-events-3-1047:home#2").number
     2
     """
-    match = re.fullmatch(r"(.+)-(\d+)-(\d+):([^#]+)(?:#([1-9]\d*))?", text)
+    match = re.fullmatch(r"(.+)-(\d{1,9})-(\d{1,18}):([^#]+)(?:#([1-9]\d{0,8}))?", text)
     if match is None:
         raise NoSuchScore(f"Expected a score_id such as events-3-1047:click, got {text!r}")
     return ScorePlace(match[1], int(match[2]), int(match[3]), match[4], int(match[5] or 0))

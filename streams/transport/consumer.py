@@ -56,6 +56,7 @@ class RecordConsumer(driver.Consumer):
         self._polled: frozenset[tuple[TP, int]] = frozenset()
         self._commit_lock = asyncio.Lock()
         self._commits_fail = False
+        self._commit_from: dict[TP, int] = {}
 
     def _new_consumer_thread(self) -> RecordReader:
         return RecordReader(self, loop=self.loop, thread_loop=self.loop, beacon=self.beacon)
@@ -119,6 +120,10 @@ class RecordConsumer(driver.Consumer):
         self._wake(tp)
         return True
 
+    def commit_from(self, tp: TP, offset: int) -> None:
+        """See `Transport.commit_from`."""
+        self._commit_from[tp] = offset
+
     def _discard_buffered(self, tp: TP) -> None:
         """Take the partition's chunks out of the streams' buffers, so that no agent begins a stale one."""
         for topic in self.app.topics:
@@ -158,6 +163,7 @@ class RecordConsumer(driver.Consumer):
         for tp in held:
             self._ledgers[tp].close()
             self._clocks.pop(tp, None)
+        self._commit_from.clear()
 
     async def _tell_application(self, held: frozenset[TP]) -> None:
         hook = self.transport.on_revoked
@@ -214,22 +220,30 @@ class RecordConsumer(driver.Consumer):
         ledger = self._ledgers[fetched.tp]
         if ledger.epoch != fetched.epoch or ledger.position is None:
             return  # revoked or rewound since the poll was sent
+        first_offset = fetched.records[0].offset if fetched.records else fetched.next_offset
+        if first_offset < ledger.position:
+            await self._turn_back(fetched.tp, ledger.position, first_offset)
+            return
         if not fetched.records:
             ledger.skip(fetched.next_offset)
             return
-        first = fetched.records[0]
-        if first.offset < ledger.position:
-            self.log.warning(
-                "%s-%d was read up to offset %d and now begins at %d: the topic was truncated or created anew",
-                *fetched.tp,
-                ledger.position,
-                first.offset,
-            )
-            await self.rewind(fetched.tp, first.offset)
-            return
-        delivery = ledger.deliver(first.offset, fetched.next_offset, records=len(fetched.records))
+        delivery = ledger.deliver(first_offset, fetched.next_offset, records=len(fetched.records))
         chunk = RecordChunk(fetched.tp, fetched.records, delivery, ledger, self._wake)
         await self.callback(self._message(chunk))
+
+    async def _turn_back(self, tp: TP, position: int, begins: int) -> None:
+        """Read a log that has become shorter from its beginning, unless the application does not want that."""
+        self.log.warning(
+            "%s-%d was read up to offset %d and now begins at %d: the topic was truncated or created anew",
+            *tp,
+            position,
+            begins,
+        )
+        epoch = self._ledgers[tp].close()
+        self._discard_buffered(tp)
+        hook = self.transport.on_truncated
+        if (hook is None or await hook(tp, position, begins)) and self._ledgers[tp].epoch == epoch:
+            await self.rewind(tp, begins)
 
     def _message(self, chunk: RecordChunk) -> Message:
         first = chunk.records[0]
@@ -270,7 +284,11 @@ class RecordConsumer(driver.Consumer):
                 return False
             elsewhere = self.transport.options.committed_elsewhere
             try:
-                ours = {tp: offset for tp, (_, offset) in due.items() if tp.topic not in elsewhere}
+                ours = {
+                    tp: offset
+                    for tp, (_, offset) in due.items()
+                    if tp.topic not in elsewhere and offset >= self._commit_from.get(tp, 0)
+                }
                 if ours:
                     await self._thread.commit_offsets(ours)
             except (KafkaError, TimeoutError) as error:

@@ -19,6 +19,7 @@ from streams.transport.status import PartitionStatus
 
 StartOffsets = Callable[[frozenset[TP]], Awaitable[Mapping[TP, int]]]
 OnRevoked = Callable[[frozenset[TP]], Awaitable[None]]
+OnTruncated = Callable[[TP, int, int], Awaitable[bool]]
 
 
 class Transport(driver.Transport):
@@ -39,6 +40,10 @@ class Transport(driver.Transport):
     on_revoked
         Awaited, for at most ``options.revoke_timeout_s``, before partitions are given up, at a rebalance and at the
         stop. Nothing is handed out meanwhile; what is acknowledged until it returns is committed.
+    on_truncated
+        Awaited with (partition, offset that was to be read next, offset at which its log begins) when the log ends
+        below the former: the topic was truncated or created anew. False: nothing is read of the partition any more.
+        True, and without it: it is read from where it begins.
     """
 
     Consumer = RecordConsumer
@@ -48,6 +53,7 @@ class Transport(driver.Transport):
         self.options = TransportOptions()
         self.start_offsets: StartOffsets | None = None
         self.on_revoked: OnRevoked | None = None
+        self.on_truncated: OnTruncated | None = None
         self._consumer: RecordConsumer | None = None
 
     def create_consumer(self, callback: ConsumerCallback, **kwargs: Any) -> RecordConsumer:
@@ -73,6 +79,15 @@ class Transport(driver.Transport):
             False when the partition is not ours, or is taken away meanwhile: there is nothing to read again.
         """
         return self._consumer is not None and await self._consumer.rewind(tp, offset)
+
+    def commit_from(self, tp: TP, offset: int) -> None:
+        """Let the group's offset of a partition be while what is acknowledged lies below ``offset``.
+
+        For an application that does again what was done, and must find afterwards how far that was. Counts until the
+        partition is given up; call it from `start_offsets`, or before a `rewind`. 0: commit as usual.
+        """
+        if self._consumer is not None:
+            self._consumer.commit_from(tp, offset)
 
     async def is_member(self) -> bool | None:
         """Ask the group's coordinator whether we are a member of its present generation.
@@ -112,12 +127,14 @@ def use_record_chunks(
     options: TransportOptions | None = None,
     start_offsets: StartOffsets | None = None,
     on_revoked: OnRevoked | None = None,
+    on_truncated: OnTruncated | None = None,
 ) -> Transport:
     """Make ``app`` read its topics in chunks, whatever the scheme of its broker URL. Before its first agent."""
     transport = Transport(app.conf.broker_consumer, app)
     transport.options = options or TransportOptions()
     transport.start_offsets = start_offsets
     transport.on_revoked = on_revoked
+    transport.on_truncated = on_truncated
     app.transport = transport
     # Faust makes a folder for tables wherever it is started; tables are refused here.
     app._create_directories = lambda: None  # type: ignore[method-assign]

@@ -49,7 +49,10 @@ POLL_CHUNKS = 4  # chunks one poll may return in all, so that the loop stays fre
 
 
 class Fetched(NamedTuple):
-    """Records of one partition, or none when only the position moved (transaction markers, compaction)."""
+    """Records of one partition, or none when only the position moved (transaction markers, compaction, retention).
+
+    Without records and with a `next_offset` below what was asked for, the log ends below that.
+    """
 
     tp: TP
     epoch: int
@@ -101,6 +104,7 @@ class RecordReader(driver.AIOKafkaConsumerThread):
         super().__post_init__()
         self.options = self.transport.options
         self._readable: dict[TP, tuple[int, Assignment]] = {}
+        self._positions: dict[TP, int] = {}  # where we left them, to see when aiokafka has turned elsewhere
         self._waiter: asyncio.Future[None] | None = None
         self._waited_for: Sequence[tuple[TP, int]] = ()
         self._taken: list[Fetched] = []
@@ -167,7 +171,7 @@ class RecordReader(driver.AIOKafkaConsumerThread):
         if assignment is None or tp not in assignment.tps or self._superseded(tp, epoch, assignment):
             return False
         consumer.seek(_aiokafka_tp(tp), offset)
-        self._readable[tp] = (epoch, assignment)
+        self._readable[tp], self._positions[tp] = (epoch, assignment), offset
         return True
 
     async def locate(self, tp: TP, epoch: int) -> int | None:
@@ -185,7 +189,8 @@ class RecordReader(driver.AIOKafkaConsumerThread):
         if self._superseded(tp, epoch, assignment):
             return None
         self._readable[tp] = (epoch, assignment)
-        return int(assignment.state_value(tp).position)
+        position = self._positions[tp] = int(assignment.state_value(tp).position)
+        return position
 
     def log_end(self, tp: TP) -> LogEnd:
         """Return what the latest fetch response said."""
@@ -292,15 +297,26 @@ class RecordReader(driver.AIOKafkaConsumerThread):
         self._turn += 1  # another partition is first each time, so that a full poll starves none
         start = self._turn % max(1, len(wanted))
         for tp, epoch in (*wanted[start:], *wanted[:start]):
-            if tp not in fetcher._records or self._readable.get(tp) != (epoch, assignment):
+            if self._readable.get(tp) != (epoch, assignment):
                 continue
-            state = assignment.state_value(tp)
-            before = state.position if state.has_valid_position else None
+            state, left = assignment.state_value(tp), self._positions[tp]
+            before = state.position if state.has_valid_position else left
+            if tp not in fetcher._records and before == left:
+                continue
             # With a timeout of 0 and no reassignment this never gives up control, so nothing can come between.
             taken = await fetcher.fetched_records([tp], timeout=0, max_records=self.options.chunk_records)
+            if not state.has_valid_position:
+                continue
             records = taken.get(tp, [])
-            if state.has_valid_position and (records or state.position != before):
-                fetched.append(Fetched(tp, epoch, records, state.position))
+            self._positions[tp] = position = state.position
+            if before < left:  # the log ends below what was read: that alone is told, and nothing of it handed out
+                fetched.append(Fetched(tp, epoch, [], before))
+                continue
+            if before > left:
+                missed = before - left
+                logger.warning("%s-%d: %d offsets from %d on are no longer kept, and were not read", *tp, missed, left)
+            if records or position != left:
+                fetched.append(Fetched(tp, epoch, records, position))
                 room -= len(records)
             if room <= 0:
                 break

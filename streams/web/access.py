@@ -50,7 +50,7 @@ class Access:
     """Decides about each request before it is read."""
 
     def __init__(self, settings: WorkerSettings) -> None:
-        self._tokens = [one.encode() for one in settings.http_token_list]
+        self._tokens = [_bytes(one) for one in settings.http_token_list]
         self._origins = frozenset(settings.http_origin_list)
         self._alone = is_loopback(settings.http_host)
 
@@ -96,5 +96,9 @@ class Access:
         scheme, _, token = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
         if scheme.lower() != "bearer":
             token = request.query.get("access_token", "") if request.path == BY_QUERY else ""
-        given = token.strip().encode()
+        given = _bytes(token.strip())
         return any(hmac.compare_digest(given, known) for known in self._tokens)
+
+
+def _bytes(token: str) -> bytes:
+    return token.encode(errors="backslashreplace")  # of a header that was no UTF-8

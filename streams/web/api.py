@@ -32,8 +32,8 @@ from schemas.api import (
     ScoreFound,
 )
 from schemas.codec import BadRecord, decode_event, encode_json
-from schemas.dead_letters import INVALID, NOT_JSON, UNKNOWN_TYPE
-from schemas.events import SYSTEM_EVENTS, BidRequest, PageView, RankRequest
+from schemas.dead_letters import INVALID, NOT_JSON, TOO_DEEP, UNKNOWN_TYPE
+from schemas.events import SYSTEM_EVENTS, BidRequest, EventBase, PageView, RankRequest
 from streams.output import KafkaOutput
 from streams.replay.published import NoSuchScore, parse_score_id, published_score, record_at
 from streams.replay.spec import SpecError
@@ -48,6 +48,10 @@ if TYPE_CHECKING:
 
 MOST_BODY_BYTES = 1 << 20
 MOST_EVENTS = 500
+# A body of the largest size over a slow line; whoever takes longer gets 408.
+_BODY_S = 10.0
+# So many times as many requests as may be under way may still be sending their bodies.
+_READING = 4
 # Finding a score means to read `scores` from its event's time on.
 _SEARCH_S = 5.0
 
@@ -102,10 +106,20 @@ class Api:
         await self._output.stop()
 
     def _guarded(self, handler: Any) -> Any:
-        under_way = 0
+        under_way = reading = 0
 
         async def guarded(request: web.Request) -> web.Response:
-            nonlocal under_way
+            nonlocal under_way, reading
+            if under_way >= self._most_at_once or reading >= _READING * self._most_at_once:
+                return refused(503, f"{under_way} such requests are under way already", **{hdrs.RETRY_AFTER: "1"})
+            reading += 1  # whoever takes his time for it takes nobody's place
+            try:
+                async with asyncio.timeout(_BODY_S):
+                    await request.read()
+            except TimeoutError:
+                return refused(408, f"The body did not come within {_BODY_S:g} s")
+            finally:
+                reading -= 1
             if under_way >= self._most_at_once:
                 return refused(503, f"{under_way} such requests are under way already", **{hdrs.RETRY_AFTER: "1"})
             under_way += 1
@@ -149,7 +163,10 @@ class Api:
             raise BadRecord(INVALID, "Expected an object, or a list of objects")
         now_ms = time.time_ns() // 1_000_000
         ts = self._stream_time_ms() if self._worker.settings.worker.site else now_ms
-        value = orjson.dumps({"event_id": uuid.uuid4().hex, "ts": ts or now_ms, **declared, **filled})
+        try:
+            value = orjson.dumps({"event_id": uuid.uuid4().hex, "ts": ts or now_ms, **declared, **filled})
+        except TypeError:  # it was JSON, so what it cannot write is the depth
+            raise BadRecord(TOO_DEEP, "Expected a flat object, got deeply nested JSON") from None
         event = decode_event(value, record_ts_ms=now_ms, max_bytes=self._max_event_bytes)
         if isinstance(event, SYSTEM_EVENTS):
             raise BadRecord(UNKNOWN_TYPE, f"{event.type!r} is written by workers only")
@@ -212,7 +229,9 @@ class Api:
     async def _features(self, request: web.Request) -> web.Response:
         user_id = request.match_info["user_id"]
         event, _ = self._event({"type": PageView.type, "user_id": user_id})
-        found = await (await self._ready()).features(user_id, event)
+        # Of no type: what is asked is how long ago the last page view was, not what the next one would be.
+        now = EventBase(event_id=event.event_id, user_id=user_id, ts=event.ts)
+        found = await (await self._ready()).features(user_id, now)
         return refused(404, "Nothing is known of this visitor") if found is None else _json(found)
 
     async def _segments(self, _: web.Request) -> web.Response:

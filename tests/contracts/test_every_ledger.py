@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 from budget_ledgers import LosableDict, LosableRedis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from redis_servers import valkey_cluster
 
 from streams.budgets import CampaignDay, Draw, Drawn, Entry, Totals, Want
 
@@ -19,12 +18,6 @@ HATS = CampaignDay("hats {x}: ü", "2026-11-26")
 SHOES_TOMORROW = CampaignDay("shoes", "2026-11-27")
 PARTITIONS = ["events-0", "events-1", "events-2"]
 BUDGET = 1_000
-
-
-@pytest.fixture(scope="module")
-def cluster_url() -> Iterator[str]:
-    with valkey_cluster() as url:
-        yield url
 
 
 @pytest.fixture(params=["memory", "valkey", "redis_server", "cluster"])

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from redis_servers import valkey_cluster
 
 from streams.sections import RedisSettings
 from streams.stores import DictStateStore, Fenced, PartitionId, PartitionRecord, RedisStateStore
@@ -21,12 +20,6 @@ TTL_MS = 3_600_000
 
 def a_redis_store(url: str, prefix: str, **options: Any) -> RedisStateStore:
     return RedisStateStore(connect(RedisSettings(url=url, timeout="2s", **options)), prefix=prefix, ttl_ms=TTL_MS)
-
-
-@pytest.fixture(scope="module")
-def cluster_url() -> Iterator[str]:
-    with valkey_cluster() as url:
-        yield url
 
 
 @pytest.fixture(params=["memory", "valkey", "redis_server", "cluster"])

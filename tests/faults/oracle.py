@@ -7,6 +7,7 @@ topics and the store hold must be that, bit for bit.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from typing import Any
 
@@ -100,14 +101,17 @@ async def judge(settings: Settings, fed_ids: Iterable[str]) -> Verdict:
     """
     verdict = Verdict()
     topics = settings.topics
-    events = await read_topic(settings, topics.events.name)
+    # Nobody writes any more. At its end each reader waits a moment for more: all of them the same moment.
+    as_live, events, scored, examples, refused_ones, models = await asyncio.gather(
+        open_as_live(topics.events.name, settings),
+        *(
+            read_topic(settings, one.name)
+            for one in (topics.events, topics.scores, topics.examples, topics.dead, topics.models)
+        ),
+    )
     verdict.events = sum(map(len, events.values()))
-    scores = _first_scores(await read_topic(settings, topics.scores.name), verdict)
-    examples = await read_topic(settings, topics.examples.name)
-    dead = {
-        parse_dead(one).source_place for some in (await read_topic(settings, topics.dead.name)).values() for one in some
-    }
-    as_live = await open_as_live(topics.events.name, settings)
+    scores = _first_scores(scored, verdict)
+    dead = {parse_dead(one).source_place for some in refused_ones.values() for one in some}
     store = open_store(settings)
     released: dict[tuple[str, int, int, int], bytes] = {}
     try:
@@ -125,7 +129,7 @@ async def judge(settings: Settings, fed_ids: Iterable[str]) -> Verdict:
         for score_id in scores:
             verdict.state_differs(f"score {score_id} was published and should not have been")
         _judge_examples(examples, released, verdict)
-        await _judge_models(settings, examples, store, verdict)
+        await _judge_models(settings, examples, models, store, verdict)
     finally:
         as_live.close()
         await store.close()
@@ -228,13 +232,14 @@ def _judge_examples(examples: Records, released: dict[tuple[str, int, int, int],
         verdict.remarks.append(f"no example for {len(missing)} events, such as {min(missing)}")
 
 
-async def _judge_models(settings: Settings, examples: Records, store: StateStore, verdict: Verdict) -> None:
+async def _judge_models(
+    settings: Settings, examples: Records, models: Records, store: StateStore, verdict: Verdict
+) -> None:
     partitions = await _partitions_of_examples(settings)
     replicas = new_replicas(settings)
-    async with reader(settings.kafka, [settings.topics.models.name]) as consumer:
-        async for records in read_to_end(consumer):
-            for record in records:
-                replicas.apply(record.value)
+    for records in models.values():
+        for record in records:
+            replicas.apply(record.value)
     for number in range(partitions):
         read = [(one.offset, decode_example(one.value)) for one in examples.get(number, ())]
         objectives = objectives_of(number, partitions, settings.learned)

@@ -78,8 +78,8 @@ async def test_the_figures_account_for_what_was_fed(site: Site) -> None:
     assert 'streamscore_dead_letters_total{reason="not_json"}' in exposed
 
 
-async def test_the_charts_fill_and_say_in_words_what_they_show(site: Site, tmp_path: Path) -> None:
-    async with opened(f"http://127.0.0.1:{site.port}/") as page:
+async def test_the_charts_fill_and_say_in_words_what_they_show(site: Site, browser: str, tmp_path: Path) -> None:
+    async with opened(browser, f"http://127.0.0.1:{site.port}/") as page:
         await filled(page)
 
         assert min(await page.value(INKED)) > 500
@@ -95,8 +95,8 @@ async def test_the_charts_fill_and_say_in_words_what_they_show(site: Site, tmp_p
         assert page.complaints == []
 
 
-async def test_new_points_come_while_one_looks(site: Site) -> None:
-    async with opened(f"http://127.0.0.1:{site.port}/") as page:
+async def test_new_points_come_while_one_looks(site: Site, browser: str) -> None:
+    async with opened(browser, f"http://127.0.0.1:{site.port}/") as page:
         await filled(page)
         before = await page.value("points.t.length")
         events = await page.value("points.events.reduce((sum, one) => sum + one)")
@@ -108,8 +108,8 @@ async def test_new_points_come_while_one_looks(site: Site) -> None:
         assert page.complaints == []
 
 
-async def test_it_fits_a_telephone_and_follows_light_and_dark(site: Site) -> None:
-    async with opened(f"http://127.0.0.1:{site.port}/") as page:
+async def test_it_fits_a_telephone_and_follows_light_and_dark(site: Site, browser: str) -> None:
+    async with opened(browser, f"http://127.0.0.1:{site.port}/") as page:
         await filled(page)
         await page.width(360)
         await page.until(f"charts.every(one => one.drawn.width <= 360) && {NO_SCROLLING}")
@@ -125,8 +125,8 @@ async def test_it_fits_a_telephone_and_follows_light_and_dark(site: Site) -> Non
         assert page.complaints == []
 
 
-async def test_a_keyboard_reaches_every_chart_and_reads_it(site: Site) -> None:
-    async with opened(f"http://127.0.0.1:{site.port}/") as page:
+async def test_a_keyboard_reaches_every_chart_and_reads_it(site: Site, browser: str) -> None:
+    async with opened(browser, f"http://127.0.0.1:{site.port}/") as page:
         await filled(page)
         reached = []
         for _ in range(30):
@@ -150,7 +150,9 @@ async def test_a_keyboard_reaches_every_chart_and_reads_it(site: Site) -> None:
         assert page.complaints == []
 
 
-async def test_drift_a_worker_that_is_not_ready_and_segments_are_shown_when_there_are_any(site: Site) -> None:
+async def test_drift_a_worker_that_is_not_ready_and_segments_are_shown_when_there_are_any(
+    site: Site, browser: str
+) -> None:
     told_otherwise = """fetch('/dashboard.json').then(answer => answer.json()).then(told => {
       const segments = [{ id: '2', name: 'new', share: .25 }], changes = [{ t: told.now, before: .2, worse: true }];
       Object.assign(told, { points: {}, not_ready: 'no partitions are assigned', segments });
@@ -158,7 +160,7 @@ async def test_drift_a_worker_that_is_not_ready_and_segments_are_shown_when_ther
       show(told);
       return ['alarms', 'state', 'segments'].map(id => at(id).hidden ? null : at(id).textContent.trim());
     })"""
-    async with opened(f"http://127.0.0.1:{site.port}/") as page:
+    async with opened(browser, f"http://127.0.0.1:{site.port}/") as page:
         await filled(page)
         assert await page.value("at('alarms').hidden")
 
@@ -171,7 +173,7 @@ async def test_drift_a_worker_that_is_not_ready_and_segments_are_shown_when_ther
         assert page.complaints == []
 
 
-async def test_campaigns_are_shown_where_there_is_bidding(site: Site) -> None:
+async def test_campaigns_are_shown_where_there_is_bidding(site: Site, browser: str) -> None:
     told_otherwise = """fetch('/dashboard.json').then(answer => answer.json()).then(told => {
       const shoes = { campaign: 'shoes', status: 'running', day: '2026-11-26', budget: 200, spent: 50, multiplier: .8 };
       const wrong = { status: "pacer: No pacer is called 'slow'", day: '', budget: 0, spent: 0, multiplier: 1 };
@@ -181,7 +183,7 @@ async def test_campaigns_are_shown_where_there_is_bidding(site: Site) -> None:
       const text = row => [...row.cells].map(one => one.textContent).join('|');
       return [at('bids-said').textContent, ...[...at('campaigns').rows].map(text)];
     })"""
-    async with opened(f"http://127.0.0.1:{site.port}/") as page:
+    async with opened(browser, f"http://127.0.0.1:{site.port}/") as page:
         await filled(page)
         assert await page.value("at('bidding').hidden")
 
@@ -197,7 +199,7 @@ async def test_campaigns_are_shown_where_there_is_bidding(site: Site) -> None:
 
 
 async def test_with_tokens_the_page_asks_for_one_and_says_when_the_worker_is_away(
-    site: Site, monkeypatch: pytest.MonkeyPatch
+    site: Site, browser: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(site.environment, "STREAMSCORE_WORKER_HTTP_TOKENS", TOKEN)
     monkeypatch.setitem(site.environment, "STREAMSCORE_WORKER_ROLE", "serving")
@@ -206,7 +208,7 @@ async def test_with_tokens_the_page_asks_for_one_and_says_when_the_worker_is_awa
     while site.get("/healthz")[0] != 200:
         await asyncio.sleep(0.1)
     assert site.get("/dashboard.json")[0] == 401
-    async with opened(f"http://127.0.0.1:{site.port}/") as page:
+    async with opened(browser, f"http://127.0.0.1:{site.port}/") as page:
         await page.until("document.readyState === 'complete'")
         await page.until("!at('asks').hidden")
         assert await page.value("document.activeElement.id") == "token"

@@ -394,16 +394,17 @@ async def test_a_password_that_is_missing_is_told(make: Make) -> None:
             await make(valkey.url).load_partition(HERE)
 
 
-async def test_a_cluster_that_is_not_configured_as_one_is_told_and_the_reverse(valkey_url: str, make: Make) -> None:
-    with valkey_cluster() as url:
-        told = []
-        for number in range(8):
-            with contextlib.suppress(StoreMisconfigured):
-                await make(url).load_partition(PartitionId("events", number))
-                continue
-            told.append(number)
-        with pytest.raises(StoreMisconfigured, match=r"set redis\.cluster: true"):
-            await make(url).load_partition(PartitionId("events", told[0]))
+async def test_a_cluster_that_is_not_configured_as_one_is_told_and_the_reverse(
+    valkey_url: str, cluster_url: str, make: Make
+) -> None:
+    told = []
+    for number in range(8):
+        with contextlib.suppress(StoreMisconfigured):
+            await make(cluster_url).load_partition(PartitionId("events", number))
+            continue
+        told.append(number)
+    with pytest.raises(StoreMisconfigured, match=r"set redis\.cluster: true"):
+        await make(cluster_url).load_partition(PartitionId("events", told[0]))
     with pytest.raises(StoreMisconfigured, match=r"set redis\.cluster: false"):
         await make(valkey_url, cluster=True).ping()
 

@@ -33,8 +33,8 @@ async def liked(page: Page, category: str, times: int) -> None:
         await asyncio.sleep(0.4)
 
 
-async def test_three_clicks_and_the_category_is_on_top(site: Site, tmp_path: Path) -> None:
-    async with opened(address(site)) as page:
+async def test_three_clicks_and_the_category_is_on_top(site: Site, browser: str, tmp_path: Path) -> None:
+    async with opened(browser, address(site)) as page:
         first = await page.until(f"({CARDS}).length === 5 && {CARDS}")
         wanted = next(one for one in ("outdoor", "beauty", "kids", "bags") if one not in first[:2])
 
@@ -52,8 +52,8 @@ async def test_three_clicks_and_the_category_is_on_top(site: Site, tmp_path: Pat
         assert page.complaints == []
 
 
-async def test_it_works_with_a_keyboard_on_a_telephone_in_light_and_dark(site: Site) -> None:
-    async with opened(address(site)) as page:
+async def test_it_works_with_a_keyboard_on_a_telephone_in_light_and_dark(site: Site, browser: str) -> None:
+    async with opened(browser, address(site)) as page:
         await page.width(390)
         await page.until(f"({CARDS}).length === 5")
         assert await page.value("document.documentElement.scrollWidth <= document.documentElement.clientWidth")

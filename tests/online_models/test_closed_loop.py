@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -152,19 +153,37 @@ def visitors(count: int) -> Iterator[EventBase]:
 
 
 ARRIVALS = arrivals_of(list(visitors(400)))
+MODELS = {"own": {"name": "ftrl"}, "river": {"name": "river.naive_bayes.BernoulliNB"}}
+
+
+@functools.cache
+def in_one_chunk() -> tuple[Any, ...]:
+    return Rig().run(ARRIVALS, len(ARRIVALS)).fingerprint()
+
+
+@functools.cache
+def undisturbed(name: str) -> Rig:
+    """Return what every interrupted run of a model is compared with; only to be looked at."""
+    return Rig(MODELS[name]).run(ARRIVALS, 100)
+
+
+@functools.cache
+def undisturbed_contest() -> Rig:
+    """Return the same of a contest."""
+    return Rig(HASTY, **CONTESTED).run(ARRIVALS, 100)
 
 
 @given(chunk=st.integers(1, 700))
 @settings(max_examples=10, deadline=None)
 def test_the_size_of_chunks_decides_nothing(chunk: int) -> None:
-    assert Rig().run(ARRIVALS, chunk).fingerprint() == Rig().run(ARRIVALS, len(ARRIVALS)).fingerprint()
+    assert Rig().run(ARRIVALS, chunk).fingerprint() == in_one_chunk()
 
 
-@pytest.mark.parametrize("model", [{"name": "ftrl"}, {"name": "river.naive_bayes.BernoulliNB"}], ids=["own", "river"])
+@pytest.mark.parametrize("name", MODELS)
 @given(cut=st.integers(0, 400))
 @settings(max_examples=6, deadline=None)
-def test_a_loop_that_is_restored_goes_on_as_if_nothing_had_been(model: Mapping[str, Any], cut: int) -> None:
-    whole = Rig(model).run(ARRIVALS, 100)
+def test_a_loop_that_is_restored_goes_on_as_if_nothing_had_been(name: str, cut: int) -> None:
+    model, whole = MODELS[name], undisturbed(name)
     first = Rig(model).run(ARRIVALS[:cut], 100)
 
     second = Rig(model)
@@ -200,7 +219,7 @@ CONTESTED: dict[str, Mapping[str, Any]] = {
 @given(cut=st.integers(0, 400), chunk=st.integers(1, 500))
 @settings(max_examples=10, deadline=None)
 def test_promotions_depend_on_event_time_alone_and_survive_an_interruption(cut: int, chunk: int) -> None:
-    whole = Rig(HASTY, **CONTESTED).run(ARRIVALS, 100)
+    whole = undisturbed_contest()
     first = Rig(HASTY, **CONTESTED).run(ARRIVALS[:cut], chunk)
     second = Rig(HASTY, **CONTESTED)
     second.loop.restore(first.loop.state(), first.timers)

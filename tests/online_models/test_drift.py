@@ -50,6 +50,17 @@ def test_how_losses_are_cut_changes_nothing() -> None:
     assert found == singly == parts != []
 
 
+def test_a_loss_that_is_no_number_is_passed_over_with_its_block() -> None:
+    before, after = losses(0.05, 50_000, seed=1), losses(0.2, 50_000, seed=2)
+    heard, disturbed = DriftDetector(), DriftDetector()
+
+    found = heard.update_many([*before, *after])
+    before[BLOCK * 7 + 3 : BLOCK * 7 + 5] = [float("nan"), float("inf")]
+
+    assert [one.worse for one in disturbed.update_many([*before, *after])] == [one.worse for one in found] != []
+    assert disturbed.level == heard.level
+
+
 def test_nothing_is_known_before_the_first_block() -> None:
     detector = DriftDetector()
 

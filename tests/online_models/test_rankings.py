@@ -177,7 +177,7 @@ def test_places_are_kept_in_the_store_and_states_of_before_have_none() -> None:
     again = decode_user_state(encode_user_state(user))
     before = msgspec.msgpack.decode(encode_user_state(user))
     for one in before[5]:
-        del one[-4:]
+        del one[-5:]
 
     assert [one.place for one in again.open] == [1, 2]
     assert [one.place for one in decode_user_state(msgspec.msgpack.encode(before)).open] == [0, 0]

@@ -16,7 +16,7 @@ from online_models.rankings import parse_rankings
 from online_models.records import decode_batch
 from online_models.scoring import ScoringCore
 from online_models.step import StepResult
-from schemas.codec import encode_json
+from schemas.codec import decode_score, encode_json
 from schemas.events import RankRequest
 from schemas.scores import Score
 from schemas.user_state import UserState
@@ -37,8 +37,8 @@ class Shop:
         self.features = compile_features(FEATURES, sources=section or {})
         objectives = parse_objectives({"click": CLICK}, features=self.features)
         declared = {"objective": "click", "shown": 100, "sources": ["popular"], **ranking}
-        counts = CrowdCounts(self.features.crowd_tables)
-        self.pair = learner_pair(CROWD, lineage="x", model=counts, prior=0.5, publish_examples=1 << 30)
+        self.counts = CrowdCounts(self.features.crowd_tables)
+        self.pair = learner_pair(CROWD, lineage="x", model=self.counts, prior=0.5, publish_examples=1 << 30)
         self.core = ScoringCore(
             topic="events",
             partition=0,
@@ -157,6 +157,46 @@ def test_what_was_last_said_of_an_item_is_known_of_it() -> None:
     assert (one.item_id, one.category, one.price) == ("a", "boots", 8.25)
     [open_] = shop.users["me"].open
     assert b"boots" in bytes(open_.values)
+
+
+# Each would be taken for another item's, if a name were taken apart at its first tab.
+ODD = ["a\tx", "\ta", "a\t", "a\x1bt", "a\x1b\t"]
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_an_id_may_hold_any_character(odd: str) -> None:
+    shop = Shop({"keep": 1000}, sources=["popular", "similar", "category", "recent"])
+    shop.visit("u1", "ab", category="shoes", price=9.5)
+    shop.take(a_click(odd, HOUR, user_id="u2", session_id="u2", event_id="e2", category="y" * 126, price=3.25))
+    shop.take(a_click("b", HOUR + 1, user_id="u2", session_id="u2", event_id="e3", category=f"shoes{odd}", price=8.0))
+    shop.learn()
+
+    [answer] = shop.take(an_event(RankRequest, 2 * HOUR, user_id="me", event_id="ask"))
+
+    assert sorted((one.item_id, one.category, one.price) for one in answer.ranked) == sorted(
+        [("a", "shoes", 9.5), ("b", f"shoes{odd}", 8.0), (odd, "y" * 126, 3.25)]
+    )
+    assert decode_score(encode_json(answer)) == answer
+    assert shop.asked(at_ms=2 * HOUR + 1, source="category", category="shoes") == ["a", "b"]
+    assert shop.asked(at_ms=2 * HOUR + 2, source="category", category=f"shoes{odd}") == ["b"]
+    assert shop.asked("u2", at_ms=HOUR + 2, source="similar") == ["a"], "what u1 went to b from"
+
+
+def test_counters_of_before_ids_were_escaped_do_no_harm() -> None:
+    shop = Shop(sources=["popular", "category", "recent"])
+    shop.visit("u1", "ab", category="shoes", price=9.5)
+    shop.learn()
+    members = {name: height for name, height in shop.counts.weights.items() if not name.endswith("\t")}
+
+    # Ids with a tab, as item, category or in their place before it, had these: with a second separator.
+    for tail in ("\tx", "\t9.9", f"\t{'y' * 128}"):
+        shop.counts.learn_one({name + tail: height + 1.0 for name, height in members.items()}, True)
+    for _ in range(2):
+        request = an_event(RankRequest, HOUR, user_id="me", event_id=f"ask-{len(shop.log.records)}")
+        [answer] = shop.take(request)
+        found = sorted((one.item_id, one.category, one.price) for one in answer.ranked)
+        assert found == [("a", "shoes", 9.5), ("b", "shoes", 9.5)]
+        shop.counts.restore(shop.counts.to_bytes())
 
 
 def test_candidates_of_the_request_come_first() -> None:

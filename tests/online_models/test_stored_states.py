@@ -5,64 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from builders import MINUTE, EventLog, a_click, a_page_view, an_impression
+import pytest
+from builders import HOUR, MINUTE, EventLog, a_click, a_page_view, an_impression
 from core_bench import ALL, CLICK, Bench, cut
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from stored_partition import Stored
 from visits import log_of, visits
 
-from online_models.records import decode_batch
-from schemas.codec import (
-    decode_partition_meta,
-    decode_user_state,
-    encode_json,
-    encode_partition_meta,
-    encode_user_state,
-)
+from schemas.codec import decode_user_state, encode_json, encode_partition_meta, encode_user_state
 
 SHORT = {"click": {**CLICK, "window": "5m"}}
-
-
-class Stored:
-    """A partition that has nothing at hand: each chunk finds what the one before has stored."""
-
-    def __init__(self, objectives: dict[str, Any]) -> None:
-        self.objectives = objectives
-        self.blobs: dict[str, bytes] = {}
-        self.timers: dict[str, int] = {}
-        self.meta: bytes | None = None
-        self.bench = self.begun()
-
-    def begun(self) -> Bench:
-        """Return a bench that begins with what is stored, as a worker does after a crash."""
-        meta = decode_partition_meta(self.meta) if self.meta is not None else None
-        return Bench(self.objectives, meta=meta, timers=self.timers)
-
-    def again(self) -> None:
-        before, self.bench = self.bench, self.begun()
-        self.bench.results = before.results
-
-    def run(self, log: EventLog, *, chunk: int = 500) -> Stored:
-        for records in cut(log.records, chunk):
-            bench, batch = self.bench, decode_batch(records, topic="events", partition=0)
-            asked = [one for one in bench.core.users_of(batch.events) if one in self.blobs]
-            bench.users = {one: bench.core.adopt(decode_user_state(self.blobs[one])) for one in asked}
-            result = bench.core.step(batch, bench.users)
-            bench.results.append(result)
-            self.blobs |= {one: encode_user_state(user) for one, user in result.changed_users.items()}
-            for user_id, due_ms in result.changed_timers.items():
-                if due_ms is None:
-                    self.timers.pop(user_id, None)
-                else:
-                    self.timers[user_id] = due_ms
-            self.meta = encode_partition_meta(bench.core.meta())
-        return self
-
-    def states(self) -> dict[str, bytes]:
-        """Return the states as a later batch would find them."""
-        return {
-            name: encode_user_state(self.bench.core.adopt(decode_user_state(blob))) for name, blob in self.blobs.items()
-        }
 
 
 @settings(deadline=None)
@@ -143,7 +96,7 @@ def test_a_trigger_of_a_version_before_closes_as_declared_now_and_is_written() -
     stored = Stored(SHORT).run(EventLog().add(an_impression()))
     state = msgspec.msgpack.decode(stored.blobs["u1"])
     for one in state[5]:
-        del one[-1]  # its window was not kept
+        del one[-2:]  # neither its window nor its grace were kept
     stored.blobs["u1"] = msgspec.msgpack.encode(state)
     assert [one.closes_after_ms for one in decode_user_state(stored.blobs["u1"]).open] == [-1]
     stored.again()
@@ -152,3 +105,52 @@ def test_a_trigger_of_a_version_before_closes_as_declared_now_and_is_written() -
 
     assert [one.label for one in stored.bench.examples] == [False]
     assert decode_user_state(stored.blobs["u1"]).open == []
+
+
+def declared(window: str, grace: Any = 0, labels: str = "at_window_end") -> dict[str, Any]:
+    return {"click": {**CLICK, "window": window, "grace": grace, "labels": labels}}
+
+
+def labels_after(stored: Stored, objectives: dict[str, Any], click_ms: int) -> list[bool]:
+    """Return how the trigger of a stored partition is labelled when a click comes after a change."""
+    stored.again(objectives)
+    stored.run(EventLog().add(a_click("i1", click_ms)).tick(3 * HOUR))
+    return [one.label for one in stored.bench.examples if one.use != "learn"]
+
+
+@pytest.mark.parametrize("labels", ["at_window_end", "immediate"])
+@pytest.mark.parametrize("grace", ["5s", 0, "10m"])
+@pytest.mark.parametrize("grace_then", ["5s", 0, "20m"])
+@pytest.mark.parametrize("window_then", ["5m", "30m", "2h"])
+def test_an_outcome_counts_in_the_window_that_was_declared_when_its_trigger_opened(
+    window_then: str, grace_then: Any, grace: Any, labels: str
+) -> None:
+    def label(click_ms: int) -> list[bool]:
+        stored = Stored(declared("30m", grace, labels)).run(EventLog().add(an_impression()))
+        return labels_after(stored, declared(window_then, grace_then, labels), click_ms)
+
+    assert label(10 * MINUTE) == [True]
+    assert label(30 * MINUTE) == [True]
+    assert label(30 * MINUTE + 1) == [False]
+
+
+@pytest.mark.parametrize(("grace", "window_then"), [(0, "30m"), ("5s", "5m"), ("5s", "2h")])
+def test_a_trigger_of_a_version_before_that_kept_no_grace_counts_outcomes_in_its_window(
+    grace: Any, window_then: str
+) -> None:
+    def label(click_ms: int) -> list[bool]:
+        stored = Stored(declared("30m", grace)).run(EventLog().add(an_impression()))
+        state = msgspec.msgpack.decode(stored.blobs["u1"])
+        for one in state[5]:
+            del one[-1]
+        stored.blobs["u1"] = msgspec.msgpack.encode(state)
+        return labels_after(stored, declared(window_then, grace), click_ms)
+
+    assert label(30 * MINUTE) == [True]
+    assert label(30 * MINUTE + 1) == [False]
+
+
+def test_the_usual_grace_takes_one_byte_of_a_trigger() -> None:
+    stored = Stored(declared("30m", "5s")).run(EventLog().add(an_impression()))
+
+    assert msgspec.msgpack.decode(stored.blobs["u1"])[5][0][-2:] == [30 * MINUTE + 5000, None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf, isfinite, nan
 from types import ModuleType
 from typing import Any
 
@@ -65,6 +66,28 @@ def test_a_model_learns_the_plain_one(
 @given(st.floats(allow_nan=False))
 def test_the_logistic_function_is_the_plain_one(logit: float) -> None:
     assert bits(sums.sigmoid(logit)) == bits(plain_sums.sigmoid(logit))
+
+
+@pytest.mark.parametrize("module", BOTH)
+def test_a_logit_that_is_no_number_is_undecided(module: ModuleType) -> None:
+    assert [module.sigmoid(logit) for logit in (nan, inf, -inf)] == [0.5, 1.0, 0.0]
+
+
+@pytest.mark.parametrize("module", BOTH)
+@given(
+    weights=st.dictionaries(names, st.floats()),
+    x=st.dictionaries(names, st.floats(), max_size=9),
+    logit=st.floats(),
+    k=st.integers(0, 12),
+)
+def test_whatever_is_summed_up_is_finite(
+    module: ModuleType, weights: dict[str, float], x: dict[str, float], logit: float, k: int
+) -> None:
+    p, reasons = module.score_named(weights, [*x], [*x.values()], logit, k)
+
+    assert 0.0 <= p <= 1.0
+    assert all(isfinite(share) for _, share in reasons)
+    assert bits((p, reasons)) == bits(plain_sums.score_named(weights, [*x], [*x.values()], logit, k))
 
 
 @pytest.mark.parametrize("module", BOTH)

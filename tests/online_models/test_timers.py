@@ -108,6 +108,48 @@ def test_timers_that_are_set_anew_while_they_run_out_come_in_order(
         assert len(timers) == len(oracle)
 
 
+@both
+@given(
+    st.dictionaries(users, times),
+    st.lists(st.tuples(users, st.lists(times, min_size=30, max_size=90)), min_size=1, max_size=4),
+    st.data(),
+)
+def test_timers_that_are_moved_often_run_out_in_order(
+    kind: Kind, stored: dict[str, int], moves: list[tuple[str, list[int]]], data: st.DataObject
+) -> None:
+    timers, oracle = kind(stored.items()), dict(stored)
+    popped = []
+    for user_id, due_times in moves:
+        for due_ms in due_times:
+            timers.set(user_id, due_ms)
+        oracle[user_id] = due_times[-1]
+    expected = sorted((due_ms, user_id) for user_id, due_ms in oracle.items())
+    again = data.draw(users)
+
+    for due_ms, user_id in timers.pop_due(5000):
+        popped.append((due_ms, user_id))
+        timers.set(user_id, None)
+        if user_id == again:  # far away, and often: the heap is made anew while it is run down
+            for later_ms in range(6000, 6200):
+                timers.set(user_id, later_ms)
+
+    assert popped == expected
+    assert timers.due_until(7000) == ([again] if again in oracle else [])
+
+
+@both
+def test_what_is_left_of_timers_that_were_moved_is_bounded(kind: Kind) -> None:
+    user_id = f"visitor-{'x' * 20}"
+    held = kind((f"u{i}", 10**6 + i) for i in range(100))
+    before = sys.getrefcount(user_id)
+
+    for due_ms in range(10_000):  # as by the triggers of one visitor beyond those that may wait
+        held.set(user_id, due_ms)
+
+    assert sys.getrefcount(user_id) - before <= 2 * 101 + plain_timers.MOST_STALE
+    assert list(held.pop_due(10_000)) == [(9_999, user_id)]
+
+
 # Ids of one, two and four bytes a character: their order is that of code points, however they are held in memory.
 names = st.sampled_from(["", "a", "aa", "b", "ü", "\u20ac", "\uffff", "\U0001f600", *(f"user-{i}" for i in range(80))])
 operations = st.one_of(
@@ -115,6 +157,7 @@ operations = st.one_of(
     st.tuples(st.just("earlier"), names, times),
     st.tuples(st.just("pop"), times, st.lists(st.none() | st.integers(-50, 50), max_size=8)),
     st.tuples(st.just("take"), st.none(), st.none()),
+    st.tuples(st.just("move"), names, st.lists(times, min_size=60, max_size=160)),
 )
 
 
@@ -131,6 +174,9 @@ def test_compiled_timers_are_the_plain_ones_in_the_same_order(stored: dict[str, 
                 held.earlier(one, other)
             elif step == "take":
                 said.append(list(held.take_changed().items()))
+            elif step == "move":
+                for due_ms in other:
+                    held.set(one, due_ms)
             else:
                 again = iter(other)
                 for due_ms, user_id in held.pop_due(one):

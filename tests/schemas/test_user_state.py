@@ -35,6 +35,8 @@ triggers = st.builds(
     shadows=st.none() | st.dictionaries(names, st.tuples(probabilities, st.integers(0, 9)), max_size=2),
     place=st.integers(0, 9),
     raw=st.none() | probabilities,
+    closes_after_ms=st.integers(-1, 2**40),
+    grace_ms=st.none() | st.integers(0, 2**40),
 )
 bids = st.builds(
     OpenBid,

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
 from prometheus_client import CollectorRegistry
 from summaries import summary_of
 
@@ -140,6 +141,16 @@ def test_bids_are_counted_by_reason_and_what_became_of_them_by_kind() -> None:
         "notices": {"win": 6, "notice_missing": 3},
         "ledger_open": True,
     }
+
+
+async def test_wins_that_nobody_pays_for_are_told_with_each_look(caplog: pytest.LogCaptureFixture) -> None:
+    watch, telemetry = watching(Ledger())
+    for count in (2, 0, 3):
+        telemetry.batch_done(summary_of(a_result((), Counter(notice_of_unknown_bid=count))), seconds=0.01, open_count=0)
+        await watch.look()
+
+    assert [record.fields for record in caplog.records] == [{"wins": 2}, {"wins": 3}]  # type: ignore[attr-defined]
+    assert {record.levelname for record in caplog.records} == {"ERROR"}
 
 
 def a_result(reasons: Sequence[str], notes: Counter[str]) -> StepResult:

@@ -14,6 +14,7 @@ class Model:
 
     def __init__(self, version: int = 0) -> None:
         self.version = version
+        self.begun_at = 0
 
     def score_one(self, x: dict[str, float], n_reasons: int) -> tuple[float, list[tuple[str, float]]]:
         return 0.5, []
@@ -73,3 +74,15 @@ async def test_examples_of_other_workers_do_not_move_the_mark_back() -> None:
     freshness.examples_published("click", 60)
 
     assert freshness.behind("click") == 100
+
+
+async def test_a_model_that_has_come_to_another_log_is_behind_by_what_is_there() -> None:
+    model = Model(version=5_000)
+    freshness = a_freshness(model)
+    freshness.examples_published("click", 5_100)
+
+    model.version, model.begun_at = 5_030, 5_000  # of the log that has taken the place, 30 were learned
+    behind_at_first = freshness.behind("click")
+    freshness.examples_published("click", 70)
+
+    assert (behind_at_first, freshness.behind("click")) == (0, 40)

@@ -41,3 +41,26 @@ async def test_who_only_serves_looks_after_garbage_by_the_clock(
     await kept.stop()
 
     assert bool(looked_after) is not consumes
+
+
+@pytest.mark.parametrize(
+    ("consumes", "now", "ends"), [(True, 2, True), (True, 1, False), (True, None, False), (False, 2, False)]
+)
+def test_a_worker_ends_when_the_topic_of_examples_has_other_partitions_than_it_knows(
+    consumes: bool, now: int | None, ends: bool
+) -> None:
+    failures: list[BaseException] = []
+    worker: Any = SimpleNamespace(
+        settings=SETTINGS,
+        consumes=consumes,
+        partitions={"examples": 1},
+        output=SimpleNamespace(partitions_now=lambda topic: now),
+        fail=failures.append,
+    )
+
+    Housekeeping(worker)._look_at_partitions()
+
+    assert [str(one) for one in failures] == ends * [
+        "The topic examples has 2 partitions and had 1 when this worker started, so it would read and write examples "
+        "in the wrong place. It ends; start it again, and all other workers with it"
+    ]

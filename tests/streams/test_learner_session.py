@@ -7,11 +7,13 @@ from itertools import pairwise
 from typing import Any, NamedTuple, cast
 
 import pytest
+from learner_bench import Deployment, model_of, undisturbed
 
 from online_models.learning import Publication
 from online_models.serving import Served
 from schemas.codec import encode_json
 from schemas.examples import Example
+from streams import learner
 from streams.learner import LearnerSession, new_cores
 from streams.publish import Publisher
 from streams.settings import parse_settings
@@ -129,3 +131,65 @@ async def test_chunks_decide_nothing(cuts: list[int]) -> None:
     assert [core.checkpoint() for core in session._cores.values()] == [
         core.checkpoint() for core in expected[0]._cores.values()
     ]
+
+
+async def test_what_an_objective_without_examples_has_read_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(learner, "_READ_AGAIN", 100)
+    deployment = Deployment()
+    deployment.topic.produce("click", 250)
+    session = await deployment.open()
+    await deployment.read(session)
+    await session.save()
+
+    session = await deployment.open()
+
+    assert session.next_offset == 250
+    idle = await deployment.saved("sale")
+    assert (idle.version, idle.next_offset, idle.learned, idle.read_to) == (0, 0, 0, 250)
+    assert await session.publish_pending() is None
+    assert deployment.published.versions("sale") == []
+
+
+async def test_an_idle_objective_is_written_now_and_then_and_never_for_each_chunk(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(learner, "_READ_AGAIN", 100)
+    deployment = Deployment()
+    session = await deployment.open()
+    reached, again = 0, []
+    for number in range(50):
+        deployment.topic.produce("click", 9)
+        await deployment.read(session)
+        await session.save()
+        if number % 7 == 6:  # a crash, or a rebalance
+            reached, session = session.next_offset, await deployment.open()
+            again.append(reached - session.next_offset)
+
+    assert deployment.store.written.count("click") == 51
+    assert deployment.store.written.count("sale") <= 1 + 450 // 100
+    assert max(again) < 100
+
+
+async def test_an_example_after_a_long_silence_has_the_version_that_it_would_have_had(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(learner, "_READ_AGAIN", 100)
+    straight, restarted = Deployment(), Deployment()
+    for deployment in (straight, restarted):
+        session = await deployment.open()
+        examples = []
+        for silence in (130, 20, 260, 5):
+            deployment.topic.produce("click", silence)
+            examples += deployment.topic.produce("sale", 3)
+            deployment.topic.append(examples[-1])  # a scorer crashed and has published it again
+            await deployment.read(session)
+            await session.publish_pending()
+            if deployment is restarted:
+                await session.save()
+                session = await deployment.open()
+        await session.save()
+
+    assert straight.published.versions("sale") == restarted.published.versions("sale") == [134, 158, 422, 431]
+    sales = [await one.saved("sale") for one in (straight, restarted)]
+    assert sales[0].next_offset == sales[1].next_offset == 431
+    assert model_of(sales[0]) == model_of(sales[1]) == undisturbed("sale", examples)

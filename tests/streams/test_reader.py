@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 from aiokafka.errors import TopicAuthorizationFailedError
-from transport_bench import P0, settled
+from faust.types import TP
+from transport_bench import P0, a_record, settled
 
 from streams.cancelling import cancel_until_done
+from streams.transport import TransportOptions
 from streams.transport.reader import RecordReader
 
 
@@ -97,3 +99,57 @@ def test_what_was_taken_before_a_rebalance_is_not_handed_out_behind_it() -> None
     RecordReader.forget_positions(reader)
 
     assert (reader._readable, reader._taken) == ({}, [])
+
+
+class _Taking:
+    """A reader that left P0 at offset 20, and what aiokafka holds of it."""
+
+    def __init__(self, position: int | None, *offsets: int) -> None:
+        self.records = {P0: "fetched"} if offsets else {}
+        self.state = SimpleNamespace(position=position, has_valid_position=position is not None)
+        self._offsets = offsets
+        self.assignment = SimpleNamespace(state_value=lambda tp: self.state)
+        self.reader: Any = SimpleNamespace(
+            _assignment=lambda: self.assignment,
+            _readable={P0: (1, self.assignment)},
+            _positions={P0: 20},
+            options=TransportOptions(),
+            _turn=0,
+        )
+
+    async def take(self) -> list[tuple[list[int], int]]:
+        fetcher: Any = SimpleNamespace(
+            _subscriptions=SimpleNamespace(reassignment_in_progress=False),
+            _records=self.records,
+            fetched_records=self._fetched,
+        )
+        fetched = await RecordReader._take(self.reader, fetcher, [(P0, 1)])
+        return [([record.offset for record in one.records], one.next_offset) for one in fetched]
+
+    async def _fetched(self, tps: list[TP], timeout: int, max_records: int) -> dict[TP, list[Any]]:
+        if self.records.pop(P0, None) is None:
+            return {}
+        self.state.position = self._offsets[-1] + 1
+        return {P0: [a_record(P0, offset) for offset in self._offsets]}
+
+
+async def test_a_log_that_ends_below_what_was_read_is_told_of_at_once_and_nothing_of_it_handed_out() -> None:
+    assert await _Taking(0).take() == [([], 0)]
+    assert await _Taking(0, 0, 1).take() == [([], 0)]
+    assert await _Taking(0, 25, 26).take() == [([], 0)]  # with a hole up to beyond what was read
+
+
+async def test_holes_in_a_log_are_none_of_its_ends(caplog: pytest.LogCaptureFixture) -> None:
+    assert await _Taking(20, 23, 27).take() == [([23, 27], 28)]
+    assert await _Taking(20).take() == []
+    assert await _Taking(None).take() == []
+    assert caplog.messages == []
+
+
+async def test_how_much_was_missed_of_what_is_no_longer_kept_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    taking = _Taking(50)
+
+    assert await taking.take() == [([], 50)]
+    assert await taking.take() == []
+    assert await _Taking(50, 50, 51).take() == [([50, 51], 52)]
+    assert caplog.messages == ["events-0: 30 offsets from 20 on are no longer kept, and were not read"] * 2

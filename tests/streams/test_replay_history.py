@@ -109,3 +109,36 @@ def test_a_replica_of_the_past_scores_as_the_live_one_and_is_cold_before_the_fir
     expected.restore(learned(100)._estimator.to_bytes())
     assert replica.score_one(x, 3)[0] == expected.predict_proba_one(x)[True]
     assert {name for name, _ in replica.score_one(x, 3)[1]} == {"item=1", "clicks"}
+
+
+def test_versions_go_on_where_another_log_has_taken_the_place_of_the_first() -> None:
+    core, straight = learned(50), learned(50)
+    core.go_on(0, topic="examples", partition=0)
+    later = [(offset - 50, one) for offset, one in EXAMPLES if offset >= 50]
+    core.step([(offset, one) for offset, one in later if offset < 20 and one.objective == "click"])
+    version, checkpoint = core.version, core.checkpoint()
+    straight.step([(offset, one) for offset, one in EXAMPLES if offset < 90 and one.objective == "click"])
+    with closing(ExampleSpool(None)) as kept:
+        kept.put([(offset, encode_json(one)) for offset, one in later])
+        models = ModelHistory(OBJECTIVE, SETTINGS, kept, oldest=0, checkpoint=checkpoint)
+
+        assert version == 50 + core.next_offset
+        assert models.model_at(version).to_bytes() == core._estimator.to_bytes()
+        assert models.model_at(90).to_bytes() == straight._estimator.to_bytes()
+        with pytest.raises(VersionLost, match=rf"Version 45 .* exchanged at version 50, .* checkpoint is at {version}"):
+            models.model_at(45)
+
+
+def test_a_checkpoint_changes_nothing_where_all_examples_are_kept() -> None:
+    with spool() as kept:
+        models = ModelHistory(OBJECTIVE, SETTINGS, kept, oldest=0, checkpoint=learned(50).checkpoint())
+
+        assert models.model_at(45).to_bytes() == learned(45)._estimator.to_bytes()
+
+
+def test_what_an_objective_has_left_in_another_partition_is_not_taken_for_this_one_s() -> None:
+    with closing(ExampleSpool(None)) as kept:
+        kept.put([(0, encode_json(an_example(1)))], belongs=lambda objective: objective != "click")
+        kept.put([(0, encode_json(an_example(4)))], belongs=lambda objective: objective == "click")
+
+        assert [example.offset + example.seq for _, example in kept.between("click", 0, 9)] == [4]

@@ -339,6 +339,35 @@ async def test_a_topic_that_was_created_anew_is_read_from_its_beginning() -> Non
         assert bench.acknowledge_all() == [True]
 
 
+@pytest.mark.parametrize("appended", [[], [0, 1, 2]])
+async def test_of_a_log_that_ends_below_what_was_read_nothing_is_handed_out_if_the_application_says_so(
+    appended: list[int],
+) -> None:
+    told: list[tuple[TP, int, int]] = []
+
+    async def on_truncated(tp: TP, position: int, begins: int) -> bool:
+        told.append((tp, position, begins))
+        return False
+
+    async with a_bench({P0: range(5), P1: []}) as bench:
+        bench.transport.on_truncated = on_truncated
+        await bench.assign(P0, P1)
+        await until(lambda: bench.offsets() == [0, 1, 2, 3, 4])
+
+        bench.reader.log[P0] = appended
+        bench.reader.markers[P0] = 0
+        bench.reader._position[P0] = 0 if appended else -1  # a step to 0, with records or without
+        bench.reader.append(P1, 7)
+        await until(lambda: bench.offsets(P1) == [7])
+        await settled()
+
+        assert told == [(P0, 5, 0)]
+        assert bench.offsets() == [0, 1, 2, 3, 4]
+        assert not any(chunk.is_current for chunk in bench.chunks if chunk.tp == P0)
+        await bench.revoke(P0, P1)
+        assert P0 not in bench.reader.committed
+
+
 async def test_the_schema_hands_a_chunk_through_as_it_is() -> None:
     async with a_bench({P0: range(3)}) as bench:
         await bench.assign(P0)
@@ -394,3 +423,24 @@ async def test_a_topic_whose_offsets_the_application_commits_is_never_committed_
         assert bench.reader.committed == {}
         assert bench.transport.status()[P0].committed == 8
         assert bench.transport.stalled(1e9, 1.0) == []
+
+
+async def test_what_is_done_again_leaves_the_commit_alone_until_it_comes_to_what_is_due() -> None:
+    async def start_offsets(_: frozenset[TP]) -> Mapping[TP, int]:
+        bench.transport.commit_from(P0, 6)
+        return {P0: 0}
+
+    async with a_bench({P0: range(8)}, chunk_records=4, start_offsets=start_offsets) as bench:
+        bench.reader.committed[P0] = 6
+        await bench.assign(P0)
+        await until(lambda: len(bench.chunks) == 2)
+
+        assert await bench.consumer.commit()
+        bench.chunks[0].acknowledge()
+        assert await bench.consumer.commit()
+        assert bench.reader.committed == {P0: 6}
+        assert bench.transport.status()[P0].committed == 4, "it moves, so nothing is stuck"
+
+        bench.chunks[1].acknowledge()
+        await bench.revoke(P0)
+        assert bench.reader.committed == {P0: 8}

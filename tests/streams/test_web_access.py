@@ -53,6 +53,7 @@ async def test_with_tokens_only_health_is_for_everybody() -> None:
             assert await status(client, "GET", path, headers=bearing("guessed-guessed-guessed")) == 401
             assert await status(client, "GET", path, headers={"Authorization": f"Basic {TOKEN}"}) == 401
             assert await status(client, "GET", path, headers=bearing("")) == 401
+            assert await status(client, "GET", path, headers=bearing("\udcff\udcfe")) == 401
             assert await status(client, "GET", path, headers=bearing(TOKEN)) == 200
             assert await status(client, "GET", path, headers=bearing(OTHER)) == 200
         assert await status(client, "GET", "/healthz") == 200

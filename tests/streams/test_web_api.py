@@ -1,4 +1,4 @@
-"""What the API does with more requests than it can serve."""
+"""What the API does with more requests than it can serve, and with those that are none."""
 
 from __future__ import annotations
 
@@ -6,12 +6,25 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from aiohttp import web
 
+from schemas.codec import BadRecord
 from streams.configs import shipped_config
 from streams.settings import load_settings
 from streams.stores import Unavailable
+from streams.web import api as web_api
 from streams.web.api import Api
+
+
+class Request:
+    """A request whose body comes when it is let."""
+
+    def __init__(self, body: asyncio.Future[bytes] | None = None) -> None:
+        self._body = body
+
+    async def read(self) -> bytes:
+        return await self._body if self._body is not None else b""
 
 
 def an_api(most_at_once: int) -> Api:
@@ -30,10 +43,10 @@ async def test_more_requests_than_may_be_under_way_are_turned_away_by_route() ->
         raise Unavailable("away")
 
     guarded, other = api._guarded(slow), api._guarded(broken)
-    first = [asyncio.create_task(guarded(None)) for _ in range(2)]
+    first = [asyncio.create_task(guarded(Request())) for _ in range(2)]
     await asyncio.sleep(0)
-    turned_away = await guarded(None)
-    elsewhere = [await other(None) for _ in range(5)]
+    turned_away = await guarded(Request())
+    elsewhere = [await other(Request()) for _ in range(5)]
     done.set()
 
     assert turned_away.status == 503
@@ -41,4 +54,35 @@ async def test_more_requests_than_may_be_under_way_are_turned_away_by_route() ->
     assert b"2 such requests" in turned_away.body
     assert all(b"is away" in one.body for one in elsewhere), "what failed is under way no more"
     assert [(await one).status for one in first] == [200, 200]
-    assert (await guarded(None)).status == 200
+    assert (await guarded(Request())).status == 200
+
+
+async def test_bodies_that_do_not_come_take_nobodys_place_and_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    api = an_api(2)
+
+    async def fine(_: Any) -> web.Response:
+        return web.Response(text="done")
+
+    guarded = api._guarded(fine)
+    never = asyncio.get_running_loop().create_future()
+    waiting = [asyncio.create_task(guarded(Request(asyncio.shield(never)))) for _ in range(8)]
+    monkeypatch.setattr(web_api, "_BODY_S", 0.01)
+    late = asyncio.create_task(guarded(Request(asyncio.shield(never))))
+    await asyncio.sleep(0)
+
+    assert (await late).status == 503, "there is an end to those who may send their bodies, too"
+    for one in waiting[1:]:
+        one.cancel()
+    await asyncio.wait(waiting[1:])
+    assert (await guarded(Request())).status == 200
+    assert (await guarded(Request(asyncio.shield(never)))).status == 408
+    waiting[0].cancel()
+
+
+def test_what_is_nested_too_deeply_is_refused_and_nothing_else_with_it() -> None:
+    deep: Any = 1
+    for _ in range(300):
+        deep = [deep]
+
+    with pytest.raises(BadRecord, match="too_deep"):
+        an_api(2)._event({"type": "page_view", "user_id": "u", "unknown": deep})

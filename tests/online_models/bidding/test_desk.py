@@ -335,7 +335,7 @@ def test_the_market_is_told_of_opportunities_wins_and_losses() -> None:
         {"day": day, "second": second, "value:shoes": 0.01},
         {"day": day, "second": second, "cost:shoes": 0.004, "bid:": 0.01, "price:": 0.004},
         {"day": day, "second": second + 2, "value:shoes": 0.01},
-        {"day": day, "second": second + 2, "bid:": 0.01, "price:": 0.012},
+        {"day": day, "second": second + 2, "bid:": 0.01},
     ]
 
 

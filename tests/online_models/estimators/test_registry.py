@@ -186,6 +186,14 @@ class TestFiniteProbabilities:
 
         assert model.predict_proba_one({})[True] == pytest.approx(2 / 5)
 
+    @pytest.mark.parametrize("error", [OverflowError, ZeroDivisionError])
+    def test_numbers_that_it_cannot_sum_up_get_the_rate_as_well(self, error: type[ArithmeticError]) -> None:
+        class Fails(self.Says):  # type: ignore[name-defined,misc]
+            def predict_proba_one(self, x: dict[str, float]) -> dict[bool, float]:
+                raise error
+
+        assert RiverModel("fails", Fails({}), key=KEY).predict_proba_one({"a": 1e308})[True] == 0.5
+
     @pytest.mark.parametrize(("said", "given"), [(0.0, 1e-6), (1.0, 1 - 1e-6), (0.3, 0.3)])
     def test_certainty_is_bounded(self, said: float, given: float) -> None:
         assert RiverModel("says", self.Says({True: said}), key=KEY).predict_proba_one({})[True] == given

@@ -53,6 +53,8 @@ def test_every_declarable_field_is_one_of_the_schema() -> None:
         (True, {"x=true": 1.0}, {"x": 1.0}),
         (None, {}, {}),
         (2**70, {f"x={2**70}": 1.0}, {}),
+        (1.7e18, {"x=1700000000000000000": 1.0}, {"x": 1.7e18}),
+        (-1e300, {f"x={str(int(-1e300))[:128]}": 1.0}, {"x": -(2.0**63)}),
     ],
 )
 def test_properties_are_read_as_they_come(

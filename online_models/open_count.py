@@ -1,0 +1,79 @@
+"""How many triggers of a partition wait for their labels, also when visitors are lost with theirs.
+
+The triggers stand in the states of the visitors. When the store loses a state (its time to live is over, or it was
+evicted), nobody can tell how many waited there: they would be counted for ever, an idle partition would be ticked for
+ever, and finally nothing more would be opened. But none waits beyond the end of its window. So they are counted by the
+time at which that ends, and what is left of a span that is over was lost.
+
+Where nothing is lost nothing is ever left, so that replays, which lose nothing, count the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+# Spans of 2 ** 24 ms, that is 4 h 40 min: six of them, or five bytes each in the store, for a window of a day.
+SPAN_BITS = 24
+
+
+class OpenCount:
+    """Counts what waits, in all and by the span of event time in which its window ends.
+
+    Parameters
+    ----------
+    total, by_end
+        What the store held; a version before has counted in all only.
+    latest_ms
+        When at the latest the windows end that are not in `by_end`, epoch ms.
+
+    Attributes
+    ----------
+    total
+        Triggers that wait.
+    """
+
+    def __init__(self, total: int = 0, by_end: Mapping[int, int] | None = None, *, latest_ms: int = 0) -> None:
+        self._by_end = dict(by_end or {})
+        not_told = total - sum(self._by_end.values())
+        if not_told > 0:
+            span = latest_ms >> SPAN_BITS
+            self._by_end[span] = self._by_end.get(span, 0) + not_told
+        self.total = sum(self._by_end.values())
+        self._tidied_to = 0
+
+    def by_end(self) -> dict[int, int]:
+        """Return the counts by span, earliest first, for the store."""
+        return dict(sorted(self._by_end.items()))
+
+    def opened(self, due_ms: int) -> None:
+        """Count a trigger whose window ends at `due_ms`."""
+        self.total += 1
+        span = due_ms >> SPAN_BITS
+        self._by_end[span] = self._by_end.get(span, 0) + 1
+
+    def closed(self, due_ms: int, n: int = 1) -> None:
+        """Count `n` triggers less, whose windows ended at `due_ms`, or would have."""
+        n -= self._take(due_ms >> SPAN_BITS, n)
+        if n > 0:  # counted by a version before, which did not tell when they end
+            for span in sorted(self._by_end):
+                n -= self._take(span, n)
+
+    def _take(self, span: int, n: int) -> int:
+        """Count up to `n` less of those that end in a span; return how many there were."""
+        held = self._by_end.get(span, 0)
+        taken = min(n, held)
+        if taken < held:
+            self._by_end[span] = held - taken
+        elif held:
+            del self._by_end[span]
+        self.total -= taken
+        return taken
+
+    def tidy(self, now_ms: int) -> None:
+        """Leave out what was lost; to be called when all windows up to stream time `now_ms` are closed."""
+        now = now_ms >> SPAN_BITS
+        if now == self._tidied_to:
+            return
+        self._tidied_to = now
+        for span in [one for one in self._by_end if one < now]:
+            self.total -= self._by_end.pop(span)
