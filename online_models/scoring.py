@@ -303,6 +303,10 @@ class ScoringCore:
         ring = remember(user.recent_ids, event.event_id)  # type: ignore[arg-type]  # decoded: bytes
         if ring is None:
             out.ignored[DUPLICATE] += 1
+            if self.desk is not None and isinstance(event, BidRequest) and event.answered is not None:
+                out.changed[user_id] = user
+                self._layouts.wake(user)
+                self.desk.repeated(event, source_ts, user, out)
             return
         user.recent_ids = ring
         out.changed[user_id] = user

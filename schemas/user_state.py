@@ -75,7 +75,7 @@ class OpenBid(Struct, array_like=True):
     Attributes
     ----------
     offset
-        Offset of the request on its partition; the bid_id follows from it.
+        Offset of the request on its partition, or the number that the HTTP API gave the bid; the bid_id follows.
     campaign, item_id, day
         Who bid for which ad, and on which of the campaign's days it counts.
     ts

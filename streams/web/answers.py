@@ -8,9 +8,11 @@ visitor's last event; it is a copy, and nothing that is asked here changes it. W
 from __future__ import annotations
 
 import contextlib
+import secrets
 from collections.abc import Sequence
 from typing import Any
 
+from online_models.bidding.past_bids import FIRST_NUMBER
 from online_models.bound import BoundObjective
 from online_models.crowd import crowd_of
 from online_models.features.sources import SOURCES
@@ -19,7 +21,7 @@ from online_models.replica import ReplicaSet
 from online_models.rest import wake
 from online_models.serving import Served
 from schemas.api import BidAnswer, FeaturesAnswer, ObjectiveScore, RankAnswer, ScoreAnswer
-from schemas.bids import BidDecision
+from schemas.bids import AnsweredBid, BidDecision
 from schemas.codec import BadRecord, decode_user_state, encode_json
 from schemas.dead_letters import INVALID, TOO_LARGE
 from schemas.events import BidRequest, EventBase, RankRequest
@@ -198,7 +200,10 @@ class Answers:
         await self._gates.enter(partition)
         slots = user.slots if user else self._features.new_slots()
         self._features.fold(slots, request)
-        decision = request.answered = bidder.decide(request, slots, user)
+        decision = bidder.decide(request, slots, user)
+        fields = {name: getattr(decision, name) for name in BidDecision.__struct_fields__}
+        bid_id = f"{self._topic}-{partition}-{FIRST_NUMBER + secrets.randbits(62)}"
+        request.answered = AnsweredBid(**fields, bid_id=bid_id)
         value = encode_json(request)
         if len(value) > self._max_event_bytes:
             bidder.release(decision)
@@ -206,15 +211,14 @@ class Answers:
                 TOO_LARGE, f"Expected at most {self._max_event_bytes} bytes with the answer in it, got {len(value)}"
             )
         try:
-            [end] = (await self.publish([(request.user_id, value)])).values()
+            await self.publish([(request.user_id, value)])
         except RecordTooLarge:
             bidder.release(decision)
             raise
         except BaseException:
             self._gates.shut(partition)
             raise
-        fields = {name: getattr(decision, name) for name in BidDecision.__struct_fields__}
-        return BidAnswer(**fields, event_id=request.event_id, bid_id=f"{self._topic}-{partition}-{end - 1}")
+        return BidAnswer(**fields, event_id=request.event_id, bid_id=bid_id)
 
     async def score(self, event: EventBase) -> ScoreAnswer:
         """Return the scores at this event, one for each objective that it triggers; raises Unavailable."""

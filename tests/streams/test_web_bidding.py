@@ -268,3 +268,33 @@ async def test_what_is_too_large_for_the_log_costs_nothing() -> None:
 
 def partition_of(number: int) -> int:
     return partition_for_key(f"u{number}".encode(), PARTITIONS)
+
+
+async def test_the_id_of_a_bid_does_not_depend_on_which_copy_of_its_record_was_acknowledged() -> None:
+    class Repeating(ListOutput):
+        """The first acknowledgement is lost, so each record is written twice."""
+
+        async def publish(self, batches: Any, **options: Any) -> Any:
+            await super().publish(batches, **options)
+            return await super().publish(batches, **options)
+
+    deployment = Deployment(Repeating())
+    await until_granted(deployment)
+    deployment.log.records.clear()
+
+    answer = await deployment.bid(1)
+
+    [records] = deployment.log.records.values()
+    logged = [decode_event(one.value or b"", record_ts_ms=time.time_ns() // 1_000_000) for one in records]
+    ids = [one.answered.bid_id for one in logged if isinstance(one, BidRequest) and one.answered]
+    assert ids == [answer.bid_id] * 2
+
+
+async def test_who_asks_again_with_the_same_event_id_gets_another_bid_with_another_id() -> None:
+    deployment = Deployment()
+    await until_granted(deployment)
+
+    first, second = await deployment.bid(1), await deployment.bid(1)
+
+    assert first.bid_id != second.bid_id
+    assert set_aside(deployment) == 20_000
