@@ -27,7 +27,7 @@ from online_models.features.plan import PREFIX, CrowdTable
 from online_models.guard import NOT_FINITE, OUT_OF_RANGE
 from online_models.objectives import Objective
 from online_models.segments import SegmentTable
-from schemas.codec import BadRecord
+from schemas.codec import UNDECODABLE, BadRecord, undecodable
 from schemas.dead_letters import INVALID
 
 CROWD = "crowd"
@@ -212,8 +212,8 @@ class CrowdCounts:
         """Take up what `to_bytes` gave, as far as it belongs to these tables; raises BadRecord."""
         try:
             saved = _unpack(blob)
-        except msgspec.DecodeError as error:
-            raise BadRecord(INVALID, f"crowd counts: {error}") from None
+        except UNDECODABLE as error:
+            raise BadRecord(INVALID, f"crowd counts: {undecodable(error)}") from None
         if saved.format != FORMAT:
             raise BadRecord(INVALID, f"crowd counts: expected format {FORMAT}, got {saved.format}")
         self.weights = {name: height for name, height in saved.heights.items() if name[:PREFIX] in self._tables}

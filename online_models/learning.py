@@ -27,7 +27,7 @@ from online_models.distribution import Distributor
 from online_models.estimators import Estimator
 from online_models.evaluation import ProgressiveMetrics
 from online_models.guard import refusal
-from schemas.codec import BadRecord
+from schemas.codec import UNDECODABLE, BadRecord, undecodable
 from schemas.dead_letters import INVALID
 from schemas.examples import Example
 from schemas.metrics import Progress
@@ -99,8 +99,8 @@ def versions_begin_at(blob: bytes) -> int:
 def _read(blob: bytes) -> Checkpoint:
     try:
         return _unpack(blob)
-    except msgspec.DecodeError as error:
-        raise BadRecord(INVALID, f"checkpoint: {error}") from None
+    except UNDECODABLE as error:
+        raise BadRecord(INVALID, f"checkpoint: {undecodable(error)}") from None
 
 
 def _source(name: str) -> tuple[str, int]:

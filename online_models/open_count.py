@@ -14,6 +14,7 @@ from collections.abc import Mapping
 
 # Spans of 2 ** 24 ms, that is 4 h 40 min: six of them, or five bytes each in the store, for a window of a day.
 SPAN_BITS = 24
+_MOVED_AT_ONCE = 1_000
 
 
 class OpenCount:
@@ -28,8 +29,8 @@ class OpenCount:
 
     Attributes
     ----------
-    total
-        Triggers that wait.
+    about
+        Triggers that wait, to be read for each event: too low by those of lost visitors who come back within a batch.
     """
 
     def __init__(self, total: int = 0, by_end: Mapping[int, int] | None = None, *, latest_ms: int = 0) -> None:
@@ -38,42 +39,64 @@ class OpenCount:
         if not_told > 0:
             span = latest_ms >> SPAN_BITS
             self._by_end[span] = self._by_end.get(span, 0) + not_told
-        self.total = sum(self._by_end.values())
+        self.about = sum(self._by_end.values())
         self._tidied_to = 0
+        # Ends of windows that were opened, or (all bits turned over) closed, in order: put into spans batch by batch.
+        self._moved: list[int] = []
+
+    @property
+    def total(self) -> int:
+        """Triggers that wait."""
+        self._settle()
+        return self.about
 
     def by_end(self) -> dict[int, int]:
         """Return the counts by span, earliest first, for the store."""
+        self._settle()
         return dict(sorted(self._by_end.items()))
 
     def opened(self, due_ms: int) -> None:
         """Count a trigger whose window ends at `due_ms`."""
-        self.total += 1
-        span = due_ms >> SPAN_BITS
-        self._by_end[span] = self._by_end.get(span, 0) + 1
+        self.about += 1
+        self._moved.append(due_ms)
+        if len(self._moved) > _MOVED_AT_ONCE:  # a replay knows no batches
+            self._settle()
 
     def closed(self, due_ms: int, n: int = 1) -> None:
         """Count `n` triggers less, whose windows ended at `due_ms`, or would have."""
-        n -= self._take(due_ms >> SPAN_BITS, n)
-        if n > 0:  # counted by a version before, which did not tell when they end
-            for span in sorted(self._by_end):
-                n -= self._take(span, n)
+        self.about -= n
+        if n == 1:
+            self._moved.append(~due_ms)
+        else:
+            self._moved += [~due_ms] * n
 
-    def _take(self, span: int, n: int) -> int:
-        """Count up to `n` less of those that end in a span; return how many there were."""
-        held = self._by_end.get(span, 0)
-        taken = min(n, held)
-        if taken < held:
-            self._by_end[span] = held - taken
-        elif held:
-            del self._by_end[span]
-        self.total -= taken
-        return taken
+    def _settle(self) -> None:
+        by_end, moved = self._by_end, self._moved
+        if not moved:
+            return
+        for end_ms in moved:
+            if end_ms >= 0:
+                span = end_ms >> SPAN_BITS
+                by_end[span] = by_end.get(span, 0) + 1
+                continue
+            span = ~end_ms >> SPAN_BITS
+            if span not in by_end:  # counted by a version before, which did not tell when it ends, or not at all
+                if not by_end:
+                    continue
+                span = min(by_end)
+            if by_end[span] > 1:
+                by_end[span] -= 1
+            else:
+                del by_end[span]
+        moved.clear()
+        self.about = sum(by_end.values())
 
     def tidy(self, now_ms: int) -> None:
         """Leave out what was lost; to be called when all windows up to stream time `now_ms` are closed."""
+        self._settle()
         now = now_ms >> SPAN_BITS
         if now == self._tidied_to:
             return
         self._tidied_to = now
         for span in [one for one in self._by_end if one < now]:
-            self.total -= self._by_end.pop(span)
+            self.about -= self._by_end.pop(span)

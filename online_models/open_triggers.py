@@ -98,7 +98,8 @@ class OpenTriggers:
         bool
             Whether more may be due.
         """
-        out.clock_ms = min(now_ms, max(source_ts, now_ms - MAX_AHEAD_MS))
+        if self.desk is not None:
+            out.clock_ms = min(now_ms, max(source_ts, now_ms - MAX_AHEAD_MS))
         for due_ms, user_id in self.timers.pop_due(now_ms):
             user = out.users.get(user_id)
             if user is None:  # its key has outlived its time to live in the store
@@ -214,7 +215,7 @@ class OpenTriggers:
         elif self._outcome_seen(bound.name, user, since_ms=score.ts):
             # Out of order: an outcome may be in the features already, and would give the label away.
             out.notes["outcome_first"] += 1
-        elif self.count.total >= self._most:
+        elif self.count.about >= self._most:
             out.notes["open_full"] += 1
         else:
             packed = bound.kept.pack(values)

@@ -7,6 +7,7 @@ the cost of a record is bounded before its first byte is read.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -27,10 +28,13 @@ from schemas.user_state import DIGEST_BYTES, FORM, PartitionMeta, UserState
 _DIGEST_BYTES_OF_FORM_0 = 6
 # Begins no msgpack: layout and time of the last event follow in four and six bytes, then `UserState.resting`.
 _AT_REST = b"\xc1"
+_AT_REST_BEFORE_MS = 1 << 48  # versions before took any time for good that a producer's clock confirmed
 
 MAX_EVENT_BYTES = 65_536
 # An epoch in seconds reads as January 1970; clickstreams are younger than this.
 MIN_TS_MS = 946_684_800_000  # 2000-01-01T00:00:00Z
+# Microseconds read as milliseconds land some 50,000 years ahead.
+MAX_TS_MS = 4_102_444_800_000  # 2100-01-01T00:00:00Z
 # Clocks of browsers and collectors differ; a time further ahead would close everybody's windows.
 MAX_AHEAD_MS = 5 * 60_000
 
@@ -65,6 +69,11 @@ _values: msgspec.msgpack.Decoder[list[Any]] = msgspec.msgpack.Decoder(list)
 _json = msgspec.json.Encoder()
 _msgpack = msgspec.msgpack.Encoder()
 
+# How msgspec shows a value that is none of those allowed.
+_QUOTED = re.compile(r"^(Invalid (?:enum )?value) (['\"]).*\2", re.DOTALL)
+# All that bytes can make a decoder raise. Text that is not UTF-8 is an error of Python's, and none of msgspec's.
+UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
 
 def decode_event(value: bytes, *, record_ts_ms: int, max_bytes: int = MAX_EVENT_BYTES) -> VisitorEvent | SystemEvent:
     """Decode and validate one record of the `events` topic.
@@ -74,7 +83,8 @@ def decode_event(value: bytes, *, record_ts_ms: int, max_bytes: int = MAX_EVENT_
     value
         The record's value. Tombstones (null) have no event in them and are the caller's to skip.
     record_ts_ms
-        The record's Kafka timestamp, epoch ms; event times far ahead of it are refused.
+        The record's Kafka timestamp, epoch ms; event times far ahead of it are refused. Below 0: it has none, and
+        every event is refused.
     max_bytes
         Larger records are refused unread.
 
@@ -94,26 +104,47 @@ def decode_event(value: bytes, *, record_ts_ms: int, max_bytes: int = MAX_EVENT_
         event = _event.decode(value)
     except msgspec.ValidationError as error:
         raise _invalid(error) from None
-    except msgspec.DecodeError as error:
-        raise BadRecord(why.NOT_JSON, str(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadRecord(why.NOT_JSON, undecodable(error)) from None
     except RecursionError:
         raise BadRecord(why.TOO_DEEP, "Expected a flat object, got deeply nested JSON") from None
     ts = event.ts if isinstance(event.ts, int) else epoch_ms(event.ts)
     event.ts = ts
     if ts < MIN_TS_MS:
         raise BadRecord(why.TIME_TOO_OLD, f"Expected epoch milliseconds >= {MIN_TS_MS} - at `$.ts`; are these seconds?")
-    if ts > record_ts_ms + MAX_AHEAD_MS:
-        raise BadRecord(
-            why.TIME_AHEAD, f"Expected at most {MAX_AHEAD_MS} ms after the record's Kafka timestamp - at `$.ts`"
-        )
+    if ts > MAX_TS_MS or ts > record_ts_ms + MAX_AHEAD_MS:
+        raise _ahead(ts, record_ts_ms)
     return event
+
+
+def _ahead(ts: int, record_ts_ms: int) -> BadRecord:
+    if ts > MAX_TS_MS:
+        return BadRecord(
+            why.TIME_AHEAD, f"Expected epoch milliseconds <= {MAX_TS_MS} - at `$.ts`; are these microseconds?"
+        )
+    if record_ts_ms < 0:  # nothing would keep this event from closing everybody's windows
+        return BadRecord(
+            why.TIME_UNKNOWN,
+            "Expected a record with a Kafka timestamp, against which `$.ts` is held; set "
+            "message.timestamp.type=LogAppendTime on the topic, and feed the record back",
+        )
+    return BadRecord(
+        why.TIME_AHEAD, f"Expected at most {MAX_AHEAD_MS} ms after the record's Kafka timestamp - at `$.ts`"
+    )
+
+
+def undecodable(error: Exception) -> str:
+    """Say what is wrong with bytes that made a decoder raise one of `UNDECODABLE`, without a value of theirs."""
+    if isinstance(error, UnicodeDecodeError):  # whose own text shows the byte that it met
+        return "Expected UTF-8, got text in another encoding"
+    return _QUOTED.sub(r"\1", str(error))
 
 
 def _invalid(error: msgspec.ValidationError) -> BadRecord:
     detail = str(error)
     if detail.startswith("Invalid value") and detail.endswith("at `$.type`"):
         return BadRecord(why.UNKNOWN_TYPE, "Expected a known event type - at `$.type`; use `custom` for your own")
-    return BadRecord(why.INVALID, detail)
+    return BadRecord(why.INVALID, undecodable(error))
 
 
 def epoch_ms(moment: datetime) -> int:
@@ -131,53 +162,54 @@ def decode_score(value: bytes) -> Score:
     """Decode a record of `scores`; raises BadRecord."""
     try:
         return _score.decode(value)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise BadRecord(why.INVALID, str(error)) from None
+    except UNDECODABLE as error:
+        raise BadRecord(why.INVALID, undecodable(error)) from None
 
 
 def decode_bid(value: bytes) -> Bid:
     """Decode a record of `bids`; raises BadRecord."""
     try:
         return _bid.decode(value)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise BadRecord(why.INVALID, str(error)) from None
+    except UNDECODABLE as error:
+        raise BadRecord(why.INVALID, undecodable(error)) from None
 
 
 def decode_campaign(value: bytes) -> Campaign:
     """Decode a record of `campaigns`; raises BadRecord."""
     try:
         return _campaign.decode(value)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise BadRecord(why.INVALID, str(error)) from None
+    except UNDECODABLE as error:
+        raise BadRecord(why.INVALID, undecodable(error)) from None
 
 
 def decode_example(value: bytes) -> Example:
     """Decode a record of `examples`; raises BadRecord."""
     try:
         return _example.decode(value)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise BadRecord(why.INVALID, str(error)) from None
+    except UNDECODABLE as error:
+        raise BadRecord(why.INVALID, undecodable(error)) from None
 
 
 def decode_metric(value: bytes) -> Metric:
     """Decode a record of `metrics`; raises BadRecord."""
     try:
         return _metric.decode(value)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise BadRecord(why.INVALID, str(error)) from None
+    except UNDECODABLE as error:
+        raise BadRecord(why.INVALID, undecodable(error)) from None
 
 
 def decode_model_record(value: bytes) -> ModelRecord:
     """Decode a record of `models`; raises BadRecord."""
     try:
         return _model.decode(value)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise BadRecord(why.INVALID, str(error)) from None
+    except UNDECODABLE as error:
+        raise BadRecord(why.INVALID, undecodable(error)) from None
 
 
 def encode_user_state(state: UserState) -> bytes:
     """Pack a user's state for the store; of one who has left and for whom nothing waits, without a byte for that."""
-    if state.resting is not None and not (state.open or state.recent_ids or state.bidding):
+    is_awaited = state.open or state.recent_ids or state.bidding
+    if state.resting is not None and not is_awaited and state.last_ts < _AT_REST_BEFORE_MS:
         return _AT_REST + state.layout.to_bytes(4, "big") + state.last_ts.to_bytes(6, "big") + state.resting
     return _msgpack.encode(state)
 
@@ -189,8 +221,8 @@ def decode_user_state(blob: bytes) -> UserState:
         return UserState(layout, last_ts, b"", [], [], [], form=FORM, resting=blob[11:])
     try:
         state = _user.decode(blob)
-    except msgspec.DecodeError as error:
-        raise BadRecord(why.INVALID, f"user state: {error}") from None
+    except UNDECODABLE as error:
+        raise BadRecord(why.INVALID, f"user state: {undecodable(error)}") from None
     if state.form != FORM:
         _upgrade(state)
     return state
@@ -245,5 +277,5 @@ def decode_partition_meta(blob: bytes) -> PartitionMeta:
     """Unpack a partition's meta data; raises BadRecord."""
     try:
         return _meta.decode(blob)
-    except msgspec.DecodeError as error:
-        raise BadRecord(why.INVALID, f"partition meta: {error}") from None
+    except UNDECODABLE as error:
+        raise BadRecord(why.INVALID, f"partition meta: {undecodable(error)}") from None

@@ -127,6 +127,10 @@ class CandidateReport(Struct, kw_only=True):
     ----------
     models
         Name of the model, by objective.
+    baselines
+        Metrics of each simple rule at this candidate's triggers, by objective and name.
+    not_comparable
+        Objectives in which other triggers or labels were judged than those of the first candidate.
     us_per_event
         Wall time in this candidate's scoring, learning, judging and writing, in microseconds for each event.
     policies
@@ -141,6 +145,8 @@ class CandidateReport(Struct, kw_only=True):
     policies: dict[str, dict[str, dict[str, Estimate]]] = {}
     promotions: list[PromotionReport] = []
     standings: dict[str, dict[str, Standing]] = {}
+    baselines: dict[str, dict[str, Metrics]] = {}
+    not_comparable: list[str] = []
 
 
 class Estimate(Struct, frozen=True, kw_only=True):
@@ -199,6 +205,14 @@ class AlgorithmRow(Struct, kw_only=True):
     note: str
 
 
+class BadRow(Struct, frozen=True, kw_only=True):
+    """A row of a file that became no event; the message holds no value of it."""
+
+    file: str
+    line: int
+    message: str
+
+
 class Report(Struct, kw_only=True):
     """A replay, as it ended.
 
@@ -220,6 +234,10 @@ class Report(Struct, kw_only=True):
         Of the first candidate. ``baselines`` holds the metrics of each simple rule, by objective and name.
     candidates
         All of them, by label.
+    bad_rows, first_bad_rows
+        How many rows of files became no event because something was wrong with them, and the first of them.
+    notes
+        What must be known before the figures are believed.
     """
 
     verdict: str
@@ -238,4 +256,7 @@ class Report(Struct, kw_only=True):
     candidates: dict[str, CandidateReport]
     policies: dict[str, dict[str, dict[str, Estimate]]] = {}
     algorithms: list[AlgorithmRow] = []
+    bad_rows: int = 0
+    first_bad_rows: list[BadRow] = []
+    notes: list[str] = []
     schema_version: Annotated[int, Meta(ge=1, le=REPORT_VERSION)] = REPORT_VERSION

@@ -2,28 +2,47 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import TopicAlreadyExistsError, for_code
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from online_models.features.durations import parse_duration_ms
 from streams.sections import TopicSettings
 from streams.settings import Settings
 
+_STAMP = "message.timestamp.type"
+# Before Kafka 3.6 there is only the latter, since 4.0 only the former.
+_MOST_AHEAD = ("message.timestamp.after.max.ms", "message.timestamp.difference.max.ms")
+# What Kafka 4 lets producers by default. It can close windows early, but makes no visitor late, which takes a day.
+_HARMLESS_MS = 3_600_000
+_ASK_S = 10.0
+
 
 class TopicReport(NamedTuple):
-    """What became of one topic."""
+    """What became of one topic.
+
+    Attributes
+    ----------
+    trusts_producers
+        It was there, and takes from producers' clocks what event times are held against.
+    """
 
     name: str
     partitions: int
     created: bool
+    trusts_producers: bool = False
 
 
 def topic_configs(topic: TopicSettings, settings: Settings) -> dict[str, str]:
     """Return the broker-side configuration of a topic."""
     configs: dict[str, str] = {}
+    if topic.name == settings.topics.events.name:
+        # Event times are held against the record's. By the broker's clock, no producer's wrong one closes all windows.
+        configs[_STAMP] = "LogAppendTime"
     if topic.name == settings.topics.campaigns.name:
         configs["cleanup.policy"] = "compact"
         # A partition that nobody had meanwhile must still hear that a campaign was taken away.
@@ -49,7 +68,8 @@ async def create_topics(settings: Settings, topics: Sequence[TopicSettings] | No
         reports = []
         for topic in topics:
             if topic.name in existing:
-                reports.append(TopicReport(topic.name, existing[topic.name], created=False))
+                trusts = topic.name == settings.topics.events.name and await _trusts_producers(client, topic.name)
+                reports.append(TopicReport(topic.name, existing[topic.name], False, trusts))
                 continue
             created = await _create(client, topic, topic_configs(topic, settings))
             reports.append(TopicReport(topic.name, topic.partitions, created))
@@ -76,3 +96,15 @@ async def _partitions(client: AIOKafkaAdminClient, names: Sequence[str]) -> dict
         return {}
     described = await client.describe_topics(wanted)
     return {topic["topic"]: len(topic["partitions"]) for topic in described}
+
+
+async def _trusts_producers(client: AIOKafkaAdminClient, topic: str) -> bool:
+    """Tell whether a producer's clock can be far ahead on a topic; False where the broker does not say."""
+    try:
+        async with asyncio.timeout(_ASK_S):
+            responses = await client.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
+    except (KafkaError, OSError):  # not allowed, or the embedded broker, which cannot
+        return False
+    said = {name: value for one in responses for *_, entries in one.resources for name, value, *_ in entries}
+    bounds = [int(said[name]) for name in _MOST_AHEAD if said.get(name)]
+    return said.get(_STAMP) == "CreateTime" and min(bounds, default=_HARMLESS_MS + 1) > _HARMLESS_MS

@@ -96,7 +96,10 @@ class Worker:
             settings.new_model(variant)  # one of River's loads a second's worth of modules: now, while nobody waits
         # If it cannot be read at the start, that does not stop the scoring: scores then say `cold`.
         self.models = TopicFeed(
-            settings.kafka, settings.topics.models.name, lambda record: self.replicas.apply(record.value)
+            settings.kafka,
+            settings.topics.models.name,
+            lambda record: self.replicas.apply(record.value),
+            on_failure=self.fail,
         )
         self.freshness = Freshness(
             self.replicas,
@@ -125,7 +128,7 @@ class Worker:
             self._agent(settings.topics.events.name)
         if role in ("all", "learning"):
             self._agent(settings.topics.examples.name)
-        self.campaigns = CampaignFeed(settings) if settings.bidding else None
+        self.campaigns = CampaignFeed(settings, on_failure=self.fail) if settings.bidding else None
         self.ledger = open_ledger(settings) if settings.bidding else None
         self.clerk: Clerk | None = None
         self.housekeeping = Housekeeping(self)

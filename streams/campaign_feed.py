@@ -7,6 +7,7 @@ What is read here reaches the partitions as records of their own log
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import NamedTuple
 
 from aiokafka.structs import ConsumerRecord
@@ -50,8 +51,8 @@ class CampaignFeed(TopicFeed):
         Grows with each change.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        super().__init__(settings.kafka, settings.topics.campaigns.name, self._take_record)
+    def __init__(self, settings: Settings, *, on_failure: Callable[[BaseException], None] = lambda error: None) -> None:
+        super().__init__(settings.kafka, settings.topics.campaigns.name, self._take_record, on_failure=on_failure)
         self.revision = 0
         self._max_event_bytes = settings.worker.max_event_bytes
         self.campaigns: dict[str, Told] = {}

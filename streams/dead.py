@@ -38,7 +38,8 @@ class DeadRecord(NamedTuple):
 
 def parse_dead(record: ConsumerRecord) -> DeadRecord:
     """Read the headers of a record of `events.dead`."""
-    headers = {key: value.decode("utf-8", "replace") for key, value in record.headers}
+    # Anybody may write to a topic: a header's value can be null, or no text.
+    headers = {key: (value or b"").decode("utf-8", "replace") for key, value in record.headers}
     return DeadRecord(
         record.partition,
         record.offset,

@@ -21,6 +21,7 @@ from aiokafka.errors import KafkaError
 from schemas.bids import Bid
 from schemas.codec import BadRecord, decode_bid, decode_score
 from schemas.scores import Score
+from streams.header_names import replace_unreadable_names
 from streams.settings import Settings
 from streams.stores import PartitionId, Unavailable
 
@@ -138,6 +139,7 @@ class EarlierOutput(Generic[P]):
         except BaseException:
             await consumer.stop()
             raise
+        replace_unreadable_names(consumer._fetcher)
         consumer.assign([self._where])
         if self._start > 0:
             consumer.seek(self._where, self._start)

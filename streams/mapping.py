@@ -47,6 +47,8 @@ class Mapping:
     ----------
     name
         The file's name without its ending.
+    text
+        What stands in the file.
     about
         What the file says about itself.
     columns
@@ -55,6 +57,7 @@ class Mapping:
 
     def __init__(self, text: str, name: str) -> None:
         self.name = name
+        self.text = text
         try:
             self._document = Document(text)
         except ConfigError as error:
@@ -137,10 +140,17 @@ class Mapping:
 
         return make
 
-    def events(self, source: Source, *, strict: bool | None = None) -> MappedEvents:
-        """Map an opened source; raises MappingError if its columns do not fit."""
+    def events(self, source: Source, *, strict: bool | None = None, lines_before: int = 0) -> MappedEvents:
+        """Map an opened source; raises MappingError if its columns do not fit.
+
+        Parameters
+        ----------
+        lines_before
+            Lines of other inputs that come before this one: clocks and `{line}` go on from them.
+        """
         delays = any(rule.get("after_ms") for _, rule in self._rules)
-        return MappedEvents(source, self.bind(source.columns, strict=strict), in_time_order=delays)
+        make = self.bind(source.columns, strict=strict)
+        return MappedEvents(source, make, in_time_order=delays, lines_before=lines_before)
 
     def _located(self, error: ConfigError) -> MappingError:
         return MappingError(f"mapping {self.name}, line {self._document.line(error.path)}: {error}")
@@ -157,10 +167,11 @@ class MappedEvents:
         Rows to which no rule applied.
     """
 
-    def __init__(self, source: Source, make: MakeEvents, *, in_time_order: bool) -> None:
+    def __init__(self, source: Source, make: MakeEvents, *, in_time_order: bool, lines_before: int = 0) -> None:
         self.source = source
         self.rows_without_event = 0
         self._make = make
+        self._lines_before = lines_before
         self._in_time_order = in_time_order
 
     def __iter__(self) -> Iterator[EventBase]:
@@ -171,10 +182,10 @@ class MappedEvents:
             yield from events
 
     def _batches(self) -> Iterator[list[EventBase]]:
-        make, problems = self._make, self.source.problems
+        make, problems, before = self._make, self.source.problems, self._lines_before
         for line, row in self.source:
             try:
-                events = make(row, line)
+                events = make(row, before + line)
             except RowError as error:
                 problems.note(line, str(error))
                 continue

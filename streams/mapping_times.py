@@ -8,12 +8,9 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from online_models.errors import ConfigError
-from schemas.codec import MIN_TS_MS, epoch_ms
+from schemas.codec import MAX_TS_MS, MIN_TS_MS, epoch_ms
 
 ReadTime = Callable[[Any], int]
-
-# Microseconds read as milliseconds land some 50,000 years ahead.
-MAX_TS_MS = 4_102_444_800_000  # 2100-01-01T00:00:00Z
 
 _UNITS_PER_MS = {"epoch_s": 0.001, "epoch_ms": 1, "epoch_us": 1_000, "epoch_ns": 1_000_000}
 FORMATS = (*_UNITS_PER_MS, "iso")

@@ -17,16 +17,23 @@ def reasons_text(reasons: list[tuple[str, float]]) -> str:
     return ", ".join(f"{name} {share:+.2f}" for name, share in reasons)
 
 
+def _when(ts_ms: int) -> str:
+    try:
+        return datetime.fromtimestamp(ts_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    except (ValueError, OverflowError, OSError):  # no year that a calendar has
+        return f"{ts_ms} ms"
+
+
 def bid_line(bid: Bid) -> str:
     """Render a bid, or that none was made, as one line."""
-    when = datetime.fromtimestamp(bid.ts / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    when = _when(bid.ts)
     said = "no bid    " if bid.campaign is None else f"{bid.campaign:<10} {bid.price:.4g} CPM of {bid.value:.4g}"
     return f"{when}  {said}  user {bid.user_id}  [market v{bid.market_version}]  {bid.reason}"
 
 
 def score_line(score: Score) -> str:
     """Render a score as one line."""
-    when = datetime.fromtimestamp(score.ts / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    when = _when(score.ts)
     if score.ranked:
         shown = ", ".join(f"{one.item_id} {one.score:.1%}" for one in score.ranked)
         return (

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
+from streams.header_names import replace_unreadable_names
 from streams.sections import KafkaSettings
 from streams.stores import Unavailable
 
@@ -59,6 +60,7 @@ async def reader(
     )
     try:
         await consumer.start()
+        replace_unreadable_names(consumer._fetcher)
         partitions = await _all_partitions(consumer, topics)
         consumer.assign(partitions)
         if from_end:

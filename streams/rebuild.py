@@ -11,11 +11,14 @@ what that means, so the worker ends. Only ends are compared: between records a l
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
 
+from streams.output import told
 from streams.settings import Settings
 from streams.stores import PartitionId
 
@@ -42,7 +45,8 @@ class LogTruncated(RuntimeError):
 async def replay_from(settings: Settings, topic: str, partition: int) -> tuple[int, int]:
     """Return (offset to read from, offset from which on results are published) for an empty store.
 
-    They are equal when the group has never committed: the partition is new to it. Raises LogTruncated.
+    They are equal when the group has never committed: the partition is new to it. Raises LogTruncated; Unavailable:
+    repeat it; and OutputRefused.
     """
     where = TopicPartition(topic, partition)
     async with _group_consumer(settings, where) as consumer:
@@ -76,18 +80,29 @@ async def end_of_log(settings: Settings, where: TopicPartition) -> int:
 
 
 async def committed_offset(settings: Settings, where: TopicPartition) -> int | None:
-    """Return the offset that the group has committed, None if it has none."""
+    """Return the offset that the group has committed, None if it has none; raises as `replay_from` does."""
     async with _group_consumer(settings, where) as consumer:
         committed = await consumer.committed(where)
     return None if committed is None else int(committed)
 
 
+@contextmanager
+def telling() -> Iterator[None]:
+    """Raise what a fault of Kafka's means, see `streams.output.told`."""
+    try:
+        yield
+    except (KafkaError, OSError) as error:
+        raise told(error) from error
+
+
 @asynccontextmanager
 async def _group_consumer(settings: Settings, where: TopicPartition) -> AsyncIterator[AIOKafkaConsumer]:
     consumer = AIOKafkaConsumer(**settings.kafka.client_kwargs(), group_id=settings.app, enable_auto_commit=False)
-    try:
-        await consumer.start()
-        consumer.assign([where])
-        yield consumer
-    finally:
-        await consumer.stop()
+    with telling():
+        try:
+            await consumer.start()
+            consumer.assign([where])
+            yield consumer
+        finally:
+            await asyncio.sleep(0)  # see `streams.reading.reader`
+            await consumer.stop()

@@ -48,7 +48,7 @@ class KafkaSettings(Section, frozen=True):
     compression: Literal["none", "gzip"] = "none"
 
     def __post_init__(self) -> None:
-        check_durations(self, "session_timeout", "heartbeat", "request_timeout", low="100ms", high="1d")
+        check_durations(self, "session_timeout", "heartbeat", "request_timeout", low="10ms", high="1d")
         check_durations(self, "fetch_max_wait", low="0s", high="1d")
         if self.security_protocol.startswith("SASL") and not (self.sasl_username and self.sasl_password):
             raise ValueError(

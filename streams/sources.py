@@ -30,6 +30,8 @@ MAX_LINE_BYTES = 1 << 20
 _BUFFER_BYTES = 1 << 18
 _GZIP_MAGIC = b"\x1f\x8b"
 _SEPARATORS = "\t,;|"
+# No field of an event is so long a text: behind more lines the quote was a stray one.
+_MOST_LINES = 200
 
 
 class SourceError(ValueError):
@@ -61,12 +63,17 @@ class Problem(NamedTuple):
 class Problems:
     """Bad rows: counted, the first few kept, and by choice the end of the run.
 
+    Attributes
+    ----------
+    ends
+        Why nothing behind this line could be read; None: the file was read to its end.
+
     Parameters
     ----------
     stop
         Raise `BadRow` at the first bad row instead of skipping it.
     keep
-        How many to remember in `first`; the rest is only counted.
+        How many to remember in `first`, and what ends the file beside them; the rest is only counted.
 
     Examples
     --------
@@ -79,13 +86,16 @@ class Problems:
     def __init__(self, *, stop: bool = False, keep: int = 20) -> None:
         self.count = 0
         self.first: list[Problem] = []
+        self.ends: Problem | None = None
         self._stop = stop
         self._keep = keep
 
-    def note(self, line: int, message: str) -> None:
-        """Count one bad row; raises BadRow if the policy is to stop."""
+    def note(self, line: int, message: str, *, ends: bool = False) -> None:
+        """Count one bad row, or what `ends` the file before its end; raises BadRow if the policy is to stop."""
         self.count += 1
-        if len(self.first) < self._keep:
+        if ends:
+            self.ends = Problem(line, message)
+        if ends or len(self.first) < self._keep:
             self.first.append(Problem(line, message))
         if self._stop:
             raise BadRow(line, message)
@@ -192,7 +202,7 @@ class Source:
                     self.problems.note(self.line, f"Expected at most {MAX_LINE_BYTES} bytes in a line; skipped")
                     continue
             except (EOFError, zlib.error, gzip.BadGzipFile):
-                self.problems.note(self.line + 1, "The compressed file is cut off or damaged from here on")
+                self.problems.note(self.line + 1, "The compressed file is cut off or damaged from here on", ends=True)
                 return
             yield line
 
@@ -211,18 +221,26 @@ class Source:
     def _csv_rows(self, separator: str) -> Iterator[tuple[int, Row]]:
         assert self.columns is not None
         width = len(self.columns)
-        reader = csv.reader(self._text_lines(), delimiter=separator)
+        lines = _Lines(self, self._text_lines())
         while True:
+            reader = csv.reader(lines, delimiter=separator, strict=True)
             try:
                 for row in reader:
                     if len(row) == width:
                         self.rows += 1
                         yield self.line, row
+                    elif len(lines.held) > 1:
+                        break
                     elif row:
                         self.problems.note(self.line, f"Expected {width} columns, got {len(row)}; skipped")
-                return
-            except csv.Error as error:  # a quote that never closes; the reader starts afresh behind it
-                self.problems.note(self.line, f"Not valid CSV: {error}; skipped")
+                    lines.held.clear()
+                else:
+                    return
+                why = f"its quote ends {len(lines.held) - 1} lines on, with {len(row)} columns instead of {width}"
+            except csv.Error as error:
+                why = str(error)
+            self.problems.note(lines.held[0][0], f"Not valid CSV: {why}; skipped")
+            lines.read_again()
 
     def _json_rows(self) -> Iterator[tuple[int, Row]]:
         for line in self._all_lines():
@@ -237,6 +255,45 @@ class Source:
                 yield self.line, row
             else:
                 self.problems.note(self.line, "Expected a JSON object in each line; skipped")
+
+
+class _Lines:
+    """The lines of a CSV file for its reader; of what turns out to be no row, all but the first are read once more.
+
+    A quote that somebody forgot would otherwise take all rows up to the next quote with it.
+
+    Attributes
+    ----------
+    held
+        Numbers and texts of the lines of the row at hand; to be cleared behind each row.
+    """
+
+    def __init__(self, source: Source, lines: Iterator[str]) -> None:
+        self.held: list[tuple[int, str]] = []
+        self._source = source
+        self._lines = lines
+        self._again: deque[tuple[int, str]] = deque()
+        self._reached = 0
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield lines; raises csv.Error where a row has too many."""
+        source, held, again = self._source, self.held, self._again
+        while again:
+            held.append(again.popleft())
+            source.line, text = held[-1]
+            yield text
+        source.line = max(source.line, self._reached)
+        for text in self._lines:
+            held.append((source.line, text))
+            if len(held) > _MOST_LINES:
+                raise csv.Error(f"a quote is not closed within {_MOST_LINES} lines")
+            yield text
+
+    def read_again(self) -> None:
+        """Let the lines at hand, but the first, come before all others."""
+        self._reached = max(self._reached, self._source.line)
+        self._again.extendleft(reversed(self.held[1:]))
+        self.held.clear()
 
 
 def open_source(path: str | Path, *, columns: Sequence[str] | None = None, problems: Problems | None = None) -> Source:

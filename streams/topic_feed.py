@@ -2,6 +2,10 @@
 
 At the start it is read up to where it ended then; after that, in the background. A topic that is away is read again
 from its beginning: whoever takes the records passes over what it knows.
+
+Nothing ends it unseen, for then models or campaigns would stand still in a worker that looks healthy. The kinds of
+fault are those of `streams.actors`: a bad record is counted and passed over, a topic that is away is waited for, and
+anything else is our own fault, which ends the worker.
 """
 
 from __future__ import annotations
@@ -13,6 +17,8 @@ from typing import Any
 
 from aiokafka.errors import KafkaError
 
+from schemas.codec import BadRecord
+from schemas.dead_letters import locator
 from streams.cancelling import cancel_until_done
 from streams.logs import log_event
 from streams.reading import reader
@@ -24,19 +30,39 @@ _RETRY_S = 2.0
 _CATCH_UP_S = 20.0
 
 
+class NotTaken(Exception):
+    """A record could not be taken in by a fault of our own; says which."""
+
+
 class TopicFeed:
     """Hands the records of a topic on, in their order.
 
     Parameters
     ----------
     take
-        Called with each record.
+        Called with each record. What it raises, beside BadRecord, ends the feed.
+    on_failure
+        Called, once, with an error that is our own fault; must end the worker.
+
+    Attributes
+    ----------
+    unreadable
+        Records that `take` refused with BadRecord.
     """
 
-    def __init__(self, kafka: KafkaSettings, topic: str, take: Callable[[Any], None]) -> None:
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        topic: str,
+        take: Callable[[Any], None],
+        *,
+        on_failure: Callable[[BaseException], None],
+    ) -> None:
         self._kafka = kafka
         self._topic = topic
         self._take = take
+        self._on_failure = on_failure
+        self.unreadable = 0
         self._caught_up = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -48,9 +74,13 @@ class TopicFeed:
     async def start(self) -> bool:
         """Read what is there, then go on in the background; return whether it was read within 20 s."""
         self._task = asyncio.create_task(self._run(), name=f"feed of {self._topic}")
+        self._task.add_done_callback(self._ended)
+        caught_up = asyncio.create_task(self._caught_up.wait())
         try:
-            await asyncio.wait_for(self._caught_up.wait(), _CATCH_UP_S)
-        except TimeoutError:
+            await asyncio.wait([caught_up, self._task], timeout=_CATCH_UP_S, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            caught_up.cancel()
+        if not self.is_read:
             log_event(logger, logging.WARNING, "topic not read in time", topic=self._topic)
         return self.is_read
 
@@ -59,13 +89,25 @@ class TopicFeed:
         if self._task is not None:
             await cancel_until_done([self._task])
 
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            fields = {"fields": {"topic": self._topic}}
+            logger.error("following a topic failed, the worker stops", exc_info=error, extra=fields)
+            self._on_failure(error)
+
     async def _run(self) -> None:
         while True:
             try:
                 await self._follow()
             except (KafkaError, OSError, RuntimeError) as error:
-                log_event(logger, logging.WARNING, "topic is away, trying again", topic=self._topic, why=str(error))
-                await asyncio.sleep(_RETRY_S)
+                why = str(error)
+            except asyncio.CancelledError:
+                if _is_cancelled():
+                    raise
+                why = "the client has given up"  # aiokafka lets cancellations of its own tasks out
+            log_event(logger, logging.WARNING, "topic is away, trying again", topic=self._topic, why=why)
+            await asyncio.sleep(_RETRY_S)
 
     async def _follow(self) -> None:
         async with reader(self._kafka, [self._topic]) as consumer:
@@ -73,9 +115,24 @@ class TopicFeed:
             while True:
                 for records in (await consumer.getmany(timeout_ms=200)).values():
                     for record in records:
-                        self._take(record)
+                        self._hand_on(record)
                         await asyncio.sleep(0)  # there can be many; requests are answered between them
                 if not self._caught_up.is_set():
                     positions = [await consumer.position(one) >= end for one, end in ends.items()]
                     if all(positions):
                         self._caught_up.set()
+
+    def _hand_on(self, record: Any) -> None:
+        try:
+            self._take(record)
+        except Exception as error:
+            where = locator(record.topic, record.partition, record.offset)
+            if not isinstance(error, BadRecord):
+                raise NotTaken(f"{where} cannot be taken in: {type(error).__name__}") from error
+            self.unreadable += 1
+            log_event(logger, logging.ERROR, "unreadable record", record=where, why=error.detail)
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

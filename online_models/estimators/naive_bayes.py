@@ -23,7 +23,7 @@ from msgspec import Struct
 from river import base
 
 from online_models.sums import sigmoid
-from schemas.codec import BadRecord
+from schemas.codec import UNDECODABLE, BadRecord, undecodable
 from schemas.dead_letters import INVALID
 
 FORMAT = 1
@@ -178,8 +178,8 @@ class NaiveBayes(base.Classifier):
         """Take up what `to_bytes` has saved of a model with the same parameters; raises BadRecord."""
         try:
             saved = _unpack(blob)
-        except msgspec.DecodeError as error:
-            raise BadRecord(INVALID, f"model: {error}") from None
+        except UNDECODABLE as error:
+            raise BadRecord(INVALID, f"model: {undecodable(error)}") from None
         if saved.format != FORMAT:
             raise BadRecord(INVALID, f"model: expected format {FORMAT}, got {saved.format}")
         if saved.parameters != self.parameters():

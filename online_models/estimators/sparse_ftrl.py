@@ -31,7 +31,7 @@ from river import base
 from online_models.explain import Reasons
 from online_models.sums import Coordinate, move, score_named, sigmoid, sum_up
 from online_models.uncertainty import Uncertainty
-from schemas.codec import BadRecord
+from schemas.codec import UNDECODABLE, BadRecord, undecodable
 from schemas.dead_letters import INVALID
 
 FORMAT = 1
@@ -286,8 +286,8 @@ class SparseFTRL(base.Classifier):
 def _decode(blob: bytes) -> _Saved:
     try:
         saved = _unpack(blob)
-    except msgspec.DecodeError as error:
-        raise BadRecord(INVALID, f"model: {error}") from None
+    except UNDECODABLE as error:
+        raise BadRecord(INVALID, f"model: {undecodable(error)}") from None
     if saved.format != FORMAT:
         raise BadRecord(INVALID, f"model: expected format {FORMAT}, got {saved.format}")
     return saved

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from schemas.report import Metrics
 
@@ -15,15 +16,34 @@ TITLES = {
 }
 
 
+class Other(NamedTuple):
+    """How another candidate did.
+
+    Attributes
+    ----------
+    overall
+        Its metrics.
+    baselines
+        Those of the simple rules at its own triggers, by name.
+    comparable
+        It was asked the same: the same triggers were judged by the same labels.
+    """
+
+    overall: Metrics
+    baselines: Mapping[str, Metrics]
+    comparable: bool = True
+
+
 def verdict(
-    objective: str, model: Metrics, baselines: Mapping[str, Metrics], others: Mapping[str, Metrics] | None = None
+    objective: str, model: Metrics, baselines: Mapping[str, Metrics], others: Mapping[str, Other] | None = None
 ) -> str:
     """Compare a model with the simple rules, by log loss first and by AUC; and say which candidate is best.
 
     Parameters
     ----------
     others
-        Metrics of the other candidates, by label.
+        The other candidates, by label. Each has to beat the rules at its own triggers; only those that are comparable
+        are held against `model`.
 
     Examples
     --------
@@ -91,16 +111,33 @@ def _skill(one: Metrics) -> float | None:
     return 1.0 - one.log_loss / one.base_log_loss if one.log_loss is not None and one.base_log_loss else None
 
 
-def _of_others(own: float, rule: float, others: Mapping[str, Metrics]) -> str:
-    """Name the best of the other candidates, and those that a simple rule beats."""
-    losses = {label: one.log_loss for label, one in others.items() if one.log_loss is not None}
-    if not losses:
-        return ""
-    best = min(losses, key=lambda label: (losses[label], label))
-    better = "better" if losses[best] < own else "no better"
-    beaten = [label for label, loss in losses.items() if loss >= rule]
-    found = f" Of the other candidates {best} is best by log loss ({losses[best]:.4f}), {better} than this one."
+def _of_others(own: float, rule: float, others: Mapping[str, Other]) -> str:
+    """Name the best of the other candidates, those that were asked something else, and those that a rule beats."""
+    judged = {label: (one.overall.log_loss, one) for label, one in others.items() if one.overall.log_loss is not None}
+    losses = {label: loss for label, (loss, one) in judged.items() if one.comparable}
+    found = ""
+    if losses:
+        best = min(losses, key=lambda label: (losses[label], label))
+        better = "better" if losses[best] < own else "no better"
+        found = f" Of the other candidates {best} is best by log loss ({losses[best]:.4f}), {better} than this one."
+    unlike = [f"{label} ({_saved(one.overall)})" for label, (_, one) in judged.items() if not one.comparable]
+    if unlike:
+        found += f" Not comparable, since other triggers or labels were judged: {', '.join(unlike)}."
+    beaten = [label for label, (loss, one) in judged.items() if loss >= _best_rule(one, rule)]
     return found + (f" They do NOT all beat the rules: {', '.join(beaten)}." if beaten else "")
+
+
+def _best_rule(other: Other, rule: float) -> float:
+    """Return the log loss that a candidate has to beat; of the same triggers, also what is said beside the first."""
+    losses = [one.log_loss for one in other.baselines.values() if one.log_loss is not None]
+    return min([*losses, rule] if other.comparable or not losses else losses)
+
+
+def _saved(one: Metrics) -> str:
+    """Say what share of the base rate's log loss a model saves, at its own triggers."""
+    skill = _skill(one)
+    positives = f"{one.positives:,} of {one.n:,} positive"
+    return positives if skill is None else f"{positives}, {100 * skill:+.1f} % log loss saved against the base rate"
 
 
 def _title(name: str) -> str:

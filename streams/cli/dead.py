@@ -32,7 +32,7 @@ def list_(config: ConfigOption = None, reason: ReasonOption = None, limit: Limit
     table = Table("source", "reason", "detail", "value begins", show_lines=False)
     for dead in newest:
         begins = "" if dead.value is None else dead.value[:60].decode("utf-8", "replace")
-        table.add_row(dead.source, dead.reason, escape(dead.detail), escape(begins))
+        table.add_row(escape(dead.source), escape(dead.reason), escape(dead.detail), escape(begins))
     console = Console()
     console.print(table)
     console.print(", ".join(f"{count} {name}" for name, count in by_reason.most_common()) or "no dead letters")

@@ -48,6 +48,9 @@ def replay(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where the replay into this folder was interrupted.")
     ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Begin anew in a folder that holds an interrupted replay.")
+    ] = False,
     as_live: Annotated[
         bool, typer.Option("--as-live", help="Give each event the model version that its live score names.")
     ] = False,
@@ -77,10 +80,11 @@ def replay(
     same bytes. Nothing of the live state is touched.
     """
     from online_models.validation import OperatingPoint
-    from streams.replay.report import make_report, report_json, show
+    from streams.replay.report import make_report, nothing_usable, report_json, show, warn
 
     plan = _plan(sources, configs, mapping, to, resume, as_live, speed, chunk, limit)
     plan = replace(plan, point=OperatingPoint(threshold, budget))
+    plan = replace(plan, overwrite=overwrite, now_ms=time.time_ns() // 1_000_000)
     if compare_algorithms:
         plan = replace(plan, candidates=_algorithms(plan))
     results, duration_s = asyncio.run(_run(plan, workers))
@@ -93,6 +97,9 @@ def replay(
         _write(report, render(made).encode())
     if json is None or str(json) != "-":
         show(made, Console(highlight=False))
+    warn(made, Console(stderr=True))
+    if why := nothing_usable(made):
+        raise UserError(why)
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -192,6 +199,7 @@ async def _run(plan: Plan, workers: int) -> tuple[list[Results], float]:
     from streams.reading import TopicMissing
     from streams.replay.as_live import NothingLive
     from streams.replay.candidate import CannotResume
+    from streams.replay.folder import Unfinished
     from streams.replay.history import VersionLost
     from streams.replay.parallel import ProcessFailed, run_in_processes
     from streams.replay.run import Interrupted, run
@@ -216,11 +224,11 @@ async def _run(plan: Plan, workers: int) -> tuple[list[Results], float]:
                 results = await run(plan, on_progress=on_progress, stop=stop)
             return results, max(1e-3, time.monotonic() - started[0]) if started else 0.0
         except Interrupted:
-            hint = "; --resume goes on from here" if plan.folder is not None else ""
+            hint = "; --resume goes on from here" if plan.keeps_checkpoints else ""
             raise UserError(f"Interrupted{hint}") from None
         except (
             *(SpecError, MappingError, SourceError, TopicMissing),
-            *(NothingLive, CannotResume, VersionLost, ProcessFailed),
+            *(NothingLive, CannotResume, Unfinished, VersionLost, ProcessFailed),
         ) as error:
             raise UserError(str(error)) from None
 

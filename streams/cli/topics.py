@@ -22,7 +22,8 @@ def group() -> None:
 def create(config: ConfigOption = None) -> None:
     """Create the topics that are missing; those that exist are left as they are.
 
-    Needs the permission to create topics. `models` and `campaigns` are made compacted.
+    Needs the permission to create topics. `models` and `campaigns` are made compacted, and records of `events` are
+    stamped by the broker's clock; where they are not, a warning says so.
     """
     from streams.admin import create_topics
 
@@ -30,4 +31,15 @@ def create(config: ConfigOption = None) -> None:
     table = Table("topic", "partitions", "")
     for report in reports:
         table.add_row(report.name, str(report.partitions), "created" if report.created else "was there")
-    Console(stderr=True).print(table)
+    console = Console(stderr=True)
+    console.print(table)
+    for report in reports:
+        if report.trusts_producers:
+            console.print(
+                f"{report.name} takes the times of its records from its producers; one whose clock is far ahead makes "
+                "every visitor late. Let the broker stamp them:\n  kafka-configs.sh --bootstrap-server … --alter "
+                f"--topic {report.name} --add-config message.timestamp.type=LogAppendTime",
+                highlight=False,
+                soft_wrap=True,
+                markup=False,
+            )

@@ -38,14 +38,21 @@ class _Parcel(Struct, array_like=True):
     tombstones: int
     position: dict[str, Any]
     progress: float | None
+
+
+class _Last(Struct, array_like=True):
+    """What there is to say when the last chunk has been sent."""
+
     bad_rows: list[tuple[str, int, str]]
     n_bad_rows: int
+    notes: list[str]
 
 
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(_Parcel).decode
+_unpack_last = msgspec.msgpack.Decoder(_Last).decode
 _FAILED = b"failed:"
-_ENDED = b"ended"
+_ENDED = b"ended:"
 
 
 class ReaderDied(RuntimeError):
@@ -65,6 +72,7 @@ class AheadSource:
         self.topic = topic
         self.bad_rows: list[tuple[str, int, str]] = []
         self.n_bad_rows = 0
+        self.notes: list[str] = []
         self._plan = plan
         self._process: Any = None
 
@@ -83,7 +91,9 @@ class AheadSource:
                     message = await loop.run_in_executor(None, ours.recv_bytes)
                 except EOFError:
                     raise ReaderDied("The process that reads the source has ended early; was it killed?") from None
-                if message == _ENDED:
+                if message.startswith(_ENDED):
+                    last = _unpack_last(message[len(_ENDED) :])
+                    self.bad_rows, self.n_bad_rows, self.notes = last.bad_rows, last.n_bad_rows, last.notes
                     return
                 if message.startswith(_FAILED):
                     raise pickle.loads(message[len(_FAILED) :])  # our own process, nobody else writes to this pipe
@@ -91,7 +101,6 @@ class AheadSource:
 
     def _unpacked(self, message: bytes) -> Chunk:
         parcel = _unpack(message)
-        self.bad_rows, self.n_bad_rows = parcel.bad_rows, parcel.n_bad_rows
         return Chunk(
             arrivals=list(zip(parcel.partitions, parcel.offsets, parcel.source_ts, parcel.events, strict=True)),
             records=parcel.records,
@@ -114,7 +123,6 @@ def _read(plan: Plan, records: int, position: Mapping[str, Any] | None, theirs: 
     with contextlib.suppress(BrokenPipeError):  # nobody wants any more
         try:
             asyncio.run(_send(plan, records, position, theirs))
-            theirs.send_bytes(_ENDED)
         except BrokenPipeError:
             raise
         except Exception as error:  # handed over, to be raised where the chunks are wanted
@@ -138,10 +146,9 @@ async def _send(plan: Plan, records: int, position: Mapping[str, Any] | None, th
                 chunk.tombstones,
                 dict(chunk.position),
                 chunk.progress,
-                source.bad_rows,
-                source.n_bad_rows,
             )
             theirs.send_bytes(_pack(parcel))
+        theirs.send_bytes(_ENDED + _pack(_Last(source.bad_rows, source.n_bad_rows, source.notes)))
     finally:
         await source.close()
 

@@ -20,7 +20,7 @@ from streams.learner import new_contest
 from streams.replay.as_live import AsLive
 from streams.replay.chunks import Chunk
 from streams.replay.measures import Measures, Results
-from streams.replay.outputs import ReplayOutput
+from streams.replay.outputs import OutputLost, ReplayOutput
 from streams.replay.state import ReplayState
 from streams.replay.tally import Tally
 from streams.runner import keep_in_use
@@ -34,6 +34,7 @@ _LOOP = "loop"
 _OUTPUT = "output"
 _TALLY = "tally"
 _IDENTITY = "identity"
+_ANEW = "--overwrite instead of --resume begins anew"
 
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder().decode
@@ -41,6 +42,33 @@ _unpack = msgspec.msgpack.Decoder().decode
 
 class CannotResume(ValueError):
     """What was kept does not belong to this replay; the message says what differs."""
+
+
+def kept_position(kept: Mapping[str, tuple[ReplayState, str]]) -> Mapping[str, Any] | None:
+    """Return where the source stood at the last checkpoint of the candidates; None: there was none yet.
+
+    Parameters
+    ----------
+    kept
+        By label: what is kept of a candidate, and its identity now.
+
+    Raises
+    ------
+    CannotResume
+        It belongs to another replay, or the candidates were not interrupted together.
+    """
+    positions = []
+    for label, (state, identity) in kept.items():
+        before, position = state.get(_IDENTITY), state.get(_POSITION)
+        if before is not None and before.decode() != identity:
+            raise CannotResume(
+                f"{label}: what was interrupted had another source, configuration, mapping or version, or other "
+                f"candidates ({before.decode()}, now {identity}); {_ANEW}"
+            )
+        positions.append(None if position is None else _unpack(position))
+    if any(one != positions[0] for one in positions):
+        raise CannotResume(f"{', '.join(kept)} were not interrupted at the same place; {_ANEW}")
+    return positions[0]
 
 
 class Candidate:
@@ -217,31 +245,26 @@ class Candidate:
         self._state.put(_POSITION, _pack(dict(position)))
         self._state.put(_IDENTITY, identity.encode())
 
-    async def resume(self, identity: str) -> Mapping[str, Any] | None:
-        """Go back to the last checkpoint; return where the source then stood, None if there is none.
+    async def resume(self) -> None:
+        """Go back to the last checkpoint, see `kept_position`; to the beginning if there is none.
 
         Raises
         ------
         CannotResume
-            It belongs to another replay.
+            What it had written is not there any more.
         """
-        kept = self._state.get(_IDENTITY)
-        if kept is None:
+        if self._state.get(_IDENTITY) is None:
             state = self._output.state()
             await self._output.restore(None if state is None else [0] * len(state))
-            return None
-        if kept.decode() != identity:
-            raise CannotResume(
-                f"{self.label}: what was interrupted had another source, configuration, mapping or version "
-                f"({kept.decode()}, now {identity}); run without --resume to begin anew"
-            )
+            return
+        try:
+            await self._output.restore(self._kept(_OUTPUT))
+        except OutputLost as error:
+            raise CannotResume(f"{error}; {_ANEW}") from None
         self._all_at_hand = False
         self.loop.restore(self._kept(_LOOP), self._state.timers())
-        await self._output.restore(self._kept(_OUTPUT))
         vars(self.tally).update(self._kept(_TALLY))
         self.tally.records_before = self.tally.records
-        position: Mapping[str, Any] = self._kept(_POSITION)
-        return position
 
     def _kept(self, name: str) -> Any:
         blob = self._state.get(name)

@@ -54,7 +54,11 @@ class ReplaySource(Protocol):
     topic
         Name that is part of every score_id.
     bad_rows, n_bad_rows
-        The first rows of files that could not be read, (file, line, why), and how many there were.
+        The first rows of files that became no event, (file, line, why), and how many there were.
+    notes
+        Sentences that whoever reads the figures must know: what could not be read at all.
+
+    All three are complete when the last chunk has been taken.
     """
 
     topic: str
@@ -63,6 +67,8 @@ class ReplaySource(Protocol):
     def bad_rows(self) -> list[tuple[str, int, str]]: ...
     @property
     def n_bad_rows(self) -> int: ...
+    @property
+    def notes(self) -> list[str]: ...
 
     def chunks(self, records: int, *, position: Mapping[str, Any] | None = None) -> AsyncGenerator[Chunk]:
         """Yield the records in chunks of about so many, from a `Chunk.position` on."""

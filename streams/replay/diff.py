@@ -20,7 +20,7 @@ from msgspec import Struct
 from online_models.bidding.market import MARKET
 from online_models.crowd import CROWD
 from schemas.bids import Bid
-from schemas.codec import BadRecord, decode_bid, decode_example, decode_score
+from schemas.codec import UNDECODABLE, BadRecord, decode_bid, decode_example, decode_score, undecodable
 from schemas.examples import Example
 from schemas.scores import Score
 
@@ -62,8 +62,8 @@ _read_id = msgspec.json.Decoder(_Id).decode
 def _id(value: bytes) -> _Id:
     try:
         found = _read_id(value)
-    except msgspec.DecodeError as error:
-        raise Unreadable(f"Expected a score, an example or a bid in each line: {error}") from None
+    except UNDECODABLE as error:
+        raise Unreadable(f"Expected a score, an example or a bid in each line: {undecodable(error)}") from None
     if not (found.score_id or found.bid_id):
         raise Unreadable("Expected a score, an example or a bid in each line, got neither `score_id` nor `bid_id`")
     return found

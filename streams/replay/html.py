@@ -11,7 +11,7 @@ from online_models.validation.verdict import TITLES
 from schemas.metrics import Standing
 from schemas.report import AlgorithmRow, Estimate, Metrics, ObjectiveReport, Report
 from streams.replay.charts import Series, bar_chart, line_chart
-from streams.replay.report import moment, size, titled
+from streams.replay.report import moment, size, skipped, titled
 
 _DAY_MS = 86_400_000
 _STYLES = {"base_rate": "b1", "popularity": "b2", "last_click": "b3", "rule": "b4"}
@@ -24,6 +24,7 @@ def render(report: Report) -> str:
     body = "".join(
         [
             _head(report),
+            _skipped(report),
             *(_objective(name, report) for name in report.objectives),
             _algorithms(report.algorithms),
             _challengers(report),
@@ -52,15 +53,25 @@ def _head(report: Report) -> str:
         ("scored", f"{report.scored:,}"),
         ("passed over", f"{ignored:,}"),
         ("dead letters", f"{report.dead:,}"),
+        *([("bad rows", f"{report.bad_rows:,}")] if report.bad_rows else []),
         ("events/s", f"{report.events_per_s:,.0f}"),
         ("candidates", str(len(report.candidates))),
     ]
     shown = "".join(f"<div><dt>{escape(name)}</dt><dd>{value}</dd></div>" for name, value in tiles)
+    notes = "".join(f'<p class="verdict bad">{escape(one)}</p>' for one in report.notes)
     span = f"{moment(report.from_ms)} to {moment(report.to_ms)} UTC" if report.to_ms else ""
     return (
-        f'<header class="{"good" if beaten else "bad"}">{sentences}'
+        f'<header class="{"good" if beaten else "bad"}">{sentences}{notes}'
         f"<p>Replay of {escape(', '.join(report.source))}, {span}</p></header><dl class='tiles'>{shown}</dl>"
     )
+
+
+def _skipped(report: Report) -> str:
+    lines = skipped(report)
+    if not lines:
+        return ""
+    shown = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    return f"<details><summary>{report.bad_rows:,} bad rows were skipped</summary><ul>{shown}</ul></details>"
 
 
 def _sentences(verdict: str) -> list[str]:
@@ -161,17 +172,22 @@ def _calibration(name: str, report: Report) -> str:
 
 
 def _improvement(name: str, report: Report) -> str:
-    """Draw by how much log loss is below that of the base rate."""
+    """Draw by how much log loss is below that of the base rate; of what is not comparable, its own base rate."""
     base = report.baselines[name]["base_rate"].log_loss
     if not base:
         return ""
-    compared = [(label, one.overall.log_loss, style) for label, style, one in _of_objective(name, report)]
+    compared = [
+        (label, one.overall.log_loss, style, one.overall.base_log_loss or base)
+        if name in report.candidates[label].not_comparable
+        else (label, one.overall.log_loss, style, base)
+        for label, style, one in _of_objective(name, report)
+    ]
     compared += [
-        (TITLES.get(rule, rule), metrics.log_loss, _STYLES.get(rule, "b1"))
+        (TITLES.get(rule, rule), metrics.log_loss, _STYLES.get(rule, "b1"), base)
         for rule, metrics in report.baselines[name].items()
         if rule != "base_rate"
     ]
-    bars = [(label, 100 * (1 - loss / base), style) for label, loss, style in compared if loss is not None]
+    bars = [(label, 100 * (1 - loss / of_base), style) for label, loss, style, of_base in compared if loss is not None]
     return bar_chart(bars, title="Log loss saved against the base rate, in percent", text="{:+.1f} %".format)
 
 

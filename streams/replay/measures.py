@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from heapq import nsmallest
 from typing import Any
 
 from online_models.closed_loop import ClosedLoop, Watcher
 from online_models.estimators import Estimator, SparseFTRL
 from online_models.features import FeatureSet
+from online_models.objectives import Objective
 from online_models.policies import PolicyEvaluation
 from online_models.validation import Judge, OperatingPoint
 from schemas.metrics import Promotion, Standing
@@ -40,6 +41,10 @@ class Results:
         By objective, how its challengers stood at the end.
     costs
         By objective, of the model; empty if nobody asked for the time.
+    questions
+        By objective, what was asked: figures of two candidates say something of their models only if it is the same.
+    bad_rows, n_bad_rows, notes
+        What the source had to say, see `ReplaySource`; the same for all candidates.
     """
 
     label: str
@@ -52,6 +57,10 @@ class Results:
     promotions: list[tuple[int, Promotion]]
     standings: dict[str, dict[str, Standing]]
     costs: dict[str, Cost]
+    questions: dict[str, str] = field(default_factory=dict)
+    bad_rows: list[tuple[str, int, str]] = field(default_factory=list)
+    n_bad_rows: int = 0
+    notes: list[str] = field(default_factory=list)
 
 
 class Measures:
@@ -94,7 +103,15 @@ class Measures:
             promotions=loop.promotions,
             standings=loop.standings(),
             costs={name: watch.cost() for name, watch in (self._watches or {}).items()},
+            questions={one.name: _question(one) for one in self.settings.objectives},
         )
+
+
+def _question(one: Objective) -> str:
+    """Return what decides which triggers are judged, and by which label."""
+    return repr(
+        (sorted(one.trigger), sorted(one.outcome), one.match, one.window_ms, one.grace_ms, one.credit, one.when)
+    )
 
 
 def _largest_weights(model: Estimator, features: FeatureSet) -> list[tuple[str, float]]:

@@ -25,6 +25,10 @@ _BUFFER_BYTES = 1 << 20
 _PATIENCE_S = 60.0
 
 
+class OutputLost(ValueError):
+    """What was written before the last checkpoint is not there any more."""
+
+
 class ReplayOutput(Protocol):
     """Takes what a chunk led to."""
 
@@ -35,7 +39,13 @@ class ReplayOutput(Protocol):
         """Return how far it has come, once everything written is safe."""
 
     async def restore(self, state: Any) -> None:
-        """Go back to there; what was written behind it is gone or will be written again with the same ids."""
+        """Go back to there; what was written behind it is gone or will be written again with the same ids.
+
+        Raises
+        ------
+        OutputLost
+            It does not reach to there.
+        """
 
     async def close(self) -> None:
         """Finish."""
@@ -87,7 +97,10 @@ class FileOutput:
         return [file.tell() for file in self._files]
 
     async def restore(self, state: list[int]) -> None:
-        """Cut the files to these lengths."""
+        """Cut the files to these lengths; raises OutputLost if one is shorter."""
+        for file, length in zip(self._files, state, strict=True):
+            if file.seek(0, io.SEEK_END) < length:
+                raise OutputLost(f"{file.name} is shorter than it was at the last checkpoint")
         for file, length in zip(self._files, state, strict=True):
             file.truncate(length)
             file.seek(length)

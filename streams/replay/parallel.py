@@ -16,6 +16,7 @@ from multiprocessing.process import BaseProcess
 from multiprocessing.queues import Queue
 from typing import Any
 
+from streams.replay.folder import look_at_folder, remove_state
 from streams.replay.measures import Results
 from streams.replay.plan import Plan
 from streams.replay.run import Interrupted, OnProgress, run
@@ -46,10 +47,15 @@ async def run_in_processes(
         `stop` was set.
     ProcessFailed
         One of them failed; the others were ended.
+    CannotResume, Unfinished
     """
+    if plan.from_stdin:  # it is this process's own
+        return await run(plan, on_progress=on_progress, stop=stop)
+    parts = shares(plan, processes)
+    for part in parts:
+        look_at_folder(part)
     context = multiprocessing.get_context("spawn")
     told: Queue[Any] = context.Queue()
-    parts = shares(plan, processes)
     children: list[BaseProcess] = [
         # No daemons: each has a reading process of its own.
         context.Process(target=_child, args=(part, told, os.getpid()))
@@ -58,12 +64,14 @@ async def run_in_processes(
     for child in children:
         child.start()
     try:
-        return await _gathered(plan, parts, children, told, on_progress, stop)
+        results = await _gathered(plan, parts, children, told, on_progress, stop)
     finally:
         for child in children:
             if child.is_alive():
                 child.kill()
             child.join()
+    remove_state(plan)  # also that of earlier replays
+    return results
 
 
 async def _gathered(

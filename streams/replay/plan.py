@@ -16,6 +16,7 @@ from streams.replay.files import FilesSource
 from streams.replay.spec import FileInput, Spec, SpecError, TopicRange
 from streams.replay.topics import Order, TopicSource, by_time
 from streams.settings import Settings, load_settings
+from streams.sources import open_source
 
 DEFAULT_CHUNK = 2000
 
@@ -67,10 +68,15 @@ class Plan:
         Name of a topic for the scores.
     resume
         Go on from the last checkpoint in `folder`.
+    overwrite
+        Begin anew in a `folder` that holds an interrupted replay.
     point
         Where precision and recall are measured.
     checkpoint_s
         Seconds between checkpoints.
+    now_ms
+        Wall clock when it was planned, epoch ms: events of files that lie ahead of it are refused, as they would be
+        when they are fed. None: none are.
     all_labels
         Labels of the candidates of the whole replay, where this is a process's part of it.
     """
@@ -84,9 +90,11 @@ class Plan:
     folder: Path | None = None
     to_topic: str | None = None
     resume: bool = False
+    overwrite: bool = False
     as_live: bool = False
     point: OperatingPoint = BY_BUDGET
     checkpoint_s: float = 60.0
+    now_ms: int | None = None
     all_labels: tuple[str, ...] = ()
 
     def folder_of(self, candidate: CandidateSpec) -> Path | None:
@@ -113,11 +121,24 @@ class Plan:
         return f"replay-{blake2b(labels.encode(), digest_size=4).hexdigest()}.db"
 
     @property
+    def from_stdin(self) -> bool:
+        """Whether standard input is read, which cannot be read a second time."""
+        return any(isinstance(one, FileInput) and str(one.path) == "-" for one in self.sources)
+
+    @property
+    def keeps_checkpoints(self) -> bool:
+        """Whether the replay can be taken up again."""
+        return self.folder is not None and not self.from_stdin
+
+    @property
     def _alone(self) -> bool:
         return len(self.all_labels or self.candidates) == 1
 
     def identity(self, settings: Settings) -> str:
-        """Return what must be the same for a candidate to go on: sources, mapping, configuration, version."""
+        """Return what must be the same for a candidate to go on: sources, mapping, candidates, configuration, version.
+
+        Looks at the files; raises OSError where one is missing, MappingError.
+        """
         sources = [
             [one.path.name, one.path.stat().st_size] if isinstance(one, FileInput) else repr(one)
             for one in self.sources
@@ -125,7 +146,8 @@ class Plan:
         declared = [
             version("streamscore"),
             sources,
-            self.mapping,
+            RowMapping.load(self.mapping).text if any(isinstance(one, FileInput) for one in self.sources) else "",
+            self.all_labels or tuple(one.label for one in self.candidates),
             self.limit,
             self.as_live,
             self.point,
@@ -136,9 +158,30 @@ class Plan:
             settings.learning.publish_interval,
             settings.learning.publish_examples,
             settings.worker.n_reasons,
+            settings.worker.max_event_bytes,
+            [repr(one) for one in settings.policies],
+            [settings.topics.events.name, settings.topics.events.partitions],
             *([repr(settings.bidding)] if settings.bidding else []),
         ]
         return blake2b(repr(declared).encode(), digest_size=8).hexdigest()
+
+
+def check_sources(plan: Plan) -> None:
+    """Look at the head of every file, so that a fault in the last one is told before the first is read.
+
+    Raises
+    ------
+    MappingError, SourceError
+        A file cannot be read, or the mapping does not fit it.
+    """
+    paths = [one.path for one in plan.sources if isinstance(one, FileInput)]
+    mapping = RowMapping.load(plan.mapping) if paths else None
+    for path in paths:
+        # What is read from a pipe is gone.
+        if mapping is None or str(path) == "-" or (path.exists() and not path.is_file() and not path.is_dir()):
+            continue
+        with open_source(path, columns=mapping.columns) as source:
+            mapping.bind(source.columns)
 
 
 def open_plan_source(plan: Plan, settings: Settings, *, order: Order = by_time) -> ReplaySource:
@@ -173,4 +216,5 @@ def open_plan_source(plan: Plan, settings: Settings, *, order: Order = by_time) 
         topic=settings.topics.events.name,
         partitions=settings.topics.events.partitions,
         limit=plan.limit,
+        now_ms=plan.now_ms,
     )

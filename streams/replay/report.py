@@ -12,22 +12,31 @@ from rich.console import Console
 from rich.table import Table
 
 from online_models.objectives import DECLARED
-from online_models.validation.verdict import TITLES, verdict
+from online_models.validation.verdict import TITLES, Other, verdict
 from schemas.metrics import Promotion
-from schemas.report import AlgorithmRow, CandidateReport, Estimate, Metrics, ObjectiveReport, PromotionReport, Report
+from schemas.report import (
+    AlgorithmRow,
+    BadRow,
+    CandidateReport,
+    Estimate,
+    Metrics,
+    ObjectiveReport,
+    PromotionReport,
+    Report,
+)
 from streams.replay.algorithms import algorithm_rows
 from streams.replay.measures import Results
+
+# As many as a file of bad rows remembers.
+_BAD_ROWS_TOLD = 20
 
 
 def make_report(results: Sequence[Results], *, source: Sequence[str], duration_s: float) -> Report:
     """Put the results of a replay together; the first candidate is the one that baselines stand beside."""
     first = results[0]
     tally = first.tally
-    candidates = {one.label: _candidate(one) for one in results}
-    baselines = {
-        name: {rule: _metrics(found) for rule, found in objective["baselines"].items()}
-        for name, objective in first.objectives.items()
-    }
+    candidates = {one.label: _candidate(one, first) for one in results}
+    baselines = candidates[first.label].baselines
     objectives = candidates[first.label].objectives
     return Report(
         verdict=" ".join(
@@ -48,16 +57,25 @@ def make_report(results: Sequence[Results], *, source: Sequence[str], duration_s
         candidates=candidates,
         policies=candidates[first.label].policies,
         algorithms=list(algorithm_rows(candidates, {one.label: one.costs for one in results if one.costs})),
+        bad_rows=first.n_bad_rows,
+        first_bad_rows=[
+            BadRow(file=file, line=line, message=message) for file, line, message in first.bad_rows[:_BAD_ROWS_TOLD]
+        ],
+        notes=first.notes,
     )
 
 
-def _others(objective: str, candidates: Mapping[str, CandidateReport]) -> dict[str, Metrics]:
+def _others(objective: str, candidates: Mapping[str, CandidateReport]) -> dict[str, Other]:
     """Return how the candidates but the first did at an objective."""
     others = list(candidates.items())[1:]
-    return {label: one.objectives[objective].overall for label, one in others if objective in one.objectives}
+    return {
+        label: Other(one.objectives[objective].overall, one.baselines[objective], objective not in one.not_comparable)
+        for label, one in others
+        if objective in one.objectives
+    }
 
 
-def _candidate(results: Results) -> CandidateReport:
+def _candidate(results: Results, first: Results) -> CandidateReport:
     return CandidateReport(
         objectives={name: msgspec.convert(found, ObjectiveReport) for name, found in results.objectives.items()},
         models=results.models,
@@ -65,7 +83,21 @@ def _candidate(results: Results) -> CandidateReport:
         policies=msgspec.convert(results.policies, dict[str, dict[str, dict[str, Estimate]]]),
         promotions=[_promotion(ts_ms, one) for ts_ms, one in results.promotions],
         standings=results.standings,
+        baselines={
+            name: {rule: _metrics(found) for rule, found in objective["baselines"].items()}
+            for name, objective in results.objectives.items()
+        },
+        not_comparable=[name for name in results.objectives if not _asked_alike(name, results, first)],
     )
+
+
+def _asked_alike(objective: str, one: Results, first: Results) -> bool:
+    """Tell whether two candidates were asked the same, and had the same answers."""
+    if objective not in first.objectives:
+        return True  # there is nothing to compare
+    mine, theirs = (found.objectives[objective]["overall"] for found in (one, first))
+    same = (mine["n"], mine["positives"]) == (theirs["n"], theirs["positives"])
+    return same and one.questions.get(objective) == first.questions.get(objective)
 
 
 def _promotion(ts_ms: int, one: Promotion) -> PromotionReport:
@@ -91,6 +123,7 @@ def show(report: Report, console: Console) -> None:
     console.print(
         f"{report.events:,} events: {report.scored:,} scored, {report.dead:,} dead letters"
         + (f", passed over: {passed}" if passed else "")
+        + (f"; {report.bad_rows:,} bad rows were skipped" if report.bad_rows else "")
         + f"; {report.duration_s:.1f} s, {report.events_per_s:,.0f} events/s",
         markup=False,
     )
@@ -105,6 +138,31 @@ def show(report: Report, console: Console) -> None:
             console.print(_policies_table(f"{name}: what if another policy had chosen? ({label})", policies))
 
 
+def warn(report: Report, console: Console) -> None:
+    """Say what was skipped and what must be known before the figures are believed; nothing if all is well."""
+    for note in report.notes:
+        console.print(note, style="bold red", highlight=False, markup=False, emoji=False, soft_wrap=True)
+    for line in skipped(report):
+        console.print(line, highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+
+def skipped(report: Report) -> list[str]:
+    """Return a line for each of the first rows that became no event, and how many more there were."""
+    lines = [f"{one.file}:{one.line}: {one.message}" for one in report.first_bad_rows]
+    more = report.bad_rows - len(lines)
+    return [*lines, f"… and {more:,} more bad rows"] if more > 0 else lines
+
+
+def nothing_usable(report: Report) -> str | None:
+    """Return why there is nothing to report on, although there was something to read; None: there is."""
+    if report.events > report.dead or not report.bad_rows + report.dead:
+        return None
+    bad = f"all {report.bad_rows:,} rows are bad" if report.bad_rows else ""
+    dead = f"{report.dead:,} are dead letters" if report.dead else ""
+    source, why = ", ".join(report.source), " and ".join(filter(None, (bad, dead)))
+    return f"Nothing of {source} can be scored: {why}"
+
+
 def _table(name: str, report: Report) -> Table:
     point = report.objectives[name].operating_point
     where = f"scores of {point.threshold:g} and more" if point.threshold is not None else f"the best {point.budget:.0%}"
@@ -117,7 +175,7 @@ def _table(name: str, report: Report) -> Table:
         caption_justify="left",
     )
     table.add_column("", overflow="fold")
-    for column in ("judged", "log loss", "AUC", "AP", "ECE", "prec.", "recall", "last ¼"):
+    for column in ("judged", "positive", "log loss", "AUC", "AP", "ECE", "prec.", "recall", "last ¼"):
         table.add_column(column, justify="right", no_wrap=True)
     for label, candidate in report.candidates.items():
         if name in candidate.objectives:
@@ -129,14 +187,22 @@ def _table(name: str, report: Report) -> Table:
 
 
 def titled(label: str, objective: str, report: Report) -> str:
-    """Return a candidate's label, with the model's name where that says more."""
-    model = report.candidates[label].models[objective]
-    return label if report.algorithms or model in label else f"{label} ({model})"
+    """Return a candidate's label, with the model's name where that says more, and whether it is comparable."""
+    candidate = report.candidates[label]
+    model = candidate.models[objective]
+    title = label if report.algorithms or model in label else f"{label} ({model})"
+    return f"{title}, not comparable" if objective in candidate.not_comparable else title
 
 
 def _cells(one: Metrics) -> list[str]:
     figures = (one.log_loss, one.auc, one.average_precision, one.calibration_error)
-    return [f"{one.n:,}", *map(_number, figures), _number(one.precision, 3), _number(one.recall, 3)]
+    return [
+        f"{one.n:,}",
+        f"{one.positives:,}",
+        *map(_number, figures),
+        _number(one.precision, 3),
+        _number(one.recall, 3),
+    ]
 
 
 def _number(value: float | None, digits: int = 4) -> str:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
 
 import msgspec
 
@@ -16,12 +15,13 @@ from streams.garbage import looked_at_once
 from streams.output import KafkaOutput
 from streams.replay.ahead import AheadSource
 from streams.replay.as_live import AsLive, open_as_live
-from streams.replay.candidate import Candidate, CannotResume
+from streams.replay.candidate import Candidate, kept_position
 from streams.replay.chunks import Chunk, ReplaySource
+from streams.replay.folder import look_at_folder, remove_state, state_path
 from streams.replay.measures import Measures, Results
 from streams.replay.outputs import FileOutput, NoOutput, ReplayOutput, TopicOutput
-from streams.replay.plan import CandidateSpec, Plan, open_plan_source
-from streams.replay.spec import FileInput, SpecError
+from streams.replay.plan import CandidateSpec, Plan, check_sources, open_plan_source
+from streams.replay.spec import SpecError
 from streams.replay.state import ReplayFile
 from streams.settings import Settings
 
@@ -44,10 +44,15 @@ async def run(plan: Plan, *, on_progress: OnProgress, stop: asyncio.Event | None
     ------
     Interrupted
         `stop` was set.
-    CannotResume, SpecError, MappingError, SourceError, TopicMissing, Unavailable, InvalidSettings
+    CannotResume, Unfinished, SpecError, MappingError, SourceError, TopicMissing, Unavailable, InvalidSettings
+        Where the source is at fault from its beginning on, results of an earlier replay are still there.
     """
     stop = stop or asyncio.Event()
     loaded = [(spec, spec.load()) for spec in plan.candidates]
+    if not plan.all_labels:  # else it was done for all processes
+        look_at_folder(plan)
+    check_sources(plan)
+    identities = [plan.identity(settings) if plan.keeps_checkpoints else "" for _, settings in loaded]
     async with AsyncExitStack() as stack:
         stack.enter_context(looked_at_once(_OBJECTS_AT_ONCE))
         as_live = None
@@ -56,55 +61,55 @@ async def run(plan: Plan, *, on_progress: OnProgress, stop: asyncio.Event | None
             stack.callback(as_live.close)
         source = _open_source(plan, loaded[0][1], as_live)
         stack.push_async_callback(source.close)
-        kept = ReplayFile(_state_path(plan))
+        kept = ReplayFile(state_path(plan))
         stack.callback(kept.close)
+        states = {spec.label: kept.candidate(number) for number, (spec, _) in enumerate(loaded)}
+        position = None
+        if plan.resume:
+            position = kept_position(dict(zip(states, zip(states.values(), identities, strict=True), strict=True)))
+        chunks = source.chunks(plan.chunk, position=position)
+        stack.push_async_callback(chunks.aclose)
+        first = await anext(chunks, None)  # what is wrong with the source is seen before an output is touched
         candidates = []
-        for number, (spec, settings) in enumerate(loaded):
+        for spec, settings in loaded:
             output = await _open_output(plan, spec, settings)
             stack.push_async_callback(output.close)
             candidate = Candidate(
                 spec.label,
                 settings,
                 topic=source.topic,
-                state=kept.candidate(number),
+                state=states[spec.label],
                 output=output,
                 measures=Measures(settings, plan.point, timing=spec.algorithm is not None),
                 as_live=as_live,
             )
             candidates.append(candidate)
-        replay = _Replay(plan, candidates, kept)
-        position = await replay.resume() if plan.resume else None
-        await replay.run(source.chunks(plan.chunk, position=position), on_progress, stop)
-        results = [candidate.results() for candidate in candidates]
-    for file in _state_files(plan):  # there is nothing to go on with
-        file.unlink()
+        if plan.resume:
+            for candidate in candidates:
+                await candidate.resume()
+        await _Replay(plan, candidates, identities, kept).run(_chained(first, chunks), on_progress, stop)
+        results = [
+            replace(one.results(), bad_rows=source.bad_rows, n_bad_rows=source.n_bad_rows, notes=source.notes)
+            for one in candidates
+        ]
+    remove_state(plan)  # there is nothing to go on with
     return results
+
+
+async def _chained(first: Chunk | None, others: AsyncGenerator[Chunk]) -> AsyncGenerator[Chunk]:
+    if first is not None:
+        yield first
+    async for chunk in others:
+        yield chunk
 
 
 def _open_source(plan: Plan, settings: Settings, as_live: AsLive | None) -> ReplaySource:
     if as_live:
         return open_plan_source(plan, settings, order=as_live.order)
     source = open_plan_source(plan, settings)  # whatever is wrong with the plan is said at once
-    if any(isinstance(one, FileInput) and str(one.path) == "-" for one in plan.sources):
+    if plan.from_stdin:
         return source  # standard input belongs to this process
     return AheadSource(plan, source.topic)
-
-
-def _state_files(plan: Plan) -> list[Path]:
-    return [] if plan.folder is None else list(plan.folder.glob(f"{plan.state_name}*"))
-
-
-def _state_path(plan: Plan) -> Path | None:
-    if plan.folder is None:
-        return None
-    plan.folder.mkdir(parents=True, exist_ok=True)
-    path = plan.folder / plan.state_name
-    if not plan.resume:
-        for old in _state_files(plan):
-            old.unlink()
-    elif not path.exists():
-        raise CannotResume(f"{plan.folder} holds no interrupted replay of these candidates; run without --resume")
-    return path
 
 
 async def _open_output(plan: Plan, spec: CandidateSpec, settings: Settings) -> ReplayOutput:
@@ -132,17 +137,13 @@ async def _open_topic(name: str, settings: Settings) -> TopicOutput:
 class _Replay:
     """The candidates on their common way."""
 
-    def __init__(self, plan: Plan, candidates: Sequence[Candidate], kept: ReplayFile) -> None:
+    def __init__(
+        self, plan: Plan, candidates: Sequence[Candidate], identities: Sequence[str], kept: ReplayFile
+    ) -> None:
         self._plan = plan
         self._candidates = candidates
+        self._identities = identities
         self._kept = kept
-
-    async def resume(self) -> Mapping[str, Any] | None:
-        """Go back to the last checkpoint; return where the source then stood."""
-        position = None
-        for one in self._candidates:
-            position = await one.resume(self._plan.identity(one.settings))
-        return position
 
     async def run(self, chunks: AsyncGenerator[Chunk], on_progress: OnProgress, stop: asyncio.Event) -> None:
         saved = time.monotonic()
@@ -166,9 +167,9 @@ class _Replay:
             candidate.finish()
 
     def _checkpoint(self, chunk: Chunk) -> None:
-        if self._plan.folder is not None:
-            for candidate in self._candidates:
-                candidate.checkpoint(chunk.position, self._plan.identity(candidate.settings))
+        if self._plan.keeps_checkpoints:
+            for candidate, identity in zip(self._candidates, self._identities, strict=True):
+                candidate.checkpoint(chunk.position, identity)
             self._kept.commit()
 
 

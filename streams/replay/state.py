@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 
 _ASKED_AT_ONCE = 500  # below SQLite's limit of variables in a statement
@@ -55,6 +56,16 @@ class ReplayFile:
         """Close the file; what was not committed is forgotten."""
         self._db.rollback()
         self._db.close()
+
+
+def holds_checkpoint(path: Path) -> bool:
+    """Tell whether a file of an earlier replay holds something to go on with."""
+    with closing(sqlite3.connect(path)) as db:
+        try:
+            tables = db.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE 'kept%'").fetchall()
+            return any(db.execute(f"SELECT 1 FROM {name} LIMIT 1").fetchone() for (name,) in tables)
+        except sqlite3.DatabaseError:  # of something else, or broken
+            return False
 
 
 class ReplayState:

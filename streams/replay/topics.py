@@ -61,6 +61,7 @@ class TopicSource:
         self.topic = wanted.topic
         self.bad_rows: list[tuple[str, int, str]] = []  # what is no event in a topic is a dead letter
         self.n_bad_rows = 0
+        self.notes: list[str] = []
         self._wanted = wanted
         self._kafka = kafka
         self._max_event_bytes = max_event_bytes

@@ -29,6 +29,7 @@ POISON: tuple[bytes, ...] = (
     b'{"type": "impression", "event_id": "p9", "user_id": "u", "ts": 1736121600000}',
     b"[" * 20_000,
     b'{"type": "search", "event_id": "p10", "user_id": "u", "ts": 1736121600000, "query": "' + b"x" * 200_000 + b'"}',
+    b'{"type": "search", "event_id": "p11", "user_id": "u", "ts": 1736121600000, "query": "caf\xe9"}',
 )
 
 

@@ -36,6 +36,8 @@ from faust.exceptions import ConsumerNotStarted, ImproperlyConfigured
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
+from schemas.dead_letters import locator
+from streams.header_names import is_unreadable_name, replace_unreadable_names
 from streams.transport.options import TransportOptions
 
 if TYPE_CHECKING:
@@ -58,6 +60,10 @@ class Fetched(NamedTuple):
     epoch: int
     records: list[ConsumerRecord[bytes | None, bytes | None]]
     next_offset: int
+
+
+class UnreadableRecord(RuntimeError):
+    """A record stands in the way of all behind it; says which, and what to do."""
 
 
 class LogEnd(NamedTuple):
@@ -304,7 +310,11 @@ class RecordReader(driver.AIOKafkaConsumerThread):
             if tp not in fetcher._records and before == left:
                 continue
             # With a timeout of 0 and no reassignment this never gives up control, so nothing can come between.
-            taken = await fetcher.fetched_records([tp], timeout=0, max_records=self.options.chunk_records)
+            try:
+                taken = await fetcher.fetched_records([tp], timeout=0, max_records=self.options.chunk_records)
+            except Exception as error:
+                self._fetch_again(fetcher, tp, error)
+                continue
             if not state.has_valid_position:
                 continue
             records = taken.get(tp, [])
@@ -321,6 +331,21 @@ class RecordReader(driver.AIOKafkaConsumerThread):
             if room <= 0:
                 break
         return fetched
+
+    def _fetch_again(self, fetcher: Fetcher, tp: TP, error: Exception) -> None:
+        """Have what cannot be read because of a header's name fetched once more, and mended; raise all else."""
+        if not is_unreadable_name(error):
+            raise error
+        # Nothing was taken of the batch, and the position is where it was: see aiokafka's `FetchResult.getall`.
+        broken = fetcher._records.pop(tp)
+        where = locator(tp.topic, tp.partition, broken._partition_records.next_fetch_offset)
+        if not replace_unreadable_names(fetcher):
+            raise UnreadableRecord(
+                f"{where} has a header whose name is not UTF-8, and its batch cannot be mended; "
+                "see docs/production.md, A record that stands in the way"
+            ) from error
+        logger.warning("%s has a header whose name is not UTF-8; it is read without that name", where)
+        fetcher._notify(fetcher._wait_consume_future)
 
     # -- commits
 

@@ -214,7 +214,9 @@ def test_bytes_of_another_model_are_refused_and_change_nothing(declared: Mapping
     for one in (model, untouched):
         path(one, toy_stream(50))
 
-    for blob in (other.to_bytes(), b"", model.to_bytes()[:-1]):
+    latin = model.to_bytes().replace(b"depth", b"dept\xe9")
+    assert latin != model.to_bytes()
+    for blob in (other.to_bytes(), b"", model.to_bytes()[:-1], latin):
         with pytest.raises(BadRecord, match="model: "):
             model.restore(blob)
 

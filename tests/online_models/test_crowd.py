@@ -105,7 +105,9 @@ def test_counts_of_a_table_that_is_no_longer_declared_are_dropped() -> None:
     assert after.weights == {kept.prefix + "a": 2.0}
 
 
-@pytest.mark.parametrize("blob", [b"", b"\xc1", b"\x92\x02\x80", b"\x92\x01\x81\xa1a\xa1b"])
+@pytest.mark.parametrize(
+    "blob", [b"", b"\xc1", b"\x92\x02\x80", b"\x92\x01\x81\xa1a\xa1b", b"\x92\x01\x81\xa1\xff\x01"]
+)
 def test_what_is_no_checkpoint_is_refused(blob: bytes) -> None:
     with pytest.raises(BadRecord, match="crowd counts"):
         counts_of(a_table()).restore(blob)

@@ -131,7 +131,7 @@ def test_a_checkpoint_of_other_features_keeps_its_place_and_not_its_model() -> N
     assert (new.next_offset, new.learned, new.progress().n) == (17, 0, 0)
 
 
-@pytest.mark.parametrize("blob", [b"", b"garbage", b"\x90"])
+@pytest.mark.parametrize("blob", [b"", b"garbage", b"\x90", b"\xdc\x00\x20\x01\xa1\xff"])
 def test_what_is_no_checkpoint_is_refused(blob: bytes) -> None:
     with pytest.raises(BadRecord):
         a_core().restore(blob)

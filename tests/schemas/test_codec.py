@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from online_models.records import decode_batch
 from schemas import dead_letters as why
-from schemas.codec import BadRecord, decode_event, encode_json
+from schemas.codec import MAX_TS_MS, BadRecord, decode_event, encode_json
 
 FINE: dict[str, Any] = {"type": "page_view", "event_id": "e", "user_id": "secret-user", "ts": T0}
 
@@ -58,6 +58,19 @@ POISON = [
     (an_event(ts=4_102_444_800_000), why.TIME_AHEAD),
     (an_event(ts="2100-01-01T00:00:00Z"), why.TIME_AHEAD),
     (an_event(ts=10**25), why.TIME_AHEAD),
+    (an_event().replace(b"secret-user", b"caf\xe9"), why.NOT_JSON),
+    (an_event().replace(b"secret-user", b"\xed\xa0\x80"), why.NOT_JSON),
+    (an_event().replace(b"secret-user", b"\\ud800"), why.NOT_JSON),
+    (an_event(url="/caf\u00e9").replace(b"\\u00e9", b"\xe9"), why.NOT_JSON),
+    (an_event(properties={"a": "x"}).replace(b'"x"', b'"caf\xe9\\n"'), why.NOT_JSON),
+    (an_event(properties={"a": "x"}).replace(b'"a"', b'"caf\xe9"'), why.NOT_JSON),
+    (an_event().replace(b"page_view", b"caf\xe9"), why.NOT_JSON),
+    (an_event().replace(b'"type"', b'"caf\xe9"'), why.INVALID),
+    (an_event(ts="0000-01-01T00:00:00Z"), why.INVALID),
+    (an_event(ts="0001-01-01T00:00:00+23:59"), why.TIME_TOO_OLD),
+    (an_event(ts="9999-12-31T23:59:59.999-23:59"), why.TIME_AHEAD),
+    (an_event(properties={"a": 0}).replace(b": 0}", b": " + b"9" * 5000 + b"}"), why.INVALID),
+    (an_event(price=0).replace(b": 0}", b": " + b"9" * 400 + b"}"), why.INVALID),
 ]
 
 
@@ -111,6 +124,24 @@ def test_a_clock_that_is_a_little_ahead_is_no_fault() -> None:
     assert decode_event(an_event(ts=T0 + 5 * 60_000), record_ts_ms=T0).ts == T0 + 5 * 60_000
     with pytest.raises(BadRecord, match="after the record's Kafka timestamp"):
         decode_event(an_event(ts=T0 + 5 * 60_000 + 1), record_ts_ms=T0)
+
+
+@pytest.mark.parametrize("ts", [MAX_TS_MS + 1, T0 * 1000, "9999-12-31T23:59:59.999-23:59", 2**63 - 1])
+def test_no_clock_of_a_producer_makes_a_time_of_centuries_ahead_good(ts: Any) -> None:
+    for record_ts_ms in (T0, T0 * 1000, 2**63 - 1):
+        with pytest.raises(BadRecord, match="are these microseconds") as caught:
+            decode_event(an_event(ts=ts), record_ts_ms=record_ts_ms)
+        assert caught.value.reason == why.TIME_AHEAD
+
+    assert decode_event(an_event(ts=MAX_TS_MS), record_ts_ms=T0 * 1000).ts == MAX_TS_MS
+
+
+@pytest.mark.parametrize("ts", [T0 - 3000 * DAY, T0, T0 + 3000 * DAY])
+def test_a_record_without_a_kafka_timestamp_has_nothing_to_hold_its_time_against(ts: int) -> None:
+    with pytest.raises(BadRecord, match=r"message\.timestamp\.type=LogAppendTime") as caught:
+        decode_event(an_event(ts=ts), record_ts_ms=-1)
+
+    assert caught.value.reason == why.TIME_UNKNOWN in why.REASONS
 
 
 def test_recordings_of_years_ago_are_no_fault() -> None:

@@ -112,6 +112,18 @@ def test_a_state_of_before_in_its_very_bytes() -> None:
     assert state == UserState(42, 0x19B6D0A4C00, digest[:5], [None, 1], [0], [], form=FORM)
 
 
+@pytest.mark.parametrize("last_ts", [4_102_444_800_000, 2**48 - 1, 2**48, 2**63 - 1])
+def test_a_state_at_rest_is_kept_whatever_time_a_version_before_took_for_good(last_ts: int) -> None:
+    state = UserState(1, last_ts, b"", [last_ts, 1], [last_ts], [], form=FORM)
+    before = plain(state)
+
+    pack_resting(state)
+    again = decode_user_state(encode_user_state(state))
+    unpack_resting(again)
+
+    assert plain(again) == before
+
+
 def test_a_form_to_come_is_refused() -> None:
     state = UserState(1, 2, b"", [], [], [], form=FORM + 1)
 

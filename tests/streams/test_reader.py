@@ -14,7 +14,7 @@ from transport_bench import P0, a_record, settled
 
 from streams.cancelling import cancel_until_done
 from streams.transport import TransportOptions
-from streams.transport.reader import RecordReader
+from streams.transport.reader import RecordReader, UnreadableRecord
 
 
 class _Arriving:
@@ -153,3 +153,24 @@ async def test_how_much_was_missed_of_what_is_no_longer_kept_is_told_once(caplog
     assert await taking.take() == []
     assert await _Taking(50, 50, 51).take() == [([50, 51], 52)]
     assert caplog.messages == ["events-0: 30 offsets from 20 on are no longer kept, and were not read"] * 2
+
+
+async def test_a_header_name_that_is_not_utf8_is_fetched_once_more_and_then_told_of(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    broken = SimpleNamespace(_partition_records=SimpleNamespace(next_fetch_offset=7))
+    woken: list[object] = []
+    fetcher: Any = SimpleNamespace(_records={}, _client="a client", _notify=woken.append, _wait_consume_future="due")
+    not_utf8 = UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
+
+    def fetch_again(error: Exception) -> None:
+        fetcher._records[P0] = broken
+        RecordReader._fetch_again(SimpleNamespace(), fetcher, P0, error)  # type: ignore[arg-type]
+
+    fetch_again(not_utf8)
+    assert (fetcher._records, woken) == ({}, ["due"])
+    assert "events[0]@7 has a header whose name is not UTF-8" in caplog.text
+    with pytest.raises(UnreadableRecord, match=r"^events\[0\]@7 has a header .* cannot be mended; see docs/production"):
+        fetch_again(not_utf8)
+    with pytest.raises(TopicAuthorizationFailedError):
+        fetch_again(TopicAuthorizationFailedError())

@@ -144,7 +144,7 @@ def test_what_one_event_tells_of_the_market_are_examples_of_their_own() -> None:
     assert (found.same, found.repeated, found.fields) == (1, 0, {"features": 1})
 
 
-@pytest.mark.parametrize("line", [b"{", b'{"a": 1}', b"[]", b'{"score_id": "x"}'])
+@pytest.mark.parametrize("line", [b"{", b'{"a": 1}', b"[]", b'{"score_id": "x"}', b'{"score_id": "caf\xe9"}'])
 def test_what_is_neither_a_score_nor_an_example_is_an_error_even_on_both_sides(line: bytes) -> None:
     differ = Differ("scores")
 

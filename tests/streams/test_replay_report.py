@@ -19,7 +19,7 @@ from rich.console import Console
 from schemas import samples
 from schemas.codec import encode_json
 from schemas.documents import json_schema
-from schemas.report import Metrics, Report
+from schemas.report import BadRow, Metrics, Report
 from streams.configs import shipped_config
 from streams.replay.html import render
 from streams.replay.plan import CandidateSpec, Plan
@@ -212,6 +212,8 @@ def test_whatever_is_named_like_markup_is_text() -> None:
         candidates={evil: replace(sample.candidates["scoring"], objectives=objectives, models={evil: evil})},
         policies={evil: {evil: {evil: replace(sample.policies["click"]["popular"]["snips"], warning=evil)}}},
         algorithms=[replace(sample.algorithms[0], algorithm=evil, objective=evil, note=evil, verdict=evil)],
+        first_bad_rows=[BadRow(file=evil, line=1, message=evil)],
+        notes=[evil],
     )
 
     page = Page(render(report))

@@ -8,9 +8,11 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from schemas import samples
+from schemas.report import BadRow
 from streams.replay.html import render
 
 FLAGS = (
@@ -56,10 +58,10 @@ def test_the_browser_has_nothing_to_complain_of(page: Path) -> None:
     assert [line for line in done.stderr.splitlines() if "CONSOLE" in line] == []
 
 
-def found_in_a_frame(page: Path) -> list[str]:
+def found_in_a_frame(page: Path, *, height: str = "3000px") -> list[str]:
     """Return how wide the content is, how wide the frame, and the addresses that the page asked for."""
     frame = page.parent / "frame.html"
-    frame.write_text(FRAME, encoding="utf-8")
+    frame.write_text(FRAME.replace("3000px", height), encoding="utf-8")
     found = re.search(r'<p id="found">([^<]*)</p>', opened(frame, "--allow-file-access-from-files").stdout)
     assert found
     return found[1].split()
@@ -67,6 +69,20 @@ def found_in_a_frame(page: Path) -> list[str]:
 
 def test_on_a_telephone_nothing_has_to_be_moved_sideways_and_nothing_is_fetched(page: Path) -> None:
     assert found_in_a_frame(page) == ["390", "390"]
+
+
+def test_nor_where_files_with_long_names_had_bad_rows(page: Path) -> None:
+    name = f"{'clicks_of_' * 12}.csv.gz"
+    report = msgspec.structs.replace(
+        samples.REPORT,
+        bad_rows=2,
+        first_bad_rows=[BadRow(file=name, line=17, message="price: Expected a number")],
+        notes=[f"{name} is cut off or damaged from line 104,003 on; nothing behind it was read"],
+    )
+    shown = render(report).replace("<details>", "<details open>")
+    page.write_text(shown, encoding="utf-8")
+
+    assert found_in_a_frame(page, height="9000px") == ["390", "390"]
 
 
 def test_a_page_that_fetches_or_is_too_wide_would_be_noticed(page: Path) -> None:

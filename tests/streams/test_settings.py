@@ -103,7 +103,7 @@ def test_wrong_policies_are_named_with_their_lines() -> None:
         (("item: {field: item_id}", "item: {visits: [a]}"), 3, "Expected a duration"),
         (("app: site", "app: site\nredis: {state_ttl: 0s}"), 2, "from 1s"),
         (("app: site", "app: site\nredis: {timeout: 0s}"), 2, "from 10ms"),
-        (("app: site", "app: site\nkafka: {request_timeout: 0s}"), 2, "from 100ms"),
+        (("app: site", "app: site\nkafka: {request_timeout: 0s}"), 2, "from 10ms"),
         (("app: site", "app: site\nworker: {stall_timeout: 0s}"), 2, "from 1s"),
         (("app: site", "app: site\nlearning: {publish_interval: 0s}"), 2, "from 1ms"),
         (("app: site", "app: site\nredis: {url: 'redis://h:notaport/0'}"), 2, "Port could not be cast"),

@@ -91,6 +91,56 @@ def test_a_quote_that_never_closes_does_not_swallow_the_rest(tmp_path: Path) -> 
     assert "Not valid CSV" in problems[0].message
 
 
+def test_a_stray_quote_costs_its_own_line_and_no_other(tmp_path: Path) -> None:
+    rows = [f"u{n},i{n},{n}\n" for n in range(1000)]
+    path = tmp_path / "stray.csv"
+    for at, until_the_next in ((3, False), (3, True), (999, False), (998, False)):
+        broken = list(rows)
+        broken[at] = f'u{at},"i{at},{at}\n'
+        if until_the_next:
+            broken[50] = 'u50,"i, 50",50\n'
+        path.write_text("user,item,n\n" + "".join(broken))
+
+        read_rows, problems = read(path)
+
+        assert [line for line, _ in read_rows] == [n + 2 for n in range(1000) if n != at]
+        assert [problem.line for problem in problems] == [at + 2]
+        assert "Not valid CSV" in problems[0].message
+
+
+def test_a_quote_in_the_last_column_that_never_closes_takes_no_row_as_its_value(tmp_path: Path) -> None:
+    path = tmp_path / "last.csv"
+    path.write_bytes(b'user,item\nu1,i1\nu2,"i2\nu3,i3\nu4,i4\n')
+
+    rows, problems = read(path)
+
+    assert rows == [(2, ["u1", "i1"]), (4, ["u3", "i3"]), (5, ["u4", "i4"])]
+    assert problems == [Problem(3, "Not valid CSV: unexpected end of data; skipped")]
+
+
+def test_lines_are_counted_on_behind_those_that_were_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "again.csv"
+    path.write_bytes(b'user,item\n"u1,i1\nu2,"i2\nu3,"i\n3"\n\xff\nu4,i4\n')
+
+    rows, problems = read(path)
+
+    assert rows == [(5, ["u3", "i\n3"]), (7, ["u4", "i4"])]
+    assert sorted(problem.line for problem in problems) == [2, 3, 6]
+
+
+def test_where_a_file_is_cut_off_is_told_however_many_rows_were_bad_before(tmp_path: Path) -> None:
+    path = tmp_path / "cut.csv.gz"
+    packed = gzip.compress(b"user,item\n" + b"".join(b"%s\n" % os.urandom(20).hex().encode() for _ in range(5000)))
+    path.write_bytes(packed[: len(packed) // 2])
+    problems = Problems(keep=3)
+
+    with open_source(path, problems=problems) as source:
+        assert list(source) == []
+
+    assert problems.ends == Problem(problems.count + 1, "The compressed file is cut off or damaged from here on")
+    assert problems.first[3:] == [problems.ends]
+
+
 def test_broken_json_lines_are_skipped(tmp_path: Path) -> None:
     path = tmp_path / "bad.jsonl"
     path.write_bytes(b'{"a": 1}\n{"a": \n[1]\n{"a": NaN}\n' + b'{"a":' * 2000 + b'\n{"a": 2}\n')

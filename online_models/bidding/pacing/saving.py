@@ -7,7 +7,7 @@ from typing import TypeVar
 import msgspec
 from msgspec import Struct
 
-from schemas.codec import BadRecord
+from schemas.codec import UNDECODABLE, BadRecord, undecodable
 from schemas.dead_letters import INVALID
 
 FORMAT = 1
@@ -37,5 +37,5 @@ def unpacked(blob: bytes, kind: str, to: type[S]) -> S:
         if (saved.kind, saved.format) != (kind, FORMAT):
             raise BadRecord(INVALID, f"pacing: expected {kind} {FORMAT}, got {saved.kind} {saved.format}")
         return msgspec.msgpack.decode(saved.state, type=to)
-    except msgspec.DecodeError as error:
-        raise BadRecord(INVALID, f"pacing: {error}") from None
+    except UNDECODABLE as error:
+        raise BadRecord(INVALID, f"pacing: {undecodable(error)}") from None

@@ -276,7 +276,7 @@ def test_the_state_of_another_pacer_is_refused_and_changes_nothing(kind: str) ->
     pacer = a_pacer(kind)
     before = pacer.state()
 
-    for blob in (a_pacer(other).state(), b"", b"\x93"):
+    for blob in (a_pacer(other).state(), b"", b"\x93", b"\x93\xa1\xff"):
         with pytest.raises(BadRecord, match="pacing"):
             pacer.restore(blob)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from online_models.validation.verdict import verdict
+from online_models.validation.verdict import Other, verdict
 from schemas.report import Metrics
 
 
@@ -58,3 +58,38 @@ def test_without_labels_nothing_can_be_said() -> None:
     assert verdict("click", of(None, None), {"base_rate": of(None, None)}) == (
         "click: no label has come, nothing can be said."
     )
+
+
+RULES = {"base_rate": of(0.69, 0.5), "rule": of(0.65, 0.6)}
+
+
+def test_the_best_of_the_others_is_named_and_held_against_the_first() -> None:
+    others = {"b": Other(of(0.58, 0.7), RULES), "c": Other(of(0.66, 0.7), RULES)}
+
+    found = verdict("click", of(0.60, 0.70), RULES, others)
+
+    assert found.endswith(
+        "Of the other candidates b is best by log loss (0.5800), better than this one. "
+        "They do NOT all beat the rules: c."
+    )
+
+
+def test_what_was_asked_something_else_is_no_better_and_stands_beside_its_own_rules() -> None:
+    rare = {"base_rate": of(0.0656, 0.5), "rule": of(0.09, 0.6)}
+    others = {"b": Other(of(0.0819, 0.7), rare, comparable=False), "c": Other(of(0.61, 0.7), RULES)}
+
+    found = verdict("click", of(0.60, 0.70), RULES, others)
+
+    assert found.endswith(
+        "Of the other candidates c is best by log loss (0.6100), no better than this one. "
+        "Not comparable, since other triggers or labels were judged: "
+        "b (3 of 9 positive, +88.1 % log loss saved against the base rate). They do NOT all beat the rules: b."
+    )
+
+
+def test_of_the_same_triggers_the_rules_beside_the_first_count_too() -> None:
+    learned_otherwise = {"base_rate": of(0.70, 0.5), "rule": of(0.68, 0.6)}
+
+    found = verdict("click", of(0.60, 0.70), RULES, {"b": Other(of(0.66, 0.7), learned_otherwise)})
+
+    assert found.endswith("They do NOT all beat the rules: b.")
