@@ -13,6 +13,7 @@ least, whenever that was seen last; what is forgotten is published with the heig
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from math import isfinite
 from typing import Any, Protocol
 
 import msgspec
@@ -23,6 +24,7 @@ from online_models.features import FeatureSet
 from online_models.features.decay import raised
 from online_models.features.leaders import Leaders
 from online_models.features.plan import PREFIX, CrowdTable
+from online_models.guard import NOT_FINITE, OUT_OF_RANGE
 from online_models.objectives import Objective
 from online_models.segments import SegmentTable
 from schemas.codec import UNDECODABLE, BadRecord, undecodable
@@ -36,6 +38,9 @@ CROWD_OBJECTIVE = Objective(
 # The landmark of heights lies in the past, so no counter comes to it.
 GONE = 0.0
 FORMAT = 1
+# A height is a time, in half-lives or hours since a landmark, or what segments are made of: a million at most. Beyond
+# this it is neither.
+_MAX_HEIGHT = 1e15
 # So much of a full table goes at once: sorting costs as much for one counter as for many.
 _FORGOTTEN_SHARE = 10
 
@@ -125,6 +130,14 @@ class CrowdCounts:
             prefix: SegmentTable(prefix, table.clusters) for prefix, table in tables.items() if table.clusters
         }
         self._changed: dict[str, None] | None = None  # until somebody asks
+
+    @staticmethod
+    def refusal(x: Mapping[str, float]) -> str | None:
+        """Tell why something must not be counted; None: it may. However many items it names."""
+        for height in x.values():
+            if not -_MAX_HEIGHT <= height <= _MAX_HEIGHT:
+                return OUT_OF_RANGE if isfinite(height) else NOT_FINITE
+        return None
 
     def learn_one(self, x: Mapping[str, float], y: bool) -> None:
         """Add what an event tells; `y` is always true."""

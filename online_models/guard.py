@@ -3,6 +3,7 @@
 One NaN that reaches River's linear models turns their intercept to NaN, and every later prediction
 with it; an infinity or an absurd magnitude does the same through the optimizer's squared gradients.
 The guard stands before `learn_one`; what it refuses is counted and passed over, and the model is left as it was.
+What counts instead of fitting weights (crowd counts, the market) takes other numbers, and has a check of its own.
 
 A prediction changes nothing, and has to be made of whatever comes. So it is not refused but kept finite: numbers are
 bounded where they are extracted (`features.context`), sums that are no number all the same are made one

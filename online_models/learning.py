@@ -15,7 +15,7 @@ again at its checkpoint, which holds all of its state and the offset to read on 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -165,6 +165,8 @@ class LearningCore:
         self.refused = 0
         self.repeated = 0
         self._estimator = estimator
+        # What learns from numbers that are no features knows best which of them it takes.
+        self._refusal: Callable[[Mapping[str, float]], str | None] = getattr(estimator, "refusal", refusal)
         self._distributor = distributor
         self._metrics = ProgressiveMetrics()
         self._publish_examples = publish_examples
@@ -258,7 +260,7 @@ class LearningCore:
         if example.use == "judge":
             return None
         x = example.features_of.get(self.variant) if self.own_features else example.features
-        if x is not None and refusal(x) is not None:
+        if x is not None and self._refusal(x) is not None:
             self.refused += 1
             return None
         return x

@@ -250,6 +250,8 @@ class ScoringCore:
         if out.offset != offset:
             out.offset, out.seq = offset, 0
         self.stream_time_ms = out.stream_time_ms = ts
+        if self.desk is not None:
+            self.desk.allowances.at(ts)
         return self._open.close_due(ts, source_ts, out, most)
 
     def process(
@@ -267,6 +269,8 @@ class ScoringCore:
         if ts > self.stream_time_ms:
             self.stream_time_ms = ts
             out.stream_time_ms = ts
+            if self.desk is not None:
+                self.desk.allowances.at(ts)
             if self._open.timers.is_due(ts):
                 self._open.close_due(ts, source_ts, out)
         else:
@@ -299,6 +303,10 @@ class ScoringCore:
         ring = remember(user.recent_ids, event.event_id)  # type: ignore[arg-type]  # decoded: bytes
         if ring is None:
             out.ignored[DUPLICATE] += 1
+            if self.desk is not None and isinstance(event, BidRequest) and event.answered is not None:
+                out.changed[user_id] = user
+                self._layouts.wake(user)
+                self.desk.repeated(event, source_ts, user, out)
             return
         user.recent_ids = ring
         out.changed[user_id] = user

@@ -82,14 +82,28 @@ class BidDecision(Struct, kw_only=True, omit_defaults=True):
     crowd_version: Version = 0
 
 
+class AnsweredBid(BidDecision, kw_only=True, omit_defaults=True):
+    """A decision that was given over HTTP, as its request in the log has it.
+
+    Attributes
+    ----------
+    bid_id
+        What was told: it does not depend on where the request stands in the log, as a write whose acknowledgement was
+        lost is repeated. Empty in answers of before: named after the request's offset.
+    """
+
+    bid_id: Annotated[str, Meta(max_length=300)] = ""
+
+
 class Bid(BidDecision, kw_only=True, omit_defaults=True):
     """A decision, and which request it belongs to.
 
     Attributes
     ----------
     bid_id
-        ``topic-partition-offset`` of the request, for notices to name. The same after a crash, so a reader that keeps
-        the first message of an id sees each bid once.
+        ``topic-partition-offset`` of the request, for notices to name; over HTTP ``topic-partition-number``, with a
+        number above all offsets. The same after a crash, so a reader that keeps the first message of an id sees each
+        bid once.
     ts
         Event time of the request, epoch ms.
     source_ts

@@ -18,7 +18,7 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta, Struct
 
-from schemas.bids import BidDecision
+from schemas.bids import AnsweredBid
 from schemas.campaigns import Campaign
 from schemas.examples import Version
 from schemas.scores import Ranked
@@ -202,7 +202,7 @@ class BidRequest(EventBase, kw_only=True, tag="bid_request"):
     floor: Money | None = None
     slot_width: Count | None = None
     slot_height: Count | None = None
-    answered: BidDecision | None = None
+    answered: AnsweredBid | None = None
 
 
 class BidWin(EventBase, kw_only=True, tag="bid_win"):

@@ -75,7 +75,7 @@ class OpenBid(Struct, array_like=True):
     Attributes
     ----------
     offset
-        Offset of the request on its partition; the bid_id follows from it.
+        Offset of the request on its partition, or the number that the HTTP API gave the bid; the bid_id follows.
     campaign, item_id, day
         Who bid for which ad, and on which of the campaign's days it counts.
     ts
@@ -259,11 +259,19 @@ class KnownCampaign(Struct, array_like=True):
 
 
 class BiddingMeta(Struct, array_like=True):
-    """What a partition knows of campaigns, and of the ledger's epoch by which it may spend."""
+    """What a partition knows of campaigns, and of the ledger's epoch by which it may spend.
+
+    Attributes
+    ----------
+    used_ms
+        For each of the allowances, the stream time when the partition last bid with it, could not, or was granted more;
+        0: never. Empty in states of before.
+    """
 
     campaigns: list[KnownCampaign]
     allowances: list[Allowance]
     epoch: str = ""
+    used_ms: list[int] = []
 
 
 class PartitionMeta(Struct, array_like=True):

@@ -14,6 +14,7 @@ from aiokafka.structs import ConsumerRecord
 
 from schemas.campaigns import Campaign
 from schemas.codec import BadRecord, decode_campaign
+from streams.campaign_sizes import fitting, why_too_large
 from streams.logs import log_event
 from streams.settings import Settings
 from streams.topic_feed import TopicFeed
@@ -53,6 +54,7 @@ class CampaignFeed(TopicFeed):
     def __init__(self, settings: Settings, *, on_failure: Callable[[BaseException], None] = lambda error: None) -> None:
         super().__init__(settings.kafka, settings.topics.campaigns.name, self._take_record, on_failure=on_failure)
         self.revision = 0
+        self._max_event_bytes = settings.worker.max_event_bytes
         self.campaigns: dict[str, Told] = {}
 
     def _take_record(self, record: ConsumerRecord) -> None:
@@ -60,15 +62,21 @@ class CampaignFeed(TopicFeed):
         known = self.campaigns.get(name)
         if not name or len(name) > 128 or (known is not None and version <= known.version):
             return
-        told = told_by(name, record.value, version)
+        told = told_by(name, record.value, version, max_event_bytes=self._max_event_bytes)
         if told.why:
             log_event(logger, logging.ERROR, "a campaign is wrong and does not bid", campaign=name, why=told.why)
         self.campaigns[name] = told
         self.revision += 1
 
 
-def told_by(name: str, value: bytes | None, version: int) -> Told:
-    """Read what a record says of a campaign; without a value it is taken away."""
+def told_by(name: str, value: bytes | None, version: int, *, max_event_bytes: int | None = None) -> Told:
+    """Read what a record says of a campaign; without a value it is taken away.
+
+    Parameters
+    ----------
+    max_event_bytes
+        What the partitions' logs take: a campaign above that does not bid, anywhere. None: as it stands on the topic.
+    """
     if value is None:
         return Told(version, None)
     try:
@@ -77,4 +85,7 @@ def told_by(name: str, value: bytes | None, version: int) -> Told:
         return Told(version, None, bad.detail)
     if campaign.campaign != name:
         return Told(version, None, "Expected the key of the record to be the campaign's name")
-    return Told(version, campaign)
+    if max_event_bytes is None:
+        return Told(version, campaign)
+    why = why_too_large(campaign, max_event_bytes)
+    return Told(version, None, why) if why else Told(version, fitting(campaign, max_event_bytes))

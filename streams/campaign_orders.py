@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from msgspec.structs import replace
 
@@ -15,6 +15,7 @@ from schemas.campaigns import Campaign
 from schemas.codec import encode_json
 from streams.budgets import Ledger
 from streams.campaign_feed import Told, told_by
+from streams.campaign_sizes import why_too_large
 from streams.campaign_states import known_campaigns, states_of
 from streams.out_records import OutRecord
 from streams.output import KafkaOutput, partition_for_key
@@ -34,15 +35,36 @@ def desks_of(settings: Settings) -> Desks:
     return desks
 
 
-async def read_told(settings: Settings) -> dict[str, Told]:
-    """Return what the topic holds, by name; raises TopicMissing and Unavailable."""
+def check_of(settings: Settings) -> Callable[[Campaign], Checked]:
+    """Return what checks a campaign before it is ordered, its size too; raises Refused where nobody bids."""
+    desks = desks_of(settings)
+
+    def check(campaign: Campaign) -> Checked:
+        checked = desks.check(campaign)
+        why = why_too_large(campaign, settings.worker.max_event_bytes)
+        if why:
+            raise ConfigError((), why)
+        return checked
+
+    return check
+
+
+async def read_told(settings: Settings, *, of_any_size: bool = True) -> dict[str, Told]:
+    """Return what the topic holds, by name; raises TopicMissing and Unavailable.
+
+    Parameters
+    ----------
+    of_any_size
+        False: as workers take it, see `told_by`.
+    """
+    most = None if of_any_size else settings.worker.max_event_bytes
     told: dict[str, Told] = {}
     async with reader(settings.kafka, [settings.topics.campaigns.name]) as consumer:
         async for records in read_to_end(consumer):
             for record in records:
                 name = (record.key or b"").decode(errors="replace")
                 if name:
-                    told[name] = told_by(name, record.value, record.offset + 1)
+                    told[name] = told_by(name, record.value, record.offset + 1, max_event_bytes=most)
     return told
 
 
@@ -54,7 +76,7 @@ async def standings(settings: Settings, ledger: Ledger) -> list[tuple[CampaignSt
     Refused, TopicMissing, Unavailable
     """
     desks, declared = desks_of(settings), _of_configuration(settings)
-    known = known_campaigns(declared.values(), await read_told(settings), desks.check)
+    known = known_campaigns(declared.values(), await read_told(settings, of_any_size=False), desks.check)
     states = await states_of(known, ledger, time.time_ns() // 1_000_000)
     return [(state, _declared(known[state.campaign].campaign)) for state in states]
 
@@ -87,7 +109,7 @@ async def set_active(name: str, active: bool, settings: Settings) -> bool:
         There is no such campaign, or what is declared is wrong.
     TopicMissing, Unavailable
     """
-    desks = desks_of(settings)
+    check = check_of(settings)
     told = await read_told(settings)
     found = _campaign(name, told, settings)
     if found.active == active:
@@ -95,7 +117,7 @@ async def set_active(name: str, active: bool, settings: Settings) -> bool:
     found = replace(found, active=active)
     if active:
         try:
-            desks.check(found)
+            check(found)
         except ConfigError as error:
             raise Refused(
                 f"{name} is wrong and would not bid: {error}; mend it: streamscore campaigns put FILE"

@@ -29,7 +29,9 @@ from online_models.features import FeatureSet, compile_features
 from online_models.objectives import Objective, objective_of, parse_objectives
 from online_models.policies import Policy, parse_policies
 from online_models.rankings import Ranking, parse_rankings
+from schemas.campaigns import Campaign
 from streams.campaign_files import campaigns_of
+from streams.campaign_sizes import why_too_large
 from streams.section_reader import PREFIX, SECTIONS, read_sections
 from streams.sections import (
     KafkaSettings,
@@ -233,7 +235,7 @@ class _Reader:
         candidates = self.candidates()
         policies = self.policies(objectives)
         rankings = self.rankings(objectives)
-        bidding = self.bidding(features, objectives) if features else None
+        bidding = self.bidding(features, objectives, sections) if features else None
         delivery = self.delivery()
         app = self.app()
         if self.errors:
@@ -292,7 +294,7 @@ class _Reader:
             self.errors.append(error.under("rankings"))
             return ()
 
-    def bidding(self, features: FeatureSet, objectives: list[Objective]) -> Bidding | None:
+    def bidding(self, features: FeatureSet, objectives: list[Objective], sections: Mapping[str, Any]) -> Bidding | None:
         """Return how bid requests are answered."""
         declared = self.document.value.get("bidding")
         if declared is None:
@@ -302,11 +304,16 @@ class _Reader:
         except ConfigError as error:
             self.errors.append(error.under("bidding"))
             return None
-        found = campaigns_of(
-            declared.get("campaigns"),
-            folder=self.folder,
-            check=lambda one: check_campaign(one, bidding, features=features, objectives=objectives),
-        )
+
+        worker = sections["worker"]
+
+        def check(campaign: Campaign) -> None:
+            check_campaign(campaign, bidding, features=features, objectives=objectives)
+            why = why_too_large(campaign, worker.max_event_bytes) if worker else ""
+            if why:  # as soon as it is paused and resumed, it is a record of the partitions' logs
+                raise ConfigError((), why)
+
+        found = campaigns_of(declared.get("campaigns"), folder=self.folder, check=check)
         self.errors += [error.under("bidding", "campaigns") for error in found.errors]
         return replace(bidding, campaigns=tuple(found.campaigns))
 

@@ -23,7 +23,7 @@ from online_models.bidding.bidder import Bidder
 from online_models.bidding.campaigns import Checked
 from online_models.bidding.market import MARKET
 from online_models.bidding.money import MICROS, micros_of_cpm, per_impression
-from online_models.bidding.past_bids import EXPIRED, LOST, OPEN, WON
+from online_models.bidding.past_bids import EXPIRED, FIRST_NUMBER, LAST_NUMBER, LOST, OPEN, WON
 from online_models.bidding.pot import Pot
 from online_models.errors import ConfigError
 from online_models.features import FeatureSet
@@ -65,7 +65,7 @@ class Desk:
         Checks a declaration against the configuration; raises ConfigError.
     declared
         Campaigns of the configuration's file.
-    meta
+    meta, stream_time_ms
         What the store held; None: nothing.
     pot
         What the desks of a replay may spend together; None: only what the ledger grants may be spent.
@@ -89,6 +89,7 @@ class Desk:
         partition: int,
         notice_window_ms: int,
         meta: BiddingMeta | None = None,
+        stream_time_ms: int = 0,
         pot: Pot | None = None,
     ) -> None:
         self._bidder = bidder
@@ -101,7 +102,7 @@ class Desk:
         self._id_prefix = f"{topic}-{partition}-"
         self._notice_window_ms = notice_window_ms
         self._known: dict[str, KnownCampaign] = {}
-        self.allowances: Books = pot or Allowances(meta.allowances if meta else (), epoch=meta.epoch if meta else "")
+        self.allowances: Books = pot or self._stored(meta, stream_time_ms)
         if pot and meta:
             pot.restore(meta.allowances)
         self.published: Mapping[str, Bid] = {}
@@ -111,9 +112,16 @@ class Desk:
             self._known[known.name] = known
             self._run(known.name, known.declaration)
 
+    @staticmethod
+    def _stored(meta: BiddingMeta | None, stream_time_ms: int) -> Allowances:
+        if meta is None:
+            return Allowances()
+        return Allowances(meta.allowances, epoch=meta.epoch, used_ms=meta.used_ms, now_ms=stream_time_ms)
+
     def meta(self, stream_time_ms: int) -> BiddingMeta:
         """Return what the store must hold to continue from here."""
-        return BiddingMeta(list(self._known.values()), self.allowances.state(stream_time_ms), self.allowances.epoch)
+        books = self.allowances.state(stream_time_ms)
+        return BiddingMeta(list(self._known.values()), books, self.allowances.epoch, self.allowances.used_ms())
 
     def tidy(self, stream_time_ms: int) -> None:
         """Let go of what is kept for a worker to take, and of books that are closed at a stream time; for replays."""
@@ -159,7 +167,7 @@ class Desk:
         """Decide about a request, and set aside what the bid can cost."""
         bids = user.bidding or UserBids()
         past_bids.prune(bids, out.stream_time_ms)
-        bid_id = f"{self._id_prefix}{out.offset}"
+        bid_id = self._id_of(request, out.offset)
         decision: BidDecision | None = self.published.get(bid_id)
         flags: list[str] = []
         if decision is None or decision.event_id != request.event_id:  # type: ignore[attr-defined]  # a Bid
@@ -173,8 +181,33 @@ class Desk:
         bid = self._bid(decision, bid_id, request, source_ts, flags, out.offset)
         out.bids.append(bid)
         self._tell(told.opportunities(bid.ts, bid), out)
-        if bid.campaign is not None and bid.reason == BID:
+        if bid.campaign is not None and bid.reason == BID and not self._moved_in(bid, bids):
             self._open(bid, request, user, bids, out)
+
+    def repeated(self, request: BidRequest, source_ts: int, user: UserState, out: Collected) -> None:
+        """Take in what a request was answered over HTTP that is passed over, as it came before.
+
+        A copy of the record tells nothing. Whoever asked again was told of another bid, which stands: it is paid for,
+        and its notices are booked. It is not published, as a request gets one message.
+        """
+        answered, bid_id = request.answered, self._id_of(request, out.offset)
+        if answered is None or answered.bid_id != bid_id or answered.reason != BID or answered.campaign is None:
+            return
+        bids = user.bidding or UserBids()
+        bid = self._bid(answered, bid_id, request, source_ts, [ANSWERED], out.offset)
+        if not self._moved_in(bid, bids):
+            past_bids.prune(bids, out.stream_time_ms)
+            self._open(bid, request, user, bids, out)
+
+    def _id_of(self, request: BidRequest, offset: int) -> str:
+        """Return the id that a request's bid was given over HTTP, or the one that is its place in the log."""
+        given = request.answered.bid_id if request.answered else ""
+        numbered = FIRST_NUMBER <= self._offset_of(given) <= LAST_NUMBER
+        return given if numbered else f"{self._id_prefix}{offset}"
+
+    def _moved_in(self, bid: Bid, bids: UserBids) -> bool:
+        """Tell whether what a bid over HTTP can cost has come here before: its record may be in the log twice."""
+        return ANSWERED in bid.flags and past_bids.is_known(bids, self._offset_of(bid.bid_id))
 
     def _affordable(self, campaign: Checked, day: str, amount: int) -> bool:
         return amount <= self.allowances.free((campaign.name, day), campaign.budget)
@@ -234,7 +267,7 @@ class Desk:
         else:
             self.allowances.reserve((name, bid.day), reserved, self._budget_of(name))
         one = OpenBid(
-            offset=bid.offset,
+            offset=self._offset_of(bid.bid_id),
             campaign=name,
             item_id=bid.item_id or name,
             day=bid.day,
@@ -287,7 +320,7 @@ class Desk:
         return event, None
 
     def _offset_of(self, bid_id: str) -> int:
-        """Return the offset of the request of a bid; -1: it was not of this partition."""
+        """Return the offset of a bid's request, or the number that it was given; -1: it was not of this partition."""
         offset = bid_id.removeprefix(self._id_prefix)
         return int(offset) if offset != bid_id and offset.isdecimal() and str(int(offset)) == offset else -1
 

@@ -161,6 +161,11 @@ class Market:
             self._set(one.campaign, 0, one.budget_per_day, number, one.tz_offset_min)
             self._publish(one.campaign)
 
+    @staticmethod
+    def refusal(x: Mapping[str, float]) -> str | None:
+        """Tell why something must not be learned; None: it may."""
+        return told.refusal(x)
+
     def learn_one(self, x: Mapping[str, float], y: bool) -> None:
         """Take in what a partition tells; `y`: an auction was won, if it tells of one."""
         at_ms = told.time_of(x)

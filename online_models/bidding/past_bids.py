@@ -14,11 +14,14 @@ from online_models.bidding.declaration import HOUR_MS, REMEMBER_MS
 from schemas.user_state import PastBids, UserBids
 
 OPEN, WON, LOST, EXPIRED = range(4)
+# Bids over HTTP are numbered from here: no offset is so high, and so they share the place of offsets.
+FIRST_NUMBER, LAST_NUMBER = 1 << 62, (1 << 63) - 1
 # Bids that are remembered whole.
 MOST_BIDS = 64
 # Bids of a visitor that may wait for notices at a time: each of them is read and written with every event.
 MOST_OPEN = 64
-# Bids that are remembered at all, 5 bytes each: one each 42 seconds, all day. Whoever sees more ads is no visitor.
+# Bids that are remembered at all, 5 bytes each, or 9 over HTTP: one each 42 seconds, all day. Whoever sees more ads is
+# no visitor.
 MOST_REMEMBERED = 2_048
 
 
@@ -43,7 +46,7 @@ def prune(bids: UserBids, now_ms: int) -> None:
         bids.past = [one for one in bids.past if one.ts > since]
     surplus = len(kept) - MOST_BIDS + 1
     if surplus > 0:
-        closed = sorted((one for one in kept if one.state != OPEN), key=lambda one: one.offset)[:surplus]
+        closed = [one for one in kept if one.state != OPEN][:surplus]
         for one in closed:
             _remember(bids.past, one.campaign, one.item_id, one.day, one.state, one.ts, one.offset)
         gone = {one.offset for one in closed}
@@ -52,8 +55,13 @@ def prune(bids: UserBids, now_ms: int) -> None:
     bids.bids = kept
 
 
+def is_known(bids: UserBids, offset: int) -> bool:
+    """Tell whether a bid is remembered, whole or not."""
+    return any(one.offset == offset for one in bids.bids) or find(bids, offset) is not None
+
+
 def find(bids: UserBids, offset: int) -> PastBids | None:
-    """Return the group that a bid is in, by the offset of its request; None: nothing is known of it."""
+    """Return the group that a bid is in, by the offset of its request, or its number; None: nothing is known of it."""
     return next((one for one in bids.past if offset in one.offsets), None)
 
 

@@ -40,6 +40,9 @@ class Pot:
             book = self._books[place] = Allowance(*place)
         return book
 
+    def at(self, stream_time_ms: int) -> None:
+        """Nothing is given back: all spend out of the same pot."""
+
     def free(self, place: Place, budget: int) -> int:
         """Return what is left of the budget; never negative."""
         book = self._books.get(place)
@@ -86,6 +89,10 @@ class Pot:
     def state(self, stream_time_ms: int) -> list[Allowance]:
         """Return all books, the same to each partition."""
         return list(self._books.values())
+
+    def used_ms(self) -> list[int]:
+        """Return nothing: it is of no use here."""
+        return []
 
     def restore(self, books: Iterable[Allowance]) -> None:
         """Take up what `state` gave to one of the partitions; the others have the same."""

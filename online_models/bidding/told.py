@@ -1,20 +1,26 @@
 """What partitions tell the learner of the market, as features of examples: names that say what, and plain numbers.
 
-An example has no place for anything else, and a guard that refuses magnitudes above a million (`online_models.guard`).
-So a time is a day and a second, and a budget is thousands and a rest.
+An example has no place for anything else, and learners of earlier versions refuse magnitudes above a million. So a time
+is a day and a second, and a budget is thousands and a rest.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from math import isfinite
 
 from online_models.bidding.campaigns import DAY_MS, Checked
 from online_models.bidding.money import MICROS, per_impression
+from online_models.guard import NOT_FINITE, OUT_OF_RANGE
 from schemas.bids import BidDecision
 
 _DAY, _SECOND = "day", "second"
 VALUE, COST, BID, PRICE = "value:", "cost:", "bid:", "price:"
 VERSION, THOUSANDS, REST, PACER, OFFSET = "version:", "thousands:", "rest:", "pacer:", "offset:"
+
+# As much as campaigns and notices may say (`schemas`), by what it means. A version is an offset, exact up to 2^53.
+_LARGEST = {VALUE: 1e9, COST: 1e6, BID: 1e6, PRICE: 1e6, VERSION: 2.0**53, THOUSANDS: 1e6, REST: 1e3}
+_LARGEST_OF_OTHERS = 1e6  # days, seconds, a pacer's number, minutes; the only ones that may be negative
 
 Told = dict[str, float]
 
@@ -66,6 +72,22 @@ def campaign_is(ts: int, name: str, version: int, campaign: Checked | None) -> T
         PACER + name: float(campaign.pacer if campaign else 0),
         OFFSET + name: float(campaign.declared.tz_offset_min if campaign else 0),
     }
+
+
+def refusal(told: Mapping[str, float]) -> str | None:
+    """Tell why the market must not learn something; None: it may. However many campaigns it names.
+
+    >>> refusal({"value:shoes": 2e6, "version:tents": 1e7})
+    >>> refusal({"value:shoes": -1.0}), refusal({"cost:shoes": float("inf")})
+    ('out_of_range', 'not_finite')
+    """
+    for name, number in told.items():
+        kind, colon, _ = name.partition(":")
+        most = _LARGEST.get(kind + colon)
+        low, high = (-_LARGEST_OF_OTHERS, _LARGEST_OF_OTHERS) if most is None else (0.0, most)
+        if not low <= number <= high:
+            return OUT_OF_RANGE if isfinite(number) else NOT_FINITE
+    return None
 
 
 def named(told: Mapping[str, float], prefix: str) -> Iterator[tuple[str, float]]:

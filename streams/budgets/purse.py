@@ -1,7 +1,8 @@
 """What a process that answers bids over HTTP holds of the budgets.
 
 Reserving needs no I/O: it takes from what is held, or says no. What is reserved stays committed here for
-good; the partition of the visitor books it, and spends it or gives it back. A task calls `refill` about once
+good, unless its bid is certain not to be in the log; the partition of the visitor books it, and spends it or gives it
+back. A task calls `refill` about once
 a second, which gives back what is too much and draws what recent use asks for. While the ledger is away, what
 is held is used up, and then nothing is bid.
 
@@ -96,6 +97,15 @@ class Purse:
         one.reserved += micros
         return True
 
+    def release(self, campaign: str, day: str, micros: int) -> None:
+        """Free what was set aside for a bid that no partition will ever find in its log."""
+        one = self._slices.get(CampaignDay(campaign, day))
+        if one is None:  # of days long past
+            return
+        if not 0 <= micros <= one.reserved:
+            raise ValueError(f"Expected 0 to {one.reserved} micros, as much as is reserved, got {micros}")
+        one.reserved -= micros
+
     async def refill(self) -> None:
         """Tell what was received, give back what is too much, and draw what recent use asks for.
 
@@ -180,7 +190,7 @@ class _Slice:
     Attributes
     ----------
     reserved
-        For bids, all day long: it never falls.
+        For bids, all day long; it falls only where a bid did not reach the log.
     refused
         What reservations found too little, since the latest refill.
     reported

@@ -36,12 +36,12 @@ def put(
     All are checked against the configuration first. If one is wrong, none is taken.
     """
     from streams.campaign_files import read_campaigns
-    from streams.campaign_orders import Refused, desks_of
+    from streams.campaign_orders import Refused, check_of
     from streams.campaign_orders import put as declare
 
     settings = settings_of(config)
     try:
-        found = read_campaigns(file, desks_of(settings).check)
+        found = read_campaigns(file, check_of(settings))
     except Refused as error:
         raise UserError(str(error)) from None
     if found.errors:

@@ -8,9 +8,11 @@ visitor's last event; it is a copy, and nothing that is asked here changes it. W
 from __future__ import annotations
 
 import contextlib
+import secrets
 from collections.abc import Sequence
 from typing import Any
 
+from online_models.bidding.past_bids import FIRST_NUMBER
 from online_models.bound import BoundObjective
 from online_models.crowd import crowd_of
 from online_models.features.sources import SOURCES
@@ -19,14 +21,14 @@ from online_models.replica import ReplicaSet
 from online_models.rest import wake
 from online_models.serving import Served
 from schemas.api import BidAnswer, FeaturesAnswer, ObjectiveScore, RankAnswer, ScoreAnswer
-from schemas.bids import BidDecision
+from schemas.bids import AnsweredBid, BidDecision
 from schemas.codec import BadRecord, decode_user_state, encode_json
 from schemas.dead_letters import INVALID, TOO_LARGE
 from schemas.events import BidRequest, EventBase, RankRequest
 from schemas.user_state import UserState
 from streams.budgets import Ledger
 from streams.campaign_feed import CampaignFeed
-from streams.out_records import OutRecord
+from streams.out_records import OutRecord, RecordTooLarge
 from streams.output import RecordOutput, partition_for_key
 from streams.retry import retrying
 from streams.runner import Attempt
@@ -35,6 +37,7 @@ from streams.stores import PartitionId, StateStore, Unavailable
 from streams.web.audience import Audience
 from streams.web.behind import Behind
 from streams.web.bidding import HttpBidder, NoBidding
+from streams.web.gates import Gates
 
 NOTHING_TO_RANK = (
     "Expected `candidates`, at least one, or a `source` of which something is known "
@@ -82,6 +85,7 @@ class Answers:
         self._events = events
         self._partitions = partitions
         self._behind = Behind(self.publish, attempt)
+        self._gates = Gates(lambda partition, record: events.publish({(self._topic, partition): [record]}))
         self._bound = {
             one.name: BoundObjective(one, settings.features, replicas, replicas.served.get(one.name) or Served())
             for one in settings.objectives
@@ -187,21 +191,34 @@ class Answers:
             With the decision in it, the request is too long for an event.
         NoBidding
         Unavailable
-            The store or the broker is away. What was set aside for the bid stays so: it may be in the log.
+            The store or the broker is away. What was set aside for the bid stays so, as it may be in the log; nothing
+            is set aside for others until the log takes a record again.
         """
         bidder = self.bidder
+        partition = partition_for_key(request.user_id.encode(), self._partitions)
         user = (await self._visitors([request.user_id])).get(request.user_id)
+        await self._gates.enter(partition)
         slots = user.slots if user else self._features.new_slots()
         self._features.fold(slots, request)
-        decision = request.answered = bidder.decide(request, slots, user)
+        decision = bidder.decide(request, slots, user)
+        fields = {name: getattr(decision, name) for name in BidDecision.__struct_fields__}
+        bid_id = f"{self._topic}-{partition}-{FIRST_NUMBER + secrets.randbits(62)}"
+        request.answered = AnsweredBid(**fields, bid_id=bid_id)
         value = encode_json(request)
         if len(value) > self._max_event_bytes:
+            bidder.release(decision)
             raise BadRecord(
                 TOO_LARGE, f"Expected at most {self._max_event_bytes} bytes with the answer in it, got {len(value)}"
             )
-        [((_, partition), end)] = (await self.publish([(request.user_id, value)])).items()
-        fields = {name: getattr(decision, name) for name in BidDecision.__struct_fields__}
-        return BidAnswer(**fields, event_id=request.event_id, bid_id=f"{self._topic}-{partition}-{end - 1}")
+        try:
+            await self.publish([(request.user_id, value)])
+        except RecordTooLarge:
+            bidder.release(decision)
+            raise
+        except BaseException:
+            self._gates.shut(partition)
+            raise
+        return BidAnswer(**fields, event_id=request.event_id, bid_id=bid_id)
 
     async def score(self, event: EventBase) -> ScoreAnswer:
         """Return the scores at this event, one for each objective that it triggers; raises Unavailable."""

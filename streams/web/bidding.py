@@ -16,10 +16,11 @@ from typing import Any
 from online_models.bidding.bidder import Bidder
 from online_models.bidding.campaigns import Checked
 from online_models.bidding.desks import Desks
+from online_models.bidding.money import micros_of_cpm
 from online_models.bound import BoundObjective
 from online_models.crowd import CrowdView
 from schemas.api import CampaignsAnswer
-from schemas.bids import BidDecision
+from schemas.bids import BID, BidDecision
 from schemas.events import BidRequest
 from schemas.user_state import UserState
 from streams.budgets import CampaignDay, Ledger, Purse
@@ -83,6 +84,11 @@ class HttpBidder:
         if not enough and (self._refilling is None or self._refilling.done()):
             self._refilling = asyncio.ensure_future(self.refill())
         return enough
+
+    def release(self, decision: BidDecision) -> None:
+        """Free what was set aside for a decision that is certain not to be in the log."""
+        if decision.reason == BID and decision.campaign is not None:
+            self.purse.release(decision.campaign, decision.day, micros_of_cpm(decision.price))
 
     async def refill(self) -> None:
         """Draw what bids will need; while the ledger is away, what is held is used up."""

@@ -201,6 +201,13 @@ class NeverOverspends(RuleBasedStateMachine):
         self.spend_and_give_back(partition, 0, 0, returned)
         self.report(partition, 0)
 
+    @rule(partition=st.integers(0, 2), told=st.booleans())
+    def a_partition_gives_back_all_that_is_free(self, partition: int, told: bool) -> None:
+        holder = self.holders[partition]
+        holder.returned += holder.held
+        if told:
+            self.report(partition, 0)
+
     @precondition(lambda self: self.http)
     @rule()
     def an_http_process_crashes(self) -> None:

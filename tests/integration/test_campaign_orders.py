@@ -13,13 +13,14 @@ import pytest
 import yaml
 from aiokafka import AIOKafkaProducer
 from conftest import Broker
+from msgspec.structs import replace
 from site_under_test import Site
 from typer.testing import CliRunner
 
 from schemas.campaigns import Campaign
 from streams.admin import create_topics
 from streams.budgets import CampaignDay, Entry, Want, open_ledger
-from streams.campaign_orders import read_told
+from streams.campaign_orders import _write, read_told
 from streams.cli.main import app
 from streams.settings import Settings
 
@@ -156,3 +157,21 @@ def test_where_nobody_bids_or_no_topic_is_the_error_says_what_to_do(
     for order in (["put", file], ["pause", "shoes"], ["resume", "shoes"], ["remove", "shoes"], ["list"]):
         [said] = bare(*order)
         assert said.startswith("error: There is no section `bidding:` in the configuration, so nobody bids")
+
+
+def test_what_partitions_cannot_be_told_of_is_not_ordered_but_what_stands_on_the_topic_can_be_stopped(
+    operator: Operator,
+) -> None:
+    large = SHOES | {"targeting": {"country": {"in": [f"c{number:06d}" for number in range(8_000)]}}}
+    refused = operator("put", operator.write({"shoes": large}))
+    before = Campaign(campaign="boats", budget_per_day=1.0, value_per_click=1.0, targeting=large["targeting"])
+    asyncio.run(_write({"boats": before}, operator.site.settings))
+
+    assert "Expected at most 65536 bytes as an event" in refused[0]
+    assert "Expected at most 65536 bytes as an event" in operator.listed()["boats"]["status"]
+    assert operator("pause", "boats") == ["boats is paused; back: streamscore campaigns resume boats"]
+    assert operator.listed()["boats"]["status"] == "paused"
+    assert operator.told() == {"boats": replace(before, active=False)}
+    [error] = operator("resume", "boats")
+    assert error.startswith("error: boats is wrong and would not bid: Expected at most 65536 bytes")
+    assert operator("remove", "boats") == ["boats is taken away"]

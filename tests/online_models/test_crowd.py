@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import nan
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -37,6 +39,15 @@ def test_what_another_configuration_tells_is_passed_over() -> None:
     counts.learn_one({unknown.prefix + "a": 1.0, known.prefix + "a": 1.0}, True)
 
     assert list(counts.weights) == [known.prefix + "a"]
+
+
+def test_counters_are_counted_however_many_and_high_but_nothing_that_is_no_number() -> None:
+    table = a_table(most=10_000)
+    many = {f"{table.prefix}{item}": 3e6 for item in range(5_000)}
+
+    assert counts_of(table).refusal(many) is None
+    assert counts_of(table).refusal(many | {table.prefix: nan}) == "not_finite"
+    assert counts_of(table).refusal(many | {table.prefix: -1e16}) == "out_of_range"
 
 
 @given(st.lists(st.tuples(st.integers(0, 30), st.floats(1.0, 40.0)), max_size=200), st.integers(2, 12))

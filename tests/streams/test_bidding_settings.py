@@ -165,6 +165,17 @@ def test_all_wrong_campaigns_are_told_at_once_with_the_lines_of_their_own_file(t
     ]
 
 
+def test_a_campaign_that_partitions_cannot_be_told_of_is_refused_unless_it_does_not_bid() -> None:
+    large = f"{{ad: {{in: [{', '.join(f'item-{number:06d}' for number in range(5_000))}]}}}}"
+    paused = CAMPAIGN + f"      targeting: {large}\n      active: false\n"
+
+    [problem] = problems(CAMPAIGN + f"      targeting: {large}\n")
+
+    assert problem.startswith("scoring.yaml:13: bidding.campaigns.shoes: Expected at most 65536 bytes as an event (")
+    assert parse_settings(paused, {}).bidding is not None
+    assert parse_settings(CAMPAIGN + f"      targeting: {large}\nworker: {{max_event_bytes: 100000}}\n", {}).bidding
+
+
 def test_campaigns_of_a_file_stand_beside_the_configuration(tmp_path: Path) -> None:
     (tmp_path / "campaigns.yaml").write_text("tents: {budget_per_day: 5, value_per_click: 1}\n")
     (tmp_path / "scoring.yaml").write_text(BIDDING + "  campaigns: campaigns.yaml\n")

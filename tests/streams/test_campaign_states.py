@@ -7,16 +7,23 @@ from typing import Any
 import pytest
 
 from schemas.api import CampaignState
-from schemas.campaigns import Campaign
+from schemas.campaigns import Campaign, Cap
+from schemas.codec import decode_event, encode_json
+from schemas.events import CampaignSet
 from streams.budgets import CampaignDay, DictLedger, Entry, Want
 from streams.campaign_feed import Told, told_by
 from streams.campaign_orders import desks_of
+from streams.campaign_sizes import why_too_large
 from streams.campaign_states import is_wrong, known_campaigns, states_of
 from streams.configs import shipped_config
 from streams.settings import Settings, load_settings
 
 # 23:30 UTC on 14 November 2023.
 NOW_MS = 1_700_004_600_000
+
+
+LIMIT = 65_536
+LARGE = {"item": {"in": [f"item-{number:06d}" for number in range(7_000)]}}
 
 
 @pytest.fixture(scope="module")
@@ -83,3 +90,38 @@ def test_a_record_that_declares_no_campaign_of_its_key_is_one_that_never_bids(va
 
     assert (told.version, told.campaign) == (3, None)
     assert told.why
+
+
+def told(campaign: Campaign) -> Told:
+    return told_by(campaign.campaign, encode_json(campaign), 7, max_event_bytes=LIMIT)
+
+
+def reaches_a_partition(one: Told) -> CampaignSet:
+    event = CampaignSet(ts=NOW_MS, campaign="shoes", version=one.version, declaration=one.campaign)
+    decoded = decode_event(encode_json(event), record_ts_ms=NOW_MS, max_bytes=LIMIT)
+    assert isinstance(decoded, CampaignSet)
+    return decoded
+
+
+def test_a_campaign_that_partitions_cannot_be_told_of_runs_nowhere() -> None:
+    one = told(a_campaign("shoes", targeting=LARGE))
+
+    assert reaches_a_partition(one).declaration is None
+    assert one.why.startswith("Expected at most 65536 bytes as an event (worker.max_event_bytes), got 98200; ")
+    assert told(a_campaign("shoes")) == Told(7, a_campaign("shoes"))
+
+
+def test_that_a_campaign_is_paused_reaches_partitions_however_large_it_is() -> None:
+    one = told(a_campaign("shoes", targeting=LARGE, active=False, cap=Cap(impressions=2, window="1h")))
+
+    assert reaches_a_partition(one).declaration == one.campaign
+    assert one == Told(7, a_campaign("shoes", active=False, cap=Cap(impressions=2, window="1h")))
+
+
+def test_what_counts_is_the_event_not_the_declaration() -> None:
+    fits = a_campaign("shoes", properties={"text": "x" * 200})
+    size = len(encode_json(fits))
+
+    assert why_too_large(fits, size + 40)
+    assert not why_too_large(fits, size + 150)
+    assert told_by("shoes", encode_json(fits), 7, max_event_bytes=size).campaign is None

@@ -89,6 +89,22 @@ async def test_no_more_is_reserved_than_is_held() -> None:
     assert bidder.held == 0
 
 
+async def test_what_is_released_may_be_reserved_again_and_is_given_back_like_the_rest() -> None:
+    bidder = await Bidder().open()
+    bidder.purse.reserve(*TODAY, 15)
+
+    bidder.purse.release(*TODAY, 15)
+    bidder.purse.release(*TOMORROW, 15)
+    again = bidder.purse.reserve(*TODAY, 20)
+    bidder.purse.release(*TODAY, 20)
+    with pytest.raises(ValueError, match="Expected 0 to 0 micros, as much as is reserved, got 1"):
+        bidder.purse.release(*TODAY, 1)
+    await bidder.purse.close()
+
+    assert again
+    assert await bidder.totals() == Totals(BUDGET, 0, 0)
+
+
 async def test_use_and_refusals_make_it_hold_more_and_silence_less() -> None:
     bidder = await Bidder().open()
     bidder.purse.reserve(*TODAY, 20)

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from bidding_bench import DAY, MINUTE, BiddingBench, a_campaign, a_grant, a_request, a_win, begun
+from builders import T0, EventLog
+from msgspec.structs import replace
+
 from online_models.bidding.allowances import Allowances
+from schemas.bids import BidDecision
+from schemas.events import BidRequest
 from schemas.user_state import Allowance
 
 SHOES = "shoes", "2026-11-26"
@@ -44,3 +50,31 @@ def test_a_grant_that_comes_again_or_of_another_epoch_changes_nothing() -> None:
     books.receive(SHOES, "e0", 900, 900)
 
     assert books.take_changed() == [Allowance(*SHOES, received=200, seen=500)]
+
+
+def an_answered_request(at: int) -> BidRequest:
+    answered = BidDecision(reason="bid", campaign="shoes", item_id="shoes", day=DAY, price=10.0, value=10.0)
+    return a_request(at, answered=answered)
+
+
+def test_what_is_left_of_a_bid_over_http_goes_back_as_stream_time_moves_on() -> None:
+    bench = BiddingBench(a_campaign(), granted=True)
+    log = EventLog().add(begun(), an_answered_request(0), a_win("events-0-1", 1_000, 4.0))
+    bench.run(log)
+    at_once = replace(bench.book())
+    later = EventLog()
+    later.records = log.add(a_request(2_000)).records[3:]
+    bench.run(later)
+
+    assert at_once == Allowance("shoes", DAY, moved=10_000, spent=4_000)
+    assert bench.book() == Allowance("shoes", DAY, moved=10_000, spent=4_000, returned=6_000)
+
+
+def test_when_money_was_used_last_is_stored() -> None:
+    bench = BiddingBench(a_campaign(max_bid_cpm=10.0), granted=True)
+    bench.run(EventLog().add(begun(), a_grant(1_000_000), a_request(1_000)))
+
+    meta = bench.core.meta().bidding
+
+    assert meta is not None
+    assert meta.used_ms == [T0 + 1_000 - (T0 + 1_000) % MINUTE]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf, nan
 from typing import Any
 
 from bidding_bench import FEATURES, a_campaign
@@ -13,13 +14,15 @@ from msgspec.structs import replace
 from online_models.bidding import told
 from online_models.bidding.campaigns import check_campaign
 from online_models.bidding.declaration import Bidding, parse_bidding
-from online_models.bidding.market import Market, MarketReader, pace_name
+from online_models.bidding.market import MARKET, Market, MarketReader, pace_name
 from online_models.crowd_distribution import CrowdDistributor, CrowdReplica
 from online_models.features import compile_features
 from online_models.guard import refusal
+from online_models.learning import LearningCore
 from online_models.objectives import parse_objectives
 from schemas.campaigns import Campaign
 from schemas.codec import decode_model_record
+from schemas.examples import Example
 
 FEATURE_SET = compile_features(FEATURES)
 OBJECTIVES = parse_objectives(
@@ -151,6 +154,70 @@ def test_what_is_told_is_never_refused_by_the_guard() -> None:
     market = Market(a_bidding())
     market.learn_one(is_set(dear), True)
     assert market._campaigns["shoes"].budget == 999_999_999.0
+
+
+def learned(core: LearningCore, *what: told.Told) -> None:
+    first = core.next_offset
+    examples = [
+        Example(
+            objective=MARKET,
+            score_id=f"events-0-{offset}:{MARKET}",
+            ts=told.time_of(one),
+            label=True,
+            features=one,
+            score=0.0,
+            model_version=0,
+            topic="events",
+            partition=0,
+            offset=offset,
+            seq=0,
+            released_ts=0,
+            use="learn",
+        )
+        for offset, one in enumerate(what, start=first)
+    ]
+    core.step([(one.offset, one) for one in examples])
+
+
+def a_learner(market: Market) -> LearningCore:
+    out = CrowdDistributor(MARKET, lineage="x", counts=market)
+    return LearningCore(MARKET, lineage="x", estimator=market, distributor=out, publish_examples=100, judging=False)
+
+
+def test_no_campaign_s_value_and_no_number_of_campaigns_keeps_an_opportunity_from_the_others() -> None:
+    campaigns = tuple(a_campaign(name, budget_per_day=10.0) for name in ("shoes", "tents"))
+    market, alone = (Market(replace(a_bidding(), campaigns=campaigns)) for _ in range(2))
+    core = a_learner(market)
+    own = told._at(MIDNIGHT + HOUR) | {"value:shoes": 0.02}
+
+    learned(core, own | {"value:tents": 1e9}, own | {f"value:c{number}": 0.1 for number in range(5_000)})
+    for _ in range(2):
+        alone.learn_one(own, True)
+
+    assert (core.learned, core.refused) == (2, 0)
+    assert market._campaigns["shoes"].pacer.state() == alone._campaigns["shoes"].pacer.state()
+
+
+def test_what_no_campaign_and_no_notice_can_say_is_refused() -> None:
+    market = Market(a_bidding())
+    core, before = a_learner(market), market.to_bytes()
+
+    for name, number in [("value:shoes", 1.1e9), ("value:shoes", -0.1), ("cost:shoes", inf), ("bid:", nan)]:
+        learned(core, told._at(MIDNIGHT) | {name: number})
+
+    assert (core.learned, core.refused) == (0, 4)
+    assert market.to_bytes() == before
+
+
+def test_campaigns_change_however_many_records_their_topic_has_had() -> None:
+    market = Market(a_bidding())
+    core = a_learner(market)
+
+    learned(core, is_set(a_campaign(budget_per_day=10.0), version=999_999))
+    learned(core, is_set(a_campaign(budget_per_day=30.0), version=1_000_001))
+    learned(core, is_set(a_campaign(budget_per_day=20.0), version=1_000_000))
+
+    assert (market._campaigns["shoes"].budget, market._campaigns["shoes"].version) == (30.0, 1_000_001)
 
 
 STEPS = st.lists(
