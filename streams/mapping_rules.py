@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from online_models.errors import ConfigError
+from schemas.codec import MAX_TS_MS
 from schemas.events import EventBase
 from streams.mapping_fields import (
     Columns,
@@ -20,7 +21,7 @@ from streams.mapping_fields import (
     text_of,
     texts_of,
 )
-from streams.mapping_times import FORMATS, MAX_TS_MS, compile_clock, compile_time
+from streams.mapping_times import FORMATS, compile_clock, compile_time
 
 _CLASSES: dict[str, type[EventBase]] = {cls.type: cls for cls in EventBase.__subclasses__()}
 _RULE_KEYS = {"type", "when", "after_ms", "event_id", "fields", "properties"}
