@@ -105,19 +105,6 @@ def test_events_that_are_sent_are_scored_and_what_is_wrong_is_said(site: Site) -
     assert [(one["event"], one["reason"]) for one in answer["refused"]] == [(0, "too_deep")]
 
 
-def test_features_are_those_of_now_not_of_a_next_page_view(site: Site) -> None:
-    now_ms = time.time_ns() // 1_000_000
-    for minutes in (20, 5):
-        page = {"type": "page_view", "user_id": "visitor-n", "ts": now_ms - minutes * 60_000}
-        assert asked(site, "/v1/events", page)[0] == 202
-
-    def since_s() -> float | None:
-        status, answer = asked(site, "/v1/users/visitor-n/features")
-        return answer["features"]["since_view"] if status == 200 else None
-
-    eventually(lambda: (found := since_s()) is not None and 300 <= found < 300 + WITHIN_S)
-
-
 def test_features_are_up_to_date_with_the_last_event(site: Site) -> None:
     assert asked(site, "/v1/users/nobody/features")[0] == 404
     for number in range(3):

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from online_models.features import compile_features
 from schemas.codec import BadRecord
+from schemas.events import EventBase, PageView
 from streams.configs import shipped_config
 from streams.settings import load_settings
 from streams.stores import Unavailable
@@ -86,3 +88,29 @@ def test_what_is_nested_too_deeply_is_refused_and_nothing_else_with_it() -> None
 
     with pytest.raises(BadRecord, match="too_deep"):
         an_api(2)._event({"type": "page_view", "user_id": "u", "unknown": deep})
+
+
+async def test_features_are_asked_at_an_event_that_none_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At a page view `time_since: page_view` would be the gap before the last one, which it takes for this one."""
+    asked: list[EventBase] = []
+
+    class Answers:
+        async def features(self, user_id: str, event: EventBase) -> None:
+            asked.append(event)
+
+    async def ready() -> Answers:
+        return Answers()
+
+    api = an_api(2)
+    monkeypatch.setattr(api, "_ready", ready)
+
+    answer = await api._features(SimpleNamespace(match_info={"user_id": "u"}))  # type: ignore[arg-type]
+
+    assert answer.status == 404
+    [event] = asked
+    assert (event.type, event.user_id) == ("", "u")
+    features = compile_features({"since_view": {"time_since": "page_view"}})
+    slots = features.new_slots()
+    for before_ms in (20 * 60_000, 5 * 60_000):
+        features.fold(slots, PageView(event_id="e", user_id="u", ts=event.ts - before_ms))  # type: ignore[operator]
+    assert features.extract(slots, event, {}) == [300.0]
