@@ -23,6 +23,9 @@ from redis_servers import valkey_cluster
 
 from streams.embedded import EmbeddedKafka, EmbeddedValkey
 
+# The commands and workers that tests start, some hundreds, need not compile all modules each time.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # What takes longest, the longest first: begun last, it would run on alone while the other processes have nothing to do,
 # and a process gives none of its last two tests away.
 _FIRST = (
@@ -33,6 +36,7 @@ _FIRST = (
     ("test_challengers.py", ""),
     ("test_main_job.py", ""),
     ("test_replay.py", ""),
+    ("test_rebuild.py", ""),
 )
 
 # A busy machine is no wrong result.

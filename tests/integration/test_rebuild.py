@@ -35,7 +35,7 @@ async def test_a_worker_that_dies_in_a_rebuild_leaves_the_next_one_nothing_to_pu
     tmp_path: Path, embedded_broker: Any, valkey_url: str, unique: Any
 ) -> None:
     site = Site(tmp_path, "shop", embedded_broker.bootstrap_servers, valkey_url, unique("site"))
-    site.environment |= {"STREAMSCORE_WORKER_CHUNK_RECORDS": "50"}
+    site.environment |= {"STREAMSCORE_WORKER_CHUNK_RECORDS": "50", "STREAMSCORE_KAFKA_SESSION_TIMEOUT": "6s"}
     await create_topics(site.settings)
     topics = site.settings.topics
     published = (topics.scores.name, topics.dead.name)
