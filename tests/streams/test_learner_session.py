@@ -4,49 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import pytest
-from learner_bench import Deployment, model_of, undisturbed
+from learner_bench import SETTINGS, Deployment, Record, an_example, model_of, undisturbed
 
 from online_models.learning import Publication
 from online_models.serving import Served
 from schemas.codec import encode_json
-from schemas.examples import Example
 from streams import learner
 from streams.learner import LearnerSession, new_cores
 from streams.publish import Publisher
-from streams.settings import parse_settings
 from streams.stores import DictStateStore
 from streams.telemetry import Telemetry
-
-CONFIG = """\
-features:
-  price: {field: price, transform: log1p}
-learning: {publish_examples: 20}
-objectives:
-  click:
-    trigger: impression
-    outcome: click
-    window: 30m
-    match: user
-    model: {name: ftrl}
-    challengers:
-      slow: {model: {name: ftrl, alpha: 0.01}}
-  sale:
-    trigger: click
-    outcome: purchase
-    window: 30m
-    match: user
-    model: {name: ftrl}
-"""
-
-
-class Record(NamedTuple):
-    offset: int
-    value: bytes
-    key: bytes | None = None
-    timestamp: int = 0
 
 
 class Published:
@@ -67,7 +37,7 @@ async def at_once(action: Callable[[], Awaitable[Any]], what: str) -> Any:
 
 
 def a_session() -> tuple[LearnerSession, Published]:
-    settings, published = parse_settings(CONFIG, {}), Published()
+    settings, published = SETTINGS, Published()
     cores = {one.objective: one for one in new_cores(settings.learned, settings)}
     session = LearnerSession(
         cores,
@@ -87,23 +57,8 @@ def log(count: int) -> list[Record]:
     records = []
     for offset in range(count):
         released = offset - 1 if offset % 10 == 9 else offset
-        example = Example(
-            objective="sale" if released % 3 == 0 else "click",
-            score_id=f"events-0-{released}",
-            ts=released,
-            label=released % 4 == 0,
-            features={"price": released % 7 / 2, f"item={released % 11}": 1.0},
-            score=0.1 + released % 5 / 10,
-            model_version=1,
-            topic="events",
-            partition=released % 2,
-            offset=released,
-            seq=0,
-            released_ts=released,
-            user_id="u",
-            shadows={"slow": (0.2, 1)},
-        )
-        records.append(Record(offset, b"{}" if offset == 30 else encode_json(example)))
+        example = an_example("sale" if released % 3 == 0 else "click", released)
+        records.append(Record(offset, b"{}" if offset == 30 else encode_json(example), 0))
     return records
 
 
