@@ -20,7 +20,7 @@ TOMBSTONE = "tombstone"
 
 _EVENTS = 50
 # Behind a gap of so long in event time many can have left; so many visitors at a time.
-_GAP_MS, _VISITORS = 60_000, 500
+_GAP_MS, _VISITORS = 5_000, 500
 
 
 def in_parts(core: ScoringCore, batch: DecodedBatch, out: Collected) -> Iterator[Part]:

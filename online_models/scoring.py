@@ -250,8 +250,6 @@ class ScoringCore:
         if out.offset != offset:
             out.offset, out.seq = offset, 0
         self.stream_time_ms = out.stream_time_ms = ts
-        if self.desk is not None:
-            self.desk.allowances.at(ts)
         return self._open.close_due(ts, source_ts, out, most)
 
     def process(
@@ -269,8 +267,6 @@ class ScoringCore:
         if ts > self.stream_time_ms:
             self.stream_time_ms = ts
             out.stream_time_ms = ts
-            if self.desk is not None:
-                self.desk.allowances.at(ts)
             if self._open.timers.is_due(ts):
                 self._open.close_due(ts, source_ts, out)
         else:

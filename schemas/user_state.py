@@ -263,15 +263,15 @@ class BiddingMeta(Struct, array_like=True):
 
     Attributes
     ----------
-    used_ms
-        For each of the allowances, the stream time when the partition last bid with it, could not, or was granted more;
-        0: never. Empty in states of before.
+    bidding
+        For each of the allowances, whether the partition has bid with it itself, or wanted to. Empty in states of
+        before, in which all count as such.
     """
 
     campaigns: list[KnownCampaign]
     allowances: list[Allowance]
     epoch: str = ""
-    used_ms: list[int] = []
+    bidding: list[bool] = []
 
 
 class PartitionMeta(Struct, array_like=True):

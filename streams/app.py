@@ -24,14 +24,14 @@ from faust.types import TP
 
 from online_models import sums, timers
 from online_models.features.durations import parse_duration_ms
-from schemas.api import CampaignState
 from schemas.codec import encode_json
 from schemas.events import SystemEvent
 from streams import garbage
 from streams.actors import Actor
 from streams.budgets import Clerk, open_ledger
 from streams.campaign_feed import CampaignFeed
-from streams.campaign_watch import CampaignWatch
+from streams.campaign_watch import watch_campaigns
+from streams.cancelling import cancel_until_done
 from streams.dashboard import Dashboard
 from streams.example_log import KafkaExampleLog
 from streams.faust_app import make_faust_app
@@ -43,7 +43,7 @@ from streams.logs import kafka_client_said, log_event
 from streams.out_records import OutRecord
 from streams.output import KafkaOutput, RecordOutput
 from streams.publish import Publisher
-from streams.rebuild import LogTruncated, end_of_log, expect_log, replay_from
+from streams.rebuild import LogTruncated, begin_in_log, end_of_log
 from streams.retry import retrying
 from streams.runner import Session, open_session
 from streams.settings import Settings
@@ -133,15 +133,7 @@ class Worker:
         self.clerk: Clerk | None = None
         self.housekeeping = Housekeeping(self)
         self.web = WebServer(self)
-        self.campaign_watch = self._watch_campaigns() if settings.bidding else None
-
-    def _watch_campaigns(self) -> CampaignWatch:
-        api = self.web.api
-
-        async def ask() -> list[CampaignState]:
-            return (await api.campaigns()).campaigns
-
-        return CampaignWatch(self.telemetry, ask=ask, is_open=lambda: api.ledger_open)
+        self.campaign_watch = watch_campaigns(self.telemetry, self.web.api) if settings.bidding else None
 
     def _agent(self, topic: str) -> None:
         """Attach the agent of a topic: it hands chunks to the partitions' actors, nothing else."""
@@ -269,7 +261,14 @@ class Worker:
             self.settings.topics.examples.name: self._take_examples,
         }
         taken = sorted(assigned)
-        offsets = dict(zip(taken, await asyncio.gather(*(take[tp.topic](tp) for tp in taken)), strict=True))
+        tasks = [asyncio.ensure_future(take[tp.topic](tp)) for tp in taken]
+        try:
+            offsets = dict(zip(taken, await asyncio.gather(*tasks), strict=True))
+        except BaseException:  # all of them or none: those that go on would come late, over what is taken up next
+            await cancel_until_done(tasks)
+            for tp in taken:
+                await self._forget(tp)
+            raise
         log_event(
             logger,
             logging.INFO,
@@ -293,22 +292,7 @@ class Worker:
             bids=TopicPartition(bids, tp.partition % self.partitions[bids]) if self.settings.bidding else None,
         )
         session.publish_from = max(session.publish_from, committed)
-        if session.stored_offset is None:
-            session.next_offset, session.publish_from = await self.attempt(
-                lambda: replay_from(self.settings, tp.topic, tp.partition), "read committed offset"
-            )
-            if session.publish_from > session.next_offset:
-                log_event(
-                    logger,
-                    logging.WARNING,
-                    "the store has lost a partition; it is rebuilt from the log",
-                    partition=str(session.partition),
-                    records=session.publish_from - session.next_offset,
-                )
-        elif session.publish_from > session.next_offset:
-            await self.attempt(
-                lambda: expect_log(self.settings, tp.topic, tp.partition, session.publish_from), "read the log's end"
-            )
+        await begin_in_log(session, self.settings, self.attempt)
         # A commit of what is done again would hide what was published, should this end before it is stored.
         self.transport.commit_from(tp, session.publish_from)
         self.sessions[tp.partition] = session
@@ -401,15 +385,21 @@ class Worker:
     async def _reopen(self, tp: TP) -> None:
         term = self.lease.term
         await self._forget(tp)
-        await asyncio.sleep(_REOPEN_S)  # a group that is being rebalanced settles meanwhile
-        with contextlib.suppress(Fenced):  # then it is another's, or the group hands it to us anew
-            await self.attempt(lambda: self.lease.check(term), "confirm the assignment")
+        while True:
+            await asyncio.sleep(_REOPEN_S)  # a group that is being rebalanced settles meanwhile
+            try:
+                await self.attempt(lambda: self.lease.check(term), "confirm the assignment")
+            except Fenced:  # it is another's, or the group hands it to us anew
+                return
             status = self.transport.status().get(tp)
-            if status is not None:
-                # Until the rewind, chunks from where we stood may still come: they would leave a gap.
-                self._stale_epochs[tp] = status.epoch
+            if status is None:
+                return
+            # Until the rewind, chunks from where we stood may still come: they would leave a gap.
+            self._stale_epochs[tp] = status.epoch
+            with contextlib.suppress(Fenced):  # somebody else has written just now, who has no right to it any more
                 offsets = await self._take(frozenset({tp}))
                 await self.transport.rewind(tp, offsets[tp])
+                return
 
     async def _forget(self, tp: TP) -> None:
         actor = self._actors.pop(tp, None)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import asdict
 
@@ -19,6 +19,9 @@ from streams.campaign_states import RUNNING, TAKEN_AWAY, is_wrong
 from streams.logs import log_event
 from streams.stores import Unavailable
 from streams.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from streams.web.api import Api
 
 LOOK_S = 5.0
 # Each campaign is a time series of its own for each metric; those beyond are counted and not shown.
@@ -122,3 +125,12 @@ class CampaignWatch:
         """Return what the dashboard shows: of the campaigns those that run first, and those that are wrong too."""
         shown = [asdict(one) for one in self._in_order() if one.status != TAKEN_AWAY]
         return {**self.status(), "shown": shown[:MOST_SHOWN]}
+
+
+def watch_campaigns(telemetry: Telemetry, api: Api) -> CampaignWatch:
+    """Look after the campaigns that a worker answers for over HTTP."""
+
+    async def ask() -> Sequence[CampaignState]:
+        return (await api.campaigns()).campaigns
+
+    return CampaignWatch(telemetry, ask=ask, is_open=lambda: api.ledger_open)

@@ -15,6 +15,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from online_models.records import Record
+from streams.header_names import replace_unreadable_names
 from streams.output import told
 from streams.reading import PATIENCE_S, read_to_end
 from streams.settings import Settings
@@ -100,6 +101,7 @@ class KafkaExampleLog:
         )
         try:
             await consumer.start()
+            replace_unreadable_names(consumer._fetcher)
             if consumer.partitions_for_topic(self._topic) is None:  # not in the first metadata: ask for it by name
                 await consumer._client.add_topic(self._topic)
                 await consumer._client.force_metadata_update()

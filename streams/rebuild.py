@@ -12,15 +12,21 @@ what that means, so the worker ends. Only ends are compared: between records a l
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from streams.header_names import replace_unreadable_names
+from streams.logs import log_event
 from streams.output import told
+from streams.runner import Attempt, Session
 from streams.settings import Settings
 from streams.stores import PartitionId
+
+logger = logging.getLogger("streamscore.worker")
 
 _POLL_MS = 50
 
@@ -54,6 +60,28 @@ async def replay_from(settings: Settings, topic: str, partition: int) -> tuple[i
         oldest = (await consumer.beginning_offsets([where]))[where]
         await _expect(consumer, settings, where, committed or 0)
     return oldest, max(oldest, committed or 0)
+
+
+async def begin_in_log(session: Session, settings: Settings, attempt: Attempt) -> None:
+    """Say where a session that was opened reads on, and from where it publishes; raises LogTruncated and OutputRefused.
+
+    With an empty store that is the beginning of the log, and the offset that the group has committed.
+    """
+    topic, partition = session.partition
+    if session.stored_offset is None:
+        session.next_offset, session.publish_from = await attempt(
+            lambda: replay_from(settings, topic, partition), "read committed offset"
+        )
+        if session.publish_from > session.next_offset:
+            log_event(
+                logger,
+                logging.WARNING,
+                "the store has lost a partition; it is rebuilt from the log",
+                partition=str(session.partition),
+                records=session.publish_from - session.next_offset,
+            )
+    elif session.publish_from > session.next_offset:
+        await attempt(lambda: expect_log(settings, topic, partition, session.publish_from), "read the log's end")
 
 
 async def expect_log(settings: Settings, topic: str, partition: int, offset: int) -> None:
@@ -101,6 +129,7 @@ async def _group_consumer(settings: Settings, where: TopicPartition) -> AsyncIte
     with telling():
         try:
             await consumer.start()
+            replace_unreadable_names(consumer._fetcher)
             consumer.assign([where])
             yield consumer
         finally:

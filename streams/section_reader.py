@@ -63,16 +63,16 @@ def _section(
         errors.append(ConfigError((name,), "Expected a mapping"))
         return None
     values: dict[str, Any] = dict(declared)
-    if kind is Topics:
-        values = {key: _named_topic(value, key) for key, value in values.items()}
     errors += [
         ConfigError((name, key), f"Set {PREFIX}{name.upper()}_{key.upper()} instead; secrets stay out of files")
         for key in declared
         if (name, key) in _FROM_ENVIRONMENT_ONLY
     ]
     for key, text in _overrides(environment, name, kind):
-        given = values.get(key, {})
-        values[key] = text if kind is not Topics else {**(given if isinstance(given, dict) else {}), "name": text}
+        given = values.get(key)  # a topic is named by it, and keeps what else is declared of it
+        values[key] = {**given, "name": text} if kind is Topics and isinstance(given, dict) else text
+    if kind is Topics:
+        values = {key: _whole_topic(value, key) for key, value in values.items()}
     fields = msgspec.structs.fields(kind)
     for key in {field.name for field in fields if field.type is bool} & set(values):
         values[key] = _SWITCHES.get(str(values[key]).lower(), values[key])
@@ -94,13 +94,13 @@ def _overrides(environment: Mapping[str, str], name: str, kind: type[Section]) -
             yield key, value
 
 
-def _named_topic(value: object, key: str) -> object:
-    """Let `events: clicks` stand for `events: {name: clicks}`, and a missing name be the default's."""
+def _whole_topic(value: object, key: str) -> object:
+    """Let `events: clicks` stand for `events: {name: clicks}`, and what is missing be this topic's default."""
     if isinstance(value, str):
         value = {"name": value}
-    if isinstance(value, dict) and "name" not in value:
-        default = getattr(Topics(), key, None)
-        return {"name": default.name, **value} if default else value
+    default = getattr(Topics(), key, None)
+    if isinstance(value, dict) and default is not None:
+        return {"name": default.name, "partitions": default.partitions, **value}
     return value
 
 

@@ -235,7 +235,7 @@ class WorkerSettings(Section, frozen=True):
     n_reasons: Annotated[int, Meta(ge=0, le=20)] = 3
 
     def __post_init__(self) -> None:
-        check_durations(self, "idle_tick", low="10ms", high="1d")
+        check_durations(self, "idle_tick", low="0s", high="1d")
         check_durations(self, "stall_timeout", low="1s")
         for origin in self.http_origin_list:
             if not re.fullmatch(r"\*|https?://[^/\s]+", origin):

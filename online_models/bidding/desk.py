@@ -65,7 +65,7 @@ class Desk:
         Checks a declaration against the configuration; raises ConfigError.
     declared
         Campaigns of the configuration's file.
-    meta, stream_time_ms
+    meta
         What the store held; None: nothing.
     pot
         What the desks of a replay may spend together; None: only what the ledger grants may be spent.
@@ -89,7 +89,6 @@ class Desk:
         partition: int,
         notice_window_ms: int,
         meta: BiddingMeta | None = None,
-        stream_time_ms: int = 0,
         pot: Pot | None = None,
     ) -> None:
         self._bidder = bidder
@@ -102,7 +101,7 @@ class Desk:
         self._id_prefix = f"{topic}-{partition}-"
         self._notice_window_ms = notice_window_ms
         self._known: dict[str, KnownCampaign] = {}
-        self.allowances: Books = pot or self._stored(meta, stream_time_ms)
+        self.allowances: Books = pot or self._stored(meta)
         if pot and meta:
             pot.restore(meta.allowances)
         self.published: Mapping[str, Bid] = {}
@@ -113,15 +112,15 @@ class Desk:
             self._run(known.name, known.declaration)
 
     @staticmethod
-    def _stored(meta: BiddingMeta | None, stream_time_ms: int) -> Allowances:
+    def _stored(meta: BiddingMeta | None) -> Allowances:
         if meta is None:
             return Allowances()
-        return Allowances(meta.allowances, epoch=meta.epoch, used_ms=meta.used_ms, now_ms=stream_time_ms)
+        return Allowances(meta.allowances, epoch=meta.epoch, bidding=meta.bidding)
 
     def meta(self, stream_time_ms: int) -> BiddingMeta:
         """Return what the store must hold to continue from here."""
         books = self.allowances.state(stream_time_ms)
-        return BiddingMeta(list(self._known.values()), books, self.allowances.epoch, self.allowances.used_ms())
+        return BiddingMeta(list(self._known.values()), books, self.allowances.epoch, self.allowances.bidding())
 
     def tidy(self, stream_time_ms: int) -> None:
         """Let go of what is kept for a worker to take, and of books that are closed at a stream time; for replays."""

@@ -71,6 +71,5 @@ class Desks:
             partition=partition,
             notice_window_ms=self._bidding.notice_window_ms,
             meta=meta.bidding if meta else None,
-            stream_time_ms=meta.stream_time_ms if meta else 0,
             pot=self._pot,
         )

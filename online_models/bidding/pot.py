@@ -40,9 +40,6 @@ class Pot:
             book = self._books[place] = Allowance(*place)
         return book
 
-    def at(self, stream_time_ms: int) -> None:
-        """Nothing is given back: all spend out of the same pot."""
-
     def free(self, place: Place, budget: int) -> int:
         """Return what is left of the budget; never negative."""
         book = self._books.get(place)
@@ -90,7 +87,7 @@ class Pot:
         """Return all books, the same to each partition."""
         return list(self._books.values())
 
-    def used_ms(self) -> list[int]:
+    def bidding(self) -> list[bool]:
         """Return nothing: it is of no use here."""
         return []
 

@@ -57,7 +57,7 @@ def state_path(plan: Plan) -> Path | None:
 
 
 def remove_state(plan: Plan) -> None:
-    """Remove what it took to go on; of all processes, but in one of them, which removes its own."""
+    """Remove what it took to go on; of all processes, or in one of them, which begins anew, its own."""
     if plan.folder is not None:
         for path in plan.folder.glob(f"{plan.state_name if plan.all_labels else _STATES}*"):
             path.unlink()

@@ -92,7 +92,8 @@ async def run(plan: Plan, *, on_progress: OnProgress, stop: asyncio.Event | None
             replace(one.results(), bad_rows=source.bad_rows, n_bad_rows=source.n_bad_rows, notes=source.notes)
             for one in candidates
         ]
-    remove_state(plan)  # there is nothing to go on with
+    if not plan.all_labels:  # else others may be interrupted still, and all go on together
+        remove_state(plan)
     return results
 
 

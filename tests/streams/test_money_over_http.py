@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from online_models.bidding.allowances import Allowances
-from streams.budgets import CampaignDay, DictLedger, Entry, Limits, Purse, Want
+from streams.budgets import CampaignDay, DictLedger, Limits, Purse, Want
 from streams.budgets.books import Books
 
 DAY = CampaignDay("shoes", "2026-11-26")
@@ -24,7 +24,7 @@ class Partition:
 
     def __init__(self, name: str, ledger: DictLedger, epoch: str, budget: int) -> None:
         self.name, self.ledger, self.budget = name, ledger, budget
-        self.allowances = Allowances(epoch=epoch, now_ms=T0)
+        self.allowances = Allowances(epoch=epoch)
         self.books = Books(epoch, [])
         self.open: list[int] = []
         self.spent = 0
@@ -56,10 +56,8 @@ class Partition:
 
     def restart(self) -> None:
         self.save()
-        state = self.allowances.state(self.allowances.now_ms)
-        self.allowances = Allowances(
-            state, epoch=self.allowances.epoch, used_ms=self.allowances.used_ms(), now_ms=self.allowances.now_ms
-        )
+        state = self.allowances.state(T0)
+        self.allowances = Allowances(state, epoch=self.allowances.epoch, bidding=self.allowances.bidding())
 
     async def tell(self) -> None:
         await self.ledger.report(self.name, {DAY: self.books.entry(DAY)})
@@ -97,8 +95,6 @@ async def test_where_requests_come_over_http_only_the_budget_is_spent(partitions
     waiting: list[tuple[int, Partition]] = []
     while quiet < 60:
         now_ms += SECOND
-        for one in holders:
-            one.allowances.at(now_ms)
         made = [chance.choice(holders) for _ in range(50) if purse.reserve(*DAY, bid)]
         for one in made:
             one.comes_over_http(bid)
@@ -114,33 +110,10 @@ async def test_where_requests_come_over_http_only_the_budget_is_spent(partitions
     assert 0.97 * budget < sum(one.spent for one in holders) <= budget
 
 
-async def test_what_a_partition_does_not_use_any_more_goes_back() -> None:
-    ledger, _, [one] = await deployment(1, 10_000_000, 10_000)
-    one.bid(10_000)
-    one.save()
-    await one.draw()
-    one.bid(10_000)
-    held = []
-    for minute in (0, 5, 9, 11, 30):
-        one.allowances.at(T0 + minute * 60 * SECOND)
-        held.append(one.allowances.free(PLACE, one.budget))
-    one.settle(0)
-    one.restart()
-    one.allowances.at(T0 + 31 * 60 * SECOND)
-    one.save()
-    await one.tell()
-
-    assert held == [150_000, 150_000, 150_000, 0, 0]
-    assert one.allowances.free(PLACE, one.budget) == 0
-    assert one.books.entry(DAY) == Entry(received=160_000, returned=160_000, seen=160_000 + 20_000)
-    assert (await ledger.totals(DAY.day))[DAY.campaign].committed == 20_000, "what the HTTP process holds"
-
-
 async def test_a_partition_that_bids_itself_keeps_what_it_uses() -> None:
     _, purse, [one] = await deployment(1, 10_000_000, 10_000)
     one.bid(10_000)
-    for second in range(1_200):
-        one.allowances.at(T0 + second * SECOND)
+    for _ in range(1_200):
         one.save()
         await one.draw()
         if purse.reserve(*DAY, 10_000):
@@ -153,7 +126,7 @@ async def test_a_partition_that_bids_itself_keeps_what_it_uses() -> None:
 
 
 STEPS = st.tuples(
-    st.sampled_from(["http", "http", "http", "bid", "settle", "settle", "report", "draw", "refill", "pass"]),
+    st.sampled_from(["http", "http", "http", "bid", "settle", "settle", "report", "draw", "refill", "restart"]),
     st.integers(0, 2),
     st.sampled_from([10, 40, 90]),
 )
@@ -165,7 +138,6 @@ async def test_whatever_goes_back_when_no_budget_is_overspent(steps: list[tuple[
     budget = 300
     _, purse, holders = await deployment(3, budget, 10)
     on_the_way: list[int] = []
-    now_ms = T0
     for step, which, amount in steps:
         one: Any = holders[which]
         if step == "http":
@@ -177,10 +149,8 @@ async def test_whatever_goes_back_when_no_budget_is_overspent(steps: list[tuple[
             one.bid(amount)
         elif step == "settle":
             one.settle(amount // 10)
-        elif step == "pass":
-            now_ms += amount * 10 * SECOND
-            for other in holders:
-                other.allowances.at(now_ms)
+        elif step == "restart":
+            one.restart()
         elif step == "report":
             one.save()
             await one.tell()
@@ -200,12 +170,8 @@ async def test_a_process_that_starts_anew_decides_the_same(steps: list[tuple[str
     _, _, [one] = await deployment(1, 10_000, 10)
     _, _, [again] = await deployment(1, 10_000, 10)
     again.allowances.epoch = one.allowances.epoch
-    now_ms = T0
-    for step, which, amount in steps:
-        now_ms += which * amount * SECOND if step in ("pass", "settle") else 0
+    for step, _, amount in steps:
         for partition in (one, again):
-            if step in ("pass", "settle"):
-                partition.allowances.at(now_ms)
             if step == "http":
                 partition.comes_over_http(amount)
             elif step == "bid":
@@ -216,4 +182,4 @@ async def test_a_process_that_starts_anew_decides_the_same(steps: list[tuple[str
                 partition.allowances.receive(PLACE, one.allowances.epoch, 100 * amount, 0)
         again.restart()
 
-    assert one.allowances.state(now_ms) == again.allowances.state(now_ms)
+    assert one.allowances.state(T0) == again.allowances.state(T0)

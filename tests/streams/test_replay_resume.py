@@ -12,7 +12,7 @@ from replaying import Views, replayed, written
 
 from streams.replay.candidate import CannotResume
 from streams.replay.folder import Unfinished
-from streams.replay.parallel import run_in_processes
+from streams.replay.parallel import run_in_processes, shares
 from streams.replay.plan import Plan
 from streams.replay.run import Interrupted, run
 from streams.replay.spec import parse_spec
@@ -211,4 +211,20 @@ def test_processes_go_on_where_they_were_interrupted(views: Views, interrupted: 
     done = written(views.folder / "out")
     assert done["a/scores.jsonl"] == done["b/scores.jsonl"]
     assert done["a/scores.jsonl"].count(b"\n") == ROWS
+    assert not list((views.folder / "out").glob("replay*"))
+
+
+def test_one_that_is_done_goes_on_together_with_those_that_are_not(views: Views) -> None:
+    plan = views.plan(views.file("views.csv", views.rows(ROWS)), views.folder / "out", "a", "b")
+    done, cut_off = shares(plan, 2)
+    asyncio.run(replayed(done))
+    with pytest.raises(Interrupted):
+        asyncio.run(replayed(cut_off, stop_at=STOP))
+    resumed = replace(plan, resume=True)
+    results = asyncio.run(run_in_processes(resumed, 2, on_progress=lambda *_: None, stop=asyncio.Event()))
+
+    found = written(views.folder / "out")
+    assert [one.tally.records for one in results] == [ROWS, ROWS]
+    assert found["a/scores.jsonl"] == found["b/scores.jsonl"]
+    assert found["a/scores.jsonl"].count(b"\n") == ROWS
     assert not list((views.folder / "out").glob("replay*"))

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from online_models.features.durations import parse_duration_ms
 from streams.configs import shipped_config, shipped_configs
 from streams.faust_app import group_of
 from streams.settings import InvalidSettings, load_settings, parse_settings
@@ -165,6 +166,16 @@ def test_a_topic_is_named_by_the_environment() -> None:
 
     assert (settings.topics.events.name, settings.topics.events.partitions) == ("visits", 12)
     assert settings.topics.scores.name == "marks"
+    models = parse_settings(FINE, {"STREAMSCORE_TOPICS_MODELS": "m2"}).topics.models
+    assert models == parse_settings(FINE + "topics: {models: m2}\n", {}).topics.models
+    assert (models.name, models.partitions) == ("m2", 1)
+
+
+@pytest.mark.parametrize("never", ["0", "0s"])
+def test_idle_partitions_need_no_ticks(never: str) -> None:
+    settings = parse_settings(FINE, {"STREAMSCORE_WORKER_IDLE_TICK": never})
+
+    assert parse_duration_ms(settings.worker.idle_tick) == 0
 
 
 def test_a_missing_file_is_told_so(tmp_path: Path) -> None:

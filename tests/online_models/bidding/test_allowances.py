@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from bidding_bench import DAY, MINUTE, BiddingBench, a_campaign, a_grant, a_request, a_win, begun
-from builders import T0, EventLog
-from msgspec.structs import replace
+from builders import EventLog
 
 from online_models.bidding.allowances import Allowances
 from schemas.bids import BidDecision
@@ -57,24 +56,35 @@ def an_answered_request(at: int) -> BidRequest:
     return a_request(at, answered=answered)
 
 
-def test_what_is_left_of_a_bid_over_http_goes_back_as_stream_time_moves_on() -> None:
+def test_what_is_left_of_a_bid_over_http_goes_back() -> None:
     bench = BiddingBench(a_campaign(), granted=True)
     log = EventLog().add(begun(), an_answered_request(0), a_win("events-0-1", 1_000, 4.0))
     bench.run(log)
-    at_once = replace(bench.book())
-    later = EventLog()
-    later.records = log.add(a_request(2_000)).records[3:]
-    bench.run(later)
 
-    assert at_once == Allowance("shoes", DAY, moved=10_000, spent=4_000)
     assert bench.book() == Allowance("shoes", DAY, moved=10_000, spent=4_000, returned=6_000)
 
 
-def test_when_money_was_used_last_is_stored() -> None:
+def test_who_seldom_bids_keeps_what_was_granted_for_it() -> None:
     bench = BiddingBench(a_campaign(max_bid_cpm=10.0), granted=True)
-    bench.run(EventLog().add(begun(), a_grant(1_000_000), a_request(1_000)))
+    log = EventLog().add(begun())
+    for number in range(6):
+        log.add(a_request(number * 11 * MINUTE), a_grant(200_000 * (number + 1)))
+    bench.run(log)
 
-    meta = bench.core.meta().bidding
+    assert [one.reason for one in bench.bids] == ["budget", *["bid"] * 5]
 
-    assert meta is not None
-    assert meta.used_ms == [T0 + 1_000 - (T0 + 1_000) % MINUTE]
+
+def test_whether_a_partition_bids_itself_is_stored_and_of_before_it_counts_as_such() -> None:
+    bench = BiddingBench(a_campaign(max_bid_cpm=10.0), granted=True)
+    log = EventLog().add(begun(), an_answered_request(0))
+    bench.run(log)
+    over_http = bench.core.meta().bidding
+    later = EventLog()
+    later.records = log.add(a_request(1_000)).records[2:]
+    bench.run(later)
+    itself = bench.core.meta().bidding
+
+    assert over_http is not None
+    assert itself is not None
+    assert (over_http.bidding, itself.bidding) == ([False], [True])
+    assert Allowances(over_http.allowances).bidding() == [True]

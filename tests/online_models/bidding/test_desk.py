@@ -384,7 +384,7 @@ def test_a_bid_that_was_made_over_http_is_booked_though_its_campaign_is_gone() -
 
     bench.run(EventLog().add(a_request(0, answered=answered), a_win("events-0-0", 1_000, 7.5)))
 
-    assert bench.book("gone") == Allowance("gone", TODAY, moved=10_000, spent=7_500)
+    assert bench.book("gone") == Allowance("gone", TODAY, moved=10_000, spent=7_500, returned=2_500)
     assert bench.scores == []
 
 
