@@ -16,6 +16,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from conftest import Broker
 from faults.oracle import read_topic
+from headers import put_batch
 from polling import eventually, eventually_async
 from site_under_test import Site, fed_and_accounted, shop_events
 
@@ -24,15 +25,14 @@ from schemas.codec import decode_example
 from streams.admin import create_topics
 from streams.example_log import Extent, KafkaExampleLog
 from streams.learner import checkpoint_name, new_cores
-from streams.settings import parse_settings
+from streams.settings import Settings, parse_settings
 from streams.stores import open_store
 
 EVENTS = 3_000
 
 
-async def test_a_record_is_found_by_its_offset_and_what_is_not_there_is_none(broker: Broker, unique: Any) -> None:
-    topic = unique("examples")
-    settings = parse_settings(
+def settings_of(broker: Broker, topic: str) -> Settings:
+    return parse_settings(
         f"""
 features: {{item: {{field: item_id}}}}
 objectives: {{click: {{trigger: impression, outcome: click, match: item, window: 30m}}}}
@@ -41,6 +41,11 @@ kafka: {{bootstrap_servers: "{broker.bootstrap_servers}"}}
 """,
         {},
     )
+
+
+async def test_a_record_is_found_by_its_offset_and_what_is_not_there_is_none(broker: Broker, unique: Any) -> None:
+    topic = unique("examples")
+    settings = settings_of(broker, topic)
     admin = AIOKafkaAdminClient(bootstrap_servers=broker.bootstrap_servers)
     await admin.start()
     await admin.create_topics([NewTopic(topic, 2, 1)])
@@ -61,6 +66,17 @@ kafka: {{bootstrap_servers: "{broker.bootstrap_servers}"}}
     assert await log.time_of(0, 0) is None
     rest = [record async for records in log.rest(1, 25) for record in records]
     assert [(one.offset, one.value) for one in rest] == [(number, b"%d" % number) for number in range(25, 30)]
+
+
+async def test_a_header_name_that_is_not_utf8_hides_no_example(kafka_broker: Broker, unique: Any) -> None:
+    settings = settings_of(kafka_broker, unique("examples"))
+    topic = settings.topics.examples.name
+    await create_topics(settings, [settings.topics.examples])
+    await put_batch({"bootstrap_servers": kafka_broker.bootstrap_servers}, topic, {b"good": False, b"foreign": True})
+    log = KafkaExampleLog(settings)
+
+    assert await log.time_of(0, 1) is not None
+    assert [record.value async for records in log.rest(0, 0) for record in records] == [b"good", b"foreign"]
 
 
 async def learned(site: Site) -> dict[str, LearningCore]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 from unittest import mock
 
-from builders import DAY, HOUR, EventLog, a_page_view, an_impression
+import pytest
+from bidding_bench import BiddingBench, a_campaign, a_grant, a_request, begun
+from builders import DAY, HOUR, MINUTE, EventLog, a_page_view, an_impression
 from core_bench import ALL, CLICK, Bench, cut
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,7 +22,7 @@ from online_models.step import Collected, StepResult
 OBJECTIVES = {**ALL, "quick": {**CLICK, "labels": "immediate"}}
 
 
-def run_in_parts(bench: Bench, log: EventLog, chunk: int) -> tuple[Bench, int]:
+def run_in_parts(bench: Any, log: EventLog, chunk: int) -> tuple[Any, int]:
     """Run a log as the shell does; return how many parts there were, too."""
     count = 0
     for records in cut(log.records, chunk):
@@ -34,6 +36,7 @@ def run_in_parts(bench: Bench, log: EventLog, chunk: int) -> tuple[Bench, int]:
                 scores=[one for part in taken for one in part.scores],
                 examples=[one for part in taken for one in part.examples],
                 rule_said=[one for part in taken for one in part.rule_said],
+                bids=[one for part in taken for one in part.bids],
             )
         )
     return bench, count
@@ -73,3 +76,17 @@ def test_windows_of_many_close_some_at_a_time() -> None:
     assert [(one.offset, one.seq) for one in result.examples] == [(1, seq) for seq in range(2_000)]
     assert result.accounting.examples == 2_000
     assert {one.released_ts for one in result.examples} == {result.accounting.stream_time_ms - 1}
+
+
+@pytest.mark.parametrize("bids", [499, 500, 700])
+def test_money_of_bids_that_expire_together_is_free_for_the_event_that_shows_it(bids: int) -> None:
+    log = EventLog().add(begun(), a_grant(10_000 * bids))
+    for number in range(bids):
+        log.add(a_request(number, user_id=f"u{number}"))
+    log.add(a_request(20 * MINUTE, user_id="last"), a_request(20 * MINUTE + 1, user_id="behind"))
+    whole = BiddingBench(a_campaign(max_bid_cpm=10.0), granted=True).run(log, chunk=10_000)
+
+    found, _ = run_in_parts(BiddingBench(a_campaign(max_bid_cpm=10.0), granted=True), log, 10_000)
+
+    assert [one.reason for one in whole.bids[-2:]] == ["bid", "bid"]
+    assert found.fingerprint() == whole.fingerprint()

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
 from itertools import pairwise
-from typing import Any, cast
+from typing import cast
 
 import pytest
-from learner_bench import SETTINGS, Deployment, Record, an_example, model_of, undisturbed
+from learner_bench import SETTINGS, Deployment, Published, Record, an_example, at_once, model_of, undisturbed
 
-from online_models.learning import Publication
 from online_models.serving import Served
 from schemas.codec import encode_json
 from streams import learner
@@ -17,23 +15,6 @@ from streams.learner import LearnerSession, new_cores
 from streams.publish import Publisher
 from streams.stores import DictStateStore
 from streams.telemetry import Telemetry
-
-
-class Published:
-    """Stands where the broker is; keeps versions by objective, and the last that was told of each."""
-
-    def __init__(self) -> None:
-        self.models: dict[str, list[Publication]] = {}
-        self.told: dict[str, Any] = {}
-
-    async def publish_models(self, publications: Sequence[Publication], told: Sequence[Any]) -> None:
-        name = publications[0].records[0][0].split(b"/")[0].decode()
-        self.models.setdefault(name, []).extend(publications)
-        self.told |= {f"{name} {type(one).__name__}": one for one in told}
-
-
-async def at_once(action: Callable[[], Awaitable[Any]], what: str) -> Any:
-    return await action()
 
 
 def a_session() -> tuple[LearnerSession, Published]:
