@@ -110,9 +110,12 @@ class Housekeeping:
         if now - self._looked_at > self._idle_s:  # held up: partitions are not idle because we did not look
             self._moved_at = {}
         self._looked_at = now
+        topic, standing = self._worker.settings.topics.events.name, self._worker.transport.status()
         for number, session in list(self._worker.sessions.items()):
             offset, since = self._moved_at.get(number, (-1, now))
-            if session.next_offset != offset:
+            status = standing.get(TP(topic, number))
+            # What is in work has moved stream time and not the offset, and may wait for the store for long.
+            if status is None or status.open_chunks or session.next_offset != offset:
                 self._moved_at[number] = (session.next_offset, now)
             elif now - since >= self._idle_s and session.core.open_count > 0:
                 self._moved_at[number] = (offset, now)

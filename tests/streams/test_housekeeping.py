@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from faust.types import TP
 
 from streams import housekeeping
 from streams.housekeeping import Housekeeping
@@ -64,3 +66,63 @@ def test_a_worker_ends_when_the_topic_of_examples_has_other_partitions_than_it_k
         "The topic examples has 2 partitions and had 1 when this worker started, so it would read and write examples "
         "in the wrong place. It ends; start it again, and all other workers with it"
     ]
+
+
+class Idling:
+    """What of a worker is asked about its partitions; it has one, and looks after it every 2.5 s."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.settings = SETTINGS
+        self.session = SimpleNamespace(
+            next_offset=100, core=SimpleNamespace(open_count=1, stream_time_ms=1_750_000_000_000)
+        )
+        self.sessions = {0: self.session}
+        self.standing = SimpleNamespace(open_chunks=0)
+        self.transport = SimpleNamespace(status=lambda: {TP("events", 0): self.standing})
+        self.output = SimpleNamespace(publish=self._publish)
+        self.ticks: list[int] = []
+        self._now_s = 1000.0
+        self._kept = Housekeeping(self)  # type: ignore[arg-type]
+        monkeypatch.setattr(housekeeping.time, "monotonic", lambda: self._now_s)
+
+    async def attempt(self, step: Any, name: str) -> Any:
+        return await step()
+
+    async def _publish(self, batches: Any) -> None:
+        [(where, [record])] = batches.items()
+        assert where == ("events", 0)
+        self.ticks.append(json.loads(record.value)["ts"])
+
+    async def look(self, times: int) -> None:
+        for _ in range(times):
+            self._now_s += 2.5
+            await self._kept._tick_idle_partitions()
+
+
+async def test_an_idle_partition_is_ticked_by_the_time_that_has_passed(monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = Idling(monkeypatch)
+    await worker.look(times=4)
+    assert worker.ticks == []
+    await worker.look(times=1)
+    assert worker.ticks == [1_750_000_010_000]
+
+
+async def test_a_partition_whose_batch_waits_for_the_store_is_not_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = Idling(monkeypatch)
+    await worker.look(times=2)
+    worker.standing.open_chunks = 1
+    worker.session.core.stream_time_ms += 5_000  # the step is done, and its offset comes with the write
+    await worker.look(times=20)
+    worker.standing.open_chunks = 0
+    worker.session.next_offset = 140
+    await worker.look(times=4)
+    assert worker.ticks == []
+    await worker.look(times=1)
+    assert worker.ticks == [1_750_000_015_000]
+
+
+async def test_a_partition_that_is_being_taken_up_is_not_ticked(monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = Idling(monkeypatch)
+    worker.transport.status = dict
+    await worker.look(times=20)
+    assert worker.ticks == []
