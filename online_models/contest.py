@@ -212,8 +212,12 @@ class Contest:
         return max(1, len(self.variants) - 1) / self.promoting.false_promotions
 
     def follow(self, serving: Serving) -> bool:
-        """Begin anew if something else is served now; tell whether it is."""
-        if serving.number <= self.number:
+        """Begin anew if something else is served now; tell whether it is.
+
+        What is served holds, whatever was known here: a champion can have been missing from the configuration in
+        between, and `models`, where changes are told, can be a new topic.
+        """
+        if (serving.number, serving.variant) == (self.number, self.champion):
             return False
         self.number = serving.number
         self.champion = serving.variant if serving.variant in self.variants else ""
@@ -313,7 +317,7 @@ def said_by(variant: str, example: Example) -> float | None:
 def decision(objective: str, variant: str, *, before: str, number: int, cause: Cause, version: int = 0) -> Decision:
     """Return the records that make a variant the one that is served."""
     return Decision(
-        Serving(objective=objective, variant=variant, before=before, number=number),
+        Serving(objective=objective, variant=variant, before=before, number=number, cause=cause),
         PromotionMetric(
             objective=objective, variant=variant, before=before, cause=cause, number=number, version=version
         ),

@@ -11,7 +11,7 @@ behind it every change since it was written.
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, Literal
 from zlib import crc32
 
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -158,6 +158,9 @@ class ModelManifest(Struct, kw_only=True, tag_field="kind", tag="manifest"):
     schema_version: Annotated[int, Meta(ge=1, le=MODELS_VERSION)] = 1
 
 
+Cause = Literal["", "test", "command", "rollback"]
+
+
 class Serving(Struct, kw_only=True, tag_field="kind", tag="serving"):
     """Which variant of an objective's model is served from here on. Key: ``objective/serving``.
 
@@ -166,13 +169,17 @@ class Serving(Struct, kw_only=True, tag_field="kind", tag="serving"):
     variant, before
         Challenger that is served, and what was served before; empty: the declared model.
     number
-        Counts the changes; a lower number than the one that holds is passed over.
+        Counts the changes; a lower number than the one that holds is passed over, and of two that are equal the one
+        before.
+    cause
+        As of a `schemas.metrics.Promotion`; empty: of a version before, which did not tell it here.
     """
 
     objective: str
     variant: str
     before: str
     number: Annotated[int, Meta(ge=1)]
+    cause: Cause = ""
     schema_version: Annotated[int, Meta(ge=1, le=MODELS_VERSION)] = 1
 
 

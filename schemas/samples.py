@@ -131,7 +131,7 @@ MODELS: tuple[Struct, ...] = (
             whole=Curve([-20.0, 20.0], [-19.7, 19.1]), slices={"shoes": Curve([-20.0, 20.0], [-20.1, 18.7])}
         ),
     ),
-    Serving(objective="click", variant="deep", before="", number=1),
+    Serving(objective="click", variant="deep", before="", number=1, cause="command"),
 )
 
 _STANDING = Standing(judged=48_200, advantage=0.0021, evidence=27.4)

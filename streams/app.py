@@ -352,6 +352,7 @@ class Worker:
             telemetry=self.telemetry,
             attempt=self.attempt,
             served=self.replicas.served,
+            knows_served=lambda: self.models.is_read,
             log=KafkaExampleLog(self.settings),
         )
         self.learners[tp.partition] = learner

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 
 from online_models.bidding.market import MARKET, Market
@@ -62,7 +62,13 @@ def checkpoint_name(settings: Settings, objective: str) -> str:
 
 
 class LearnerSession:
-    """Learns the examples of one partition while this process owns it."""
+    """Learns the examples of one partition while this process owns it.
+
+    Parameters
+    ----------
+    served, knows_served
+        What is served of each objective, and whether all of `models` was read that tells it.
+    """
 
     def __init__(
         self,
@@ -75,9 +81,11 @@ class LearnerSession:
         telemetry: Telemetry,
         attempt: Attempt,
         served: Mapping[str, Served],
+        knows_served: Callable[[], bool],
     ) -> None:
         self._cores = dict(cores)
         self._served = served
+        self._knows_served = knows_served
         self._learners_of: dict[str, list[str]] = {
             one.name: [variant.name for variant in one.variants.values()]
             for one in settings.learned
@@ -158,7 +166,7 @@ class LearnerSession:
                 if name not in due:
                     due[name] = []
                     self._unsaved.add(name)
-                    if core.contest is not None:
+                    if core.contest is not None and self._knows_served():
                         core.contest.follow(self._served[name].record(name))
                 due[name] += core.step(examples)
         for name in readers:
@@ -202,7 +210,7 @@ class LearnerSession:
 
         A crash before the record is written repeats the decision from the checkpoint: its evidence is there.
         """
-        made = core.contest.decide(core.version) if core.contest is not None else None
+        made = core.contest.decide(core.version) if core.contest is not None and self._knows_served() else None
         if made is not None:
             await self._attempt(lambda: self._publisher.publish_decision(made), "publish promotion")
             self._served[core.objective].follow(made.serving)
@@ -255,6 +263,7 @@ async def open_learner(
     telemetry: Telemetry,
     attempt: Attempt,
     served: Mapping[str, Served],
+    knows_served: Callable[[], bool],
     log: ExampleLog,
 ) -> LearnerSession:
     """Take up the learning of a partition of `examples` where its checkpoints say.
@@ -291,6 +300,7 @@ async def open_learner(
         telemetry=telemetry,
         attempt=attempt,
         served=served,
+        knows_served=knows_served,
     )
     if cores:
         place = Place(settings.topics.examples.name, partition, partitions, log=log, attempt=attempt)

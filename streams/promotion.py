@@ -18,8 +18,9 @@ from streams.publish import batches_of_decision
 from streams.reading import read_to_end, reader
 from streams.settings import Settings
 
-# Standings are published each publish interval; these many records reach back far enough.
-_LOOK_BACK = 20_000
+# Standings are published with each version of a model, among the accounting of all batches: of a busy site 20,000
+# records are some minutes. Further back is looked only for objectives of which nothing was found there.
+_LOOK_BACK = (20_000, 200_000, 1_000_000)
 
 
 class NotPromoted(ValueError):
@@ -33,15 +34,30 @@ class Standings:
     Attributes
     ----------
     contest
-        The newest standings; None: there are none yet.
+        The newest standings; None: there are none yet, or none as far as `metrics` is looked at.
     history
         Changes of what is served, oldest first, as far as `metrics` is looked at.
+    last
+        The last change, which `models` keeps; None: there was none.
     """
 
     objective: Objective
     served: Served
     contest: Contest | None = None
     history: list[Promotion] = field(default_factory=list)
+    last: Serving | None = None
+
+    @property
+    def changes(self) -> list[Promotion | Serving]:
+        """Changes of what is served as far as they are known, oldest first."""
+        known = {one.number for one in self.history}
+        return [*self.history, *([self.last] if self.last is not None and self.last.number not in known else [])]
+
+    def follow(self, record: Serving) -> None:
+        """Take in a change that `models` tells of."""
+        self.served.follow(record)
+        if self.last is None or record.number >= self.last.number:
+            self.last = record
 
 
 async def read_standings(settings: Settings) -> dict[str, Standings]:
@@ -57,19 +73,26 @@ async def read_standings(settings: Settings) -> dict[str, Standings]:
             for record in records:
                 _follow(found, record)
     async with reader(settings.kafka, [settings.topics.metrics.name]) as consumer:
-        await _look_back(consumer)
-        async for records in read_to_end(consumer):
-            for record in records:
-                _note(found, record)
+        for most in _LOOK_BACK:
+            is_all = await _look_back(consumer, most)
+            for one in found.values():
+                one.contest, one.history = None, []
+            async for records in read_to_end(consumer):
+                for record in records:
+                    _note(found, record)
+            if is_all or all(one.contest is not None for one in found.values()):
+                break
     return found
 
 
-async def _look_back(consumer: AIOKafkaConsumer) -> None:
+async def _look_back(consumer: AIOKafkaConsumer, most: int) -> bool:
+    """Go to where the last `most` records of each partition begin; return whether these are all."""
     partitions = list(consumer.assignment())
     begins = await consumer.beginning_offsets(partitions)
     ends = await consumer.end_offsets(partitions)
     for partition in partitions:
-        consumer.seek(partition, max(begins[partition], ends[partition] - _LOOK_BACK))
+        consumer.seek(partition, max(begins[partition], ends[partition] - most))
+    return all(ends[partition] - begins[partition] <= most for partition in partitions)
 
 
 def _follow(found: dict[str, Standings], record: ConsumerRecord) -> None:
@@ -80,7 +103,7 @@ def _follow(found: dict[str, Standings], record: ConsumerRecord) -> None:
     except BadRecord:
         return
     if isinstance(serving, Serving) and serving.objective in found:
-        found[serving.objective].served.follow(serving)
+        found[serving.objective].follow(serving)
 
 
 def _note(found: dict[str, Standings], record: ConsumerRecord) -> None:

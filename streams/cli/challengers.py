@@ -50,10 +50,11 @@ def challengers(config: ConfigOption = None) -> None:
     console = Console(emoji=False)
     console.print(table)
     for one in found.values():
-        for change in one.history:
+        for change in one.changes:
+            by = f", by {change.cause}" if change.cause else ""
             console.print(
                 f"{change.objective}: change {change.number}, {change.before or DECLARED} -> "
-                f"{change.variant or DECLARED}, by {change.cause}",
+                f"{change.variant or DECLARED}{by}",
                 markup=False,
             )
 

@@ -209,6 +209,18 @@ def test_scorers_follow_what_is_served_and_pass_over_what_is_older() -> None:
     assert served.record("click") == second
 
 
+def test_of_two_decisions_with_the_same_number_the_later_one_holds_for_everybody() -> None:
+    """Compaction leaves it alone to those who start afterwards."""
+    first = decision("click", "deep", before="", number=1, cause="test").serving
+    second = decision("click", "lean", before="", number=1, cause="command").serving
+    running, started = Served(["", "deep", "lean"]), Served(["", "deep", "lean"])
+    for record in (first, second):
+        running.follow(record)
+    started.follow(second)
+
+    assert running.variant == started.variant == "lean"
+
+
 def test_a_promoted_challenger_that_is_no_longer_declared_gives_way_to_the_declared_model() -> None:
     served = Served(["", "deep"])
 

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from online_models.contest import HOUR_MS, Contest, Evidence, Promoting, compared, decision
+from online_models.serving import Served
 from schemas.examples import Example
 from schemas.models import Serving
 
@@ -196,7 +197,7 @@ def test_what_is_served_is_told_with_the_reason_and_evidence_begins_anew() -> No
     made = contest.decide(77)
 
     assert made is not None
-    assert made.serving == Serving(objective="click", variant="deep", before="", number=1)
+    assert made.serving == Serving(objective="click", variant="deep", before="", number=1, cause="test")
     assert (made.promotion.cause, made.promotion.version) == ("test", 77)
     assert made.promotion.standing is not None
     assert made.promotion.standing.evidence >= contest.needed == 20
@@ -247,8 +248,35 @@ def test_a_record_that_was_known_changes_nothing() -> None:
     contest.follow(Serving(objective="click", variant="", before="deep", number=1))
     judged(contest, 50, deep=0.8)
 
-    assert not contest.follow(Serving(objective="click", variant="deep", before="", number=1))
+    assert not contest.follow(Serving(objective="click", variant="", before="deep", number=1))
     assert contest.standings()["deep"].judged == 50
+
+
+def test_what_is_served_is_the_champion_when_a_deploy_without_it_is_rolled_back() -> None:
+    """Else another challenger is held against a model that nobody is served."""
+    served = Serving(objective="click", variant="deep", before="", number=1)
+    contest = a_contest(variants=LINEAGES)
+    contest.follow(served)
+    without = a_contest(variants={"": "aa", "lean": "cc"})
+    without.restore(contest.state())
+    without.follow(Serving(objective="click", variant="", before="", number=1))
+    judged(without, 90, lean=0.6)
+    again = a_contest(variants=LINEAGES)
+    again.restore(without.state())
+
+    assert again.follow(served)
+    assert again.champion == "deep"
+    assert again.standings()["lean"].judged == 0
+
+
+def test_when_models_is_a_new_topic_the_champion_is_what_is_served_by_it() -> None:
+    contest = a_contest()
+    contest.follow(Serving(objective="click", variant="deep", before="", number=3))
+
+    assert contest.follow(Served(["", "deep"]).record("click"))
+    assert (contest.champion, contest.number) == ("", 0)
+    assert contest.follow(Serving(objective="click", variant="deep", before="", number=1))
+    assert contest.champion == "deep"
 
 
 def test_state_goes_on_bit_for_bit() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import cast
 
@@ -10,6 +11,7 @@ from learner_bench import SETTINGS, Deployment, Published, Record, an_example, a
 
 from online_models.serving import Served
 from schemas.codec import encode_json
+from schemas.models import Serving
 from streams import learner
 from streams.learner import LearnerSession, new_cores
 from streams.publish import Publisher
@@ -17,7 +19,9 @@ from streams.stores import DictStateStore
 from streams.telemetry import Telemetry
 
 
-def a_session() -> tuple[LearnerSession, Published]:
+def a_session(
+    served: Mapping[str, Served] | None = None, *, knows_served: Callable[[], bool] = lambda: True
+) -> tuple[LearnerSession, Published]:
     settings, published = SETTINGS, Published()
     cores = {one.objective: one for one in new_cores(settings.learned, settings)}
     session = LearnerSession(
@@ -28,7 +32,8 @@ def a_session() -> tuple[LearnerSession, Published]:
         publisher=cast(Publisher, published),
         telemetry=Telemetry(),
         attempt=at_once,
-        served={one.name: Served(one.variants) for one in settings.objectives},
+        served=served or {one.name: Served(one.variants) for one in settings.objectives},
+        knows_served=knows_served,
     )
     return session, published
 
@@ -67,6 +72,26 @@ async def test_chunks_decide_nothing(cuts: list[int]) -> None:
     assert [core.checkpoint() for core in session._cores.values()] == [
         core.checkpoint() for core in expected[0]._cores.values()
     ]
+
+
+async def test_while_models_is_being_read_nobody_takes_it_that_nothing_was_promoted() -> None:
+    """Else each restart beside a large topic would throw away what was collected for the challengers."""
+    records, served, known = log(60), {"click": Served(["", "slow"]), "sale": Served()}, [True]
+    served["click"].follow(Serving(objective="click", variant="slow", before="", number=1))
+    before, _ = a_session(served)
+    await before.run_batch(records[:20])
+    session, _ = a_session({"click": Served(["", "slow"]), "sale": Served()}, knows_served=lambda: known[0])
+    contest = session._cores["click"].contest
+    assert contest is not None
+    assert session._cores["click"].restore(before._cores["click"].checkpoint())
+
+    known[0] = False
+    await session.run_batch(records[20:40])
+    assert (contest.champion, contest.number) == ("slow", 1)
+
+    known[0] = True
+    await session.run_batch(records[40:])
+    assert (contest.champion, contest.number) == ("", 0)
 
 
 async def test_what_an_objective_without_examples_has_read_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
