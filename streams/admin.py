@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -14,7 +14,7 @@ from online_models.features.durations import parse_duration_ms
 from streams.sections import TopicSettings
 from streams.settings import Settings
 
-_STAMP = "message.timestamp.type"
+_STAMP, _POLICY = "message.timestamp.type", "cleanup.policy"
 # Before Kafka 3.6 there is only the latter, since 4.0 only the former.
 _MOST_AHEAD = ("message.timestamp.after.max.ms", "message.timestamp.difference.max.ms")
 # What Kafka 4 lets producers by default. It can close windows early, but makes no visitor late, which takes a day.
@@ -29,12 +29,18 @@ class TopicReport(NamedTuple):
     ----------
     trusts_producers
         It was there, and takes from producers' clocks what event times are held against.
+    forgets
+        It was there, and is not compacted, as it must be: what is old is lost.
+    declared
+        Number of partitions that the configuration says.
     """
 
     name: str
     partitions: int
     created: bool
     trusts_producers: bool = False
+    forgets: bool = False
+    declared: int = 0
 
 
 def topic_configs(topic: TopicSettings, settings: Settings) -> dict[str, str]:
@@ -44,11 +50,11 @@ def topic_configs(topic: TopicSettings, settings: Settings) -> dict[str, str]:
         # Event times are held against the record's. By the broker's clock, no producer's wrong one closes all windows.
         configs[_STAMP] = "LogAppendTime"
     if topic.name == settings.topics.campaigns.name:
-        configs["cleanup.policy"] = "compact"
+        configs[_POLICY] = "compact"
         # A partition that nobody had meanwhile must still hear that a campaign was taken away.
         configs["delete.retention.ms"] = str(30 * 86_400_000)
     if topic.name == settings.topics.models.name:
-        configs["cleanup.policy"] = "compact"
+        configs[_POLICY] = "compact"
         # Scorers that start read the whole topic; a small segment lets compaction keep it short.
         configs["segment.bytes"] = str(64 * 1024 * 1024)
     if topic.name == settings.topics.dead.name:
@@ -68,11 +74,10 @@ async def create_topics(settings: Settings, topics: Sequence[TopicSettings] | No
         reports = []
         for topic in topics:
             if topic.name in existing:
-                trusts = topic.name == settings.topics.events.name and await _trusts_producers(client, topic.name)
-                reports.append(TopicReport(topic.name, existing[topic.name], False, trusts))
+                reports.append(await _report(client, topic, existing[topic.name], settings))
                 continue
             created = await _create(client, topic, topic_configs(topic, settings))
-            reports.append(TopicReport(topic.name, topic.partitions, created))
+            reports.append(TopicReport(topic.name, topic.partitions, created, declared=topic.partitions))
         return reports
     finally:
         await client.close()
@@ -98,13 +103,33 @@ async def _partitions(client: AIOKafkaAdminClient, names: Sequence[str]) -> dict
     return {topic["topic"]: len(topic["partitions"]) for topic in described}
 
 
-async def _trusts_producers(client: AIOKafkaAdminClient, topic: str) -> bool:
-    """Tell whether a producer's clock can be far ahead on a topic; False where the broker does not say."""
+async def _report(
+    client: AIOKafkaAdminClient, topic: TopicSettings, partitions: int, settings: Settings
+) -> TopicReport:
+    """Tell how a topic stands that was there."""
+    wanted = topic_configs(topic, settings)
+    said = await _configs(client, topic.name) if {_STAMP, _POLICY} & wanted.keys() else {}
+    return TopicReport(
+        topic.name,
+        partitions,
+        False,
+        trusts_producers=_STAMP in wanted and _trusts_producers(said),
+        forgets=_POLICY in wanted and "compact" not in said.get(_POLICY, "compact"),
+        declared=topic.partitions,
+    )
+
+
+async def _configs(client: AIOKafkaAdminClient, topic: str) -> dict[str, str]:
+    """Return how the broker keeps a topic; empty where it does not say."""
     try:
         async with asyncio.timeout(_ASK_S):
             responses = await client.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
     except (KafkaError, OSError):  # not allowed, or the embedded broker, which cannot
-        return False
-    said = {name: value for one in responses for *_, entries in one.resources for name, value, *_ in entries}
+        return {}
+    return {name: value for one in responses for *_, entries in one.resources for name, value, *_ in entries}
+
+
+def _trusts_producers(said: Mapping[str, str]) -> bool:
+    """Tell whether a producer's clock can be far ahead on a topic."""
     bounds = [int(said[name]) for name in _MOST_AHEAD if said.get(name)]
     return said.get(_STAMP) == "CreateTime" and min(bounds, default=_HARMLESS_MS + 1) > _HARMLESS_MS

@@ -22,8 +22,11 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 
+from streams import no_made_topics
 from streams.group_commit import GroupCommit
 from streams.out_records import Batches, Outcomes, OutRecord, Place, RecordTooLarge, Written, check_size
+
+no_made_topics.forbid()
 
 _ALL_IN_SYNC = -1
 BATCH_BYTES = 1_000_000  # the broker refuses batches above 1 MiB by default

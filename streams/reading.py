@@ -13,9 +13,12 @@ from contextlib import asynccontextmanager
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
+from streams import no_made_topics
 from streams.header_names import replace_unreadable_names
 from streams.sections import KafkaSettings
 from streams.stores import Unavailable
+
+no_made_topics.forbid()
 
 # Longer than a broker needs to come back, or a new leader to be found.
 PATIENCE_S = 60.0

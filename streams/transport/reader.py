@@ -37,11 +37,14 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from schemas.dead_letters import locator
+from streams import no_made_topics
 from streams.header_names import is_unreadable_name, replace_unreadable_names
 from streams.transport.options import TransportOptions
 
 if TYPE_CHECKING:
     from streams.transport.driver import Transport
+
+no_made_topics.forbid()
 
 logger = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""The topic `events` as it is created: no producer's clock is trusted, and a topic that trusts one is told of."""
+"""Topics as they are created, and what is told of those that are there and are otherwise."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ from pathlib import Path
 import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import UnknownTopicOrPartitionError
 from conftest import Broker
+from kafka_cluster import kafka_or_skip
 from site_under_test import Site
 from typer.testing import CliRunner
 
 from streams.admin import create_topics, topic_configs
 from streams.cli.main import app
+from streams.producer import BatchProducer
 from streams.reading import read_until_quiet, reader
 
 YEAR_MS = 365 * 86_400_000
@@ -26,12 +30,12 @@ def site(tmp_path: Path, broker: Broker, valkey_url: str, unique: Callable[[str]
     return Site(tmp_path, "shop", broker.bootstrap_servers, valkey_url, unique("topics"))
 
 
-async def make_events(site: Site, configs: dict[str, str]) -> None:
-    """Create the topic `events` as somebody else has."""
+async def make(site: Site, topic: str, partitions: int, configs: dict[str, str]) -> None:
+    """Create a topic as somebody else has."""
     admin = AIOKafkaAdminClient(**site.settings.kafka.client_kwargs())
     await admin.start()
     try:
-        await admin.create_topics([NewTopic(site.settings.topics.events.name, 2, 1, topic_configs=configs)])
+        await admin.create_topics([NewTopic(topic, partitions, 1, topic_configs=configs)])
     finally:
         await admin.close()
 
@@ -69,13 +73,56 @@ async def test_records_of_events_are_stamped_by_the_broker_whatever_a_producers_
 def test_a_topic_that_trusts_its_producers_clocks_is_told_of(
     site: Site, configs: dict[str, str], is_told: bool
 ) -> None:
-    asyncio.run(make_events(site, configs))
+    asyncio.run(make(site, site.settings.topics.events.name, 4, configs))
 
     told, told_again = said_by_create(site), said_by_create(site)
 
     for one in (told, told_again):
         assert ("--add-config message.timestamp.type=LogAppendTime" in one) == is_told
         assert "was there" in one
+
+
+@pytest.mark.parametrize("broker", ["kafka"], indirect=True)
+def test_models_that_are_not_compacted_and_other_numbers_of_partitions_are_told_of(site: Site) -> None:
+    models, scores = site.settings.topics.models.name, site.settings.topics.scores.name
+    asyncio.run(make(site, models, 1, {"cleanup.policy": "delete"}))
+    asyncio.run(make(site, scores, 1, {}))
+
+    told = said_by_create(site)
+
+    assert f"{models} is not compacted" in told
+    assert f"--topic {models} --add-config cleanup.policy=compact" in told
+    assert f"{scores} has 1 partitions, the configuration says 4" in told
+    assert told.count("is not compacted") == told.count("the configuration says") == 1
+
+    assert "kafka-configs" not in said_by_create(asyncio.run(made_anew(site, models, scores)))
+
+
+async def made_anew(site: Site, *topics: str) -> Site:
+    admin = AIOKafkaAdminClient(**site.settings.kafka.client_kwargs())
+    await admin.start()
+    try:
+        await admin.delete_topics(list(topics))
+    finally:
+        await admin.close()
+    await create_topics(site.settings)
+    return site
+
+
+async def test_no_broker_makes_a_topic_because_we_ask_for_it() -> None:
+    """As most would: with one partition, and models that are forgotten after a week."""
+    with kafka_or_skip(settings={"auto.create.topics.enable": "true"}) as kafka:
+        client = AIOKafkaClient(bootstrap_servers=kafka.bootstrap_servers)
+        producer = BatchProducer(client, compression="none", request_timeout_ms=500)
+        await producer.start()
+        try:
+            with pytest.raises(UnknownTopicOrPartitionError):
+                await producer.partitions_for("models")
+            there = (await client.fetch_all_metadata()).topics()
+        finally:
+            await producer.stop()
+
+    assert "models" not in there
 
 
 @pytest.mark.parametrize("broker", ["embedded"], indirect=True)
