@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import NamedTuple
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import MessageSizeTooLargeError
 from aiokafka.structs import ConsumerRecord
 
 from schemas import dead_letters as why
@@ -14,6 +16,9 @@ from streams.settings import Settings
 
 # The broker answers within its fetch wait; a second without a record is the end of the topic.
 _QUIET_S = 1.5
+# Twice what the topic of dead letters is made for.
+_MOST_BYTES = 64 << 20
+_AT_ONCE = 500
 
 
 class DeadRecord(NamedTuple):
@@ -62,23 +67,38 @@ async def read_dead(settings: Settings, *, reason: str | None = None) -> AsyncIt
                     yield dead
 
 
-async def redrive(settings: Settings, chosen: list[DeadRecord]) -> int:
-    """Produce dead letters again, key and value untouched; return how many were acknowledged.
+class Redriven(NamedTuple):
+    """How many dead letters were acknowledged, and how many the topic is too small for."""
+
+    fed: int
+    too_large: int
+
+
+async def redrive(settings: Settings, chosen: list[DeadRecord]) -> Redriven:
+    """Produce dead letters again, key and value untouched.
 
     Those whose value their topic did not take are passed over: they stand at their source.
     The dead letters themselves stay; whoever redrives twice has the events twice, and repeats of a
     user's recent event ids are passed over by the worker.
     """
-    producer = AIOKafkaProducer(**settings.kafka.client_kwargs(), acks="all")
+    # What is too large is the topic's to say: it may take more than the client would by itself.
+    producer = AIOKafkaProducer(**settings.kafka.client_kwargs(), acks="all", max_request_size=_MOST_BYTES)
+    fed = too_large = 0
     await producer.start()
     try:
-        pending = [
-            await producer.send(settings.topics.events.name, key=dead.key, value=dead.value)
-            for dead in chosen
-            if not dead.omitted
-        ]
-        for sent in pending:
-            await sent
-        return len(pending)
+        whole = [dead for dead in chosen if not dead.omitted]
+        for first in range(0, len(whole), _AT_ONCE):
+            pending = [
+                await producer.send(settings.topics.events.name, key=dead.key, value=dead.value)
+                for dead in whole[first : first + _AT_ONCE]
+            ]
+            for sent in await asyncio.gather(*pending, return_exceptions=True):
+                if isinstance(sent, MessageSizeTooLargeError):
+                    too_large += 1
+                elif isinstance(sent, BaseException):
+                    raise sent
+                else:
+                    fed += 1
+        return Redriven(fed, too_large)
     finally:
         await producer.stop()

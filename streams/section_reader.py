@@ -36,6 +36,9 @@ _FROM_ENVIRONMENT_ONLY = {
 }
 # As YAML 1.1 had it, where nothing else can be meant.
 _SWITCHES = {"yes": True, "on": True, "no": False, "off": False}
+# What Kubernetes puts into each container for a service named `streamscore…`.
+_SERVICE_LINK = re.compile(r"(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)")
+_SERVICE_URL = re.compile(r"(tcp|udp|sctp)://")
 # Read elsewhere: signs models that only pickle can carry; the tests' own switches.
 _OTHER_VARIABLES = {"MODEL_KEY", "REQUIRE_KAFKA", "CONFIG", "DELIVERY", "FAILPOINT"}
 
@@ -49,10 +52,19 @@ def read_sections(
     known = {f"{section.upper()}_{key.upper()}" for section, kind in SECTIONS.items() for key in kind.__struct_fields__}
     errors += [
         ConfigError((), f"The environment variable {variable} is not known; is it misspelt?")
-        for variable in environment
-        if variable.startswith(PREFIX) and variable[len(PREFIX) :] not in known | _OTHER_VARIABLES
+        for variable, value in environment.items()
+        if variable.startswith(PREFIX)
+        and variable[len(PREFIX) :] not in known | _OTHER_VARIABLES
+        and not _is_service_link(variable[len(PREFIX) :], value)
     ]
     return found, errors
+
+
+def _is_service_link(name: str, value: str) -> bool:
+    """Tell a variable of Kubernetes from a misspelt one of ours; `…_PORT` could be either, but for its value."""
+    if _SERVICE_LINK.fullmatch(name):
+        return True
+    return f"_{name}".endswith("_PORT") and _SERVICE_URL.match(value) is not None
 
 
 def _section(

@@ -59,7 +59,14 @@ def redrive(
         return
     if not chosen:
         raise UserError("There is no such dead letter")
-    console.print(f"{asyncio.run(feed_back(settings_of(config), chosen))} fed back")
+    settings = settings_of(config)
+    done = asyncio.run(feed_back(settings, chosen))
+    console.print(f"{done.fed} fed back")
+    if done.too_large:
+        raise UserError(
+            f"{done.too_large} are larger than {settings.topics.events.name} takes; raise its max.message.bytes, then "
+            "feed them back. All others were written, and are known by their event ids if you do it with them"
+        )
 
 
 async def _collect(config: str | None, reason: str | None, limit: int) -> tuple[list[DeadRecord], Counter[str]]:

@@ -58,8 +58,14 @@ def _risks(settings: Settings) -> Iterator[str]:
 
 def check_argument(
     config: Annotated[
-        str, typer.Argument(help="The configuration: a file or the name of a shipped one.")
-    ] = "scoring.yaml",
+        str | None,
+        typer.Argument(
+            help="The configuration: a file, or the name of a shipped one. Default: scoring.yaml here, else the shipped "
+            "`shop`.",
+            envvar="STREAMSCORE_CONFIG",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Say what is wrong with a configuration, by line. Needs no broker and no store."""
     check(config)

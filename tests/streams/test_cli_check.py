@@ -10,7 +10,7 @@ import yaml
 from typer.testing import CliRunner
 
 from streams.cli.main import app
-from streams.configs import shipped_configs
+from streams.configs import shipped_config, shipped_configs
 
 FEATURES = {
     "price": {"field": "price"},
@@ -62,6 +62,20 @@ def test_what_the_model_does_not_see_is_not_minded(tmp_path: Path) -> None:
     features = ["clipped", "binned", "logged", "clicks"]
 
     assert checked(tmp_path / "c.yaml", model={"name": "ftrl"}, features=features) == []
+
+
+def test_it_takes_the_configuration_that_a_worker_would(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def looked_at(**environment: str) -> str:
+        done = CliRunner().invoke(app, ["check"], env=environment)
+        assert done.exit_code == 0, done.output
+        return Path(done.stdout.partition(":")[0]).name
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("STREAMSCORE_CONFIG", raising=False)
+    assert looked_at() == "shop.yaml"
+    (tmp_path / "scoring.yaml").write_text(shipped_config("ads").read_text())
+    assert looked_at() == "scoring.yaml"
+    assert looked_at(STREAMSCORE_CONFIG="globo") == "globo.yaml"
 
 
 @pytest.mark.parametrize("name", shipped_configs())

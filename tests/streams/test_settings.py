@@ -194,6 +194,26 @@ def test_the_environment_overrides_the_file_and_a_misspelt_variable_stops_the_st
     assert "STREAMSCORE_KAFKA_BOOTSTRAP_SERVER is not known" in problem
 
 
+def test_what_kubernetes_says_of_a_service_with_our_name_is_not_taken_for_a_misspelt_variable() -> None:
+    """It is in every container; workers that start later than the service would not come up."""
+    links = {
+        "STREAMSCORE_SERVICE_HOST": "10.0.0.1",
+        "STREAMSCORE_SERVICE_PORT": "80",
+        "STREAMSCORE_SERVICE_PORT_HTTP": "80",
+        "STREAMSCORE_PORT": "tcp://10.0.0.1:80",
+        "STREAMSCORE_PORT_80_TCP": "tcp://10.0.0.1:80",
+        "STREAMSCORE_PORT_80_TCP_PROTO": "tcp",
+        "STREAMSCORE_PORT_80_TCP_PORT": "80",
+        "STREAMSCORE_PORT_80_TCP_ADDR": "10.0.0.1",
+        "STREAMSCORE_REDIS_SERVICE_HOST": "10.0.0.2",
+        "STREAMSCORE_REDIS_PORT": "tcp://10.0.0.2:6379",
+    }
+    assert parse_settings(FINE, links).redis.url == parse_settings(FINE, {}).redis.url
+    for misspelt in ({"STREAMSCORE_WORKER_PORT": "6066"}, {"STREAMSCORE_PORT": "6066"}, {"STREAMSCORE_HOST": "kafka"}):
+        [problem] = problems(FINE, **misspelt)
+        assert f"{next(iter(misspelt))} is not known" in problem
+
+
 def test_secrets_come_from_the_environment_and_are_masked_when_shown() -> None:
     settings = parse_settings(
         FINE,
