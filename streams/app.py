@@ -16,6 +16,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
+from importlib.metadata import version
 from typing import TypeVar
 
 import faust
@@ -86,7 +87,7 @@ class Worker:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.telemetry = Telemetry()
+        self.telemetry = Telemetry([one.name for one in settings.learned], bidding=settings.bidding is not None)
         self.dashboard = Dashboard(settings, self.telemetry)
         self.store = open_store(settings)
         self.lease = Lease(valid_s=_lease_s(settings), ask=self._is_member)
@@ -166,7 +167,12 @@ class Worker:
         await self._open_bidding()
         self._ready.set()
         log_event(
-            logger, logging.INFO, "worker started", compiled=sums.COMPILED and timers.COMPILED, **self.settings.masked()
+            logger,
+            logging.INFO,
+            "worker started",
+            version=version("streamscore"),
+            compiled=sums.COMPILED and timers.COMPILED,
+            **self.settings.masked(),
         )
         self.housekeeping.start()  # before Faust, which can have handed out records long before it has started
         if self.consumes:
@@ -407,11 +413,13 @@ class Worker:
         if actor is not None:
             await actor.stop()
         if tp.topic == self.settings.topics.examples.name:
-            self.learners.pop(tp.partition, None)
+            learner = self.learners.pop(tp.partition, None)
+            self.telemetry.forget_examples(*tp, learner.names if learner else ())
             return
         session = self.sessions.pop(tp.partition, None)
         if session is not None:
             await session.close()
+        self.telemetry.forget_events(*tp)
         output = self._transactions.pop(tp.partition, None)
         if output is not None:
             await output.stop()

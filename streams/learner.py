@@ -105,6 +105,11 @@ class LearnerSession:
         self.unreadable = 0
 
     @property
+    def names(self) -> Collection[str]:
+        """What it learns."""
+        return self._cores.keys()
+
+    @property
     def next_offset(self) -> int:
         """Where to read on from: the earliest place to which the log was read for one of the models."""
         return min((core.read_to for core in self._cores.values()), default=0)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter as Counts
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from importlib.metadata import version
 from itertools import pairwise
 from math import inf
 from typing import Any, NamedTuple
@@ -18,6 +20,7 @@ from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from online_models.bidding.desk import NOTICES
+from schemas.dead_letters import REASONS
 from schemas.metrics import Progress
 from schemas.scores import Score
 from streams.summary import RECENT_SCORES, Summary
@@ -32,6 +35,20 @@ _COUNTED_AT_ONCE = 4096
 _BATCHES_AT_ONCE, _EVENTS_AT_ONCE = 32, 1000
 _RECENT_LATENCIES = 4096
 _NOTICES = frozenset(NOTICES)
+# What is repeated while a dependency is away, by the names that `Worker.attempt` is given.
+STEPS = (
+    "reach the store",
+    "reach Kafka",
+    "load",
+    "publish",
+    "save",
+    "load checkpoint",
+    "save checkpoint",
+    "publish model",
+)
+
+
+_QUALITY = ("log_loss", "base_log_loss", "auc")
 
 
 class Latencies(Collector):
@@ -117,7 +134,7 @@ class Telemetry:
     Batches are counted several at once, and whenever somebody looks.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, objectives: Sequence[str] = (), *, bidding: bool = True) -> None:
         self._waiting: deque[_Done] = deque()
         self._waiting_events = 0
         self.registry = CollectorRegistry()
@@ -175,6 +192,38 @@ class Telemetry:
         self._recent: deque[Score] = deque(maxlen=RECENT_SCORES)
         self._progress: dict[str, Progress] = {}
         self.started = time.time()
+        self._begin_at_zero(objectives)
+        if not bidding:  # its alarms would ring for ever where nothing is bid
+            self.registry.unregister(self.ledger_open)
+        self._gauge("build_info", "1, with the version that runs.", "version").labels(version("streamscore")).set(1)
+
+    def _begin_at_zero(self, objectives: Sequence[str]) -> None:
+        """Show what may have to be alarmed of before it happens: of what begins with 1, no increase is seen."""
+        for reason in REASONS:
+            self.dead.labels(reason)
+        for kind in NOTICES:
+            self.notices.labels(kind)
+        for step in STEPS:
+            self.outages.labels(step)
+        for name in objectives:
+            self.refused.labels(name)
+            for direction in ("worse", "better"):
+                self.drifts.labels(name, direction)
+
+    def forget_events(self, topic: str, partition: int) -> None:
+        """Show nothing more of a partition that another worker may score now."""
+        self.catch_up()
+        _remove(self.lag, topic, str(partition))
+        _remove(self.open, str(partition))
+        _remove(self.stream_time, str(partition))
+
+    def forget_examples(self, topic: str, partition: int, names: Iterable[str]) -> None:
+        """Show nothing more of a partition that another worker may learn from now, nor how good these models are."""
+        _remove(self.lag, topic, str(partition))
+        for name in names:
+            self._progress.pop(name, None)
+            for metric in _QUALITY:
+                _remove(self.quality, name, metric)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"streamscore_{name}", text, labels, registry=self.registry)
@@ -246,7 +295,7 @@ class Telemetry:
             return
         self._totals["learned"] += learned
         self._progress[name] = progress
-        for metric in ("log_loss", "base_log_loss", "auc"):
+        for metric in _QUALITY:
             value = getattr(progress, metric)
             if value is not None:
                 self.quality.labels(name, metric).set(value)
@@ -303,6 +352,11 @@ class Telemetry:
             "objectives": {name: _plain(progress) for name, progress in self._progress.items()},
             "recent_scores": [_plain(score) for score in self._recent],
         }
+
+
+def _remove(gauge: Gauge, *labels: str) -> None:
+    with contextlib.suppress(KeyError):  # it was never shown
+        gauge.remove(*labels)
 
 
 def _plain(message: Any) -> dict[str, Any]:

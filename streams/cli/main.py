@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
+from typing import Annotated
+
 import typer
 
 from streams.cli import (
@@ -28,6 +31,24 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        print(version("streamscore"))
+        raise typer.Exit
+
+
+@app.callback()
+def streamscore(
+    _: Annotated[
+        bool,
+        typer.Option("--version", callback=_tell_version, is_eager=True, help="Say which version this is, and end."),
+    ] = False,
+) -> None:
+    """Keep what is common to all commands."""
+
+
 app.command("demo")(demo.demo)
 app.command("worker")(working.worker)
 app.command("check")(working.check_argument)

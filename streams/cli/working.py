@@ -60,8 +60,8 @@ def check_argument(
     config: Annotated[
         str | None,
         typer.Argument(
-            help="The configuration: a file, or the name of a shipped one. Default: scoring.yaml here, else the shipped "
-            "`shop`.",
+            help="The configuration: a file, or the name of a shipped one. Default: scoring.yaml here, else the "
+            "shipped `shop`.",
             envvar="STREAMSCORE_CONFIG",
             show_default=False,
         ),

@@ -13,6 +13,7 @@ Bound to loopback unless told otherwise: `/status` shows recent scores.
 from __future__ import annotations
 
 import time
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -110,6 +111,7 @@ class WebServer:
         worker = self._worker
         return _json(
             {
+                "version": version("streamscore"),
                 **worker.telemetry.snapshot(),
                 "ready": self.not_ready() is None,
                 "partitions": sorted(str(session.partition) for session in worker.sessions.values()),

@@ -15,7 +15,7 @@ from summaries import summary_of
 from online_models.step import StepResult
 from schemas.bids import Bid
 from schemas.dead_letters import dead_letter
-from schemas.metrics import Accounting
+from schemas.metrics import Accounting, Progress
 from schemas.scores import Score
 from schemas.user_state import UserState
 from streams.telemetry import Latencies, Telemetry
@@ -35,6 +35,64 @@ def test_percentiles_of_a_span_lie_within_an_eighth_of_a_bucket() -> None:
     found = latencies.percentiles(latencies.counts() - before, SHARES)
 
     assert found == pytest.approx(np.percentile(values, [50, 95, 99]).tolist(), rel=0.1)
+
+
+def shown(telemetry: Telemetry) -> dict[str, float]:
+    """Return what a scrape finds, by name and labels."""
+    lines = [line for line in telemetry.exposition().decode().splitlines() if not line.startswith("#")]
+    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
+
+
+def test_what_is_alarmed_of_is_there_before_it_happens() -> None:
+    """A counter that begins with 1 shows no increase."""
+    found = shown(Telemetry(["click"]))
+
+    for name in (
+        'streamscore_drifts_total{direction="worse",objective="click"}',
+        'streamscore_dead_letters_total{reason="not_json"}',
+        'streamscore_bid_notices_total{kind="paid_above_bid"}',
+        'streamscore_outages_total{step="save"}',
+        'streamscore_refused_examples_total{objective="click"}',
+    ):
+        assert found[name] == 0
+    assert [name for name in found if name.startswith("streamscore_build_info")]
+
+
+def test_where_nothing_is_bid_no_ledger_is_missed() -> None:
+    assert "streamscore_ledger_open" in shown(Telemetry())
+    assert "streamscore_ledger_open" not in shown(Telemetry(bidding=False))
+
+
+def test_what_was_given_up_is_not_shown_any_more() -> None:
+    """Beside the new owner's figures, sums over all workers would be too high."""
+    telemetry = Telemetry()
+    for partition in ("0", "1"):
+        telemetry.lag.labels("events", partition).set(7)
+        telemetry.open.labels(partition).set(400)
+        telemetry.stream_time.labels(partition).set(1e9)
+    telemetry.lag.labels("examples", "0").set(3)
+    for name in ("click", "sale"):
+        progress = Progress(
+            objective=name, version=9, n=5, positives=2, learned=5, refused=0, log_loss=0.4, base_log_loss=None,
+            auc=None, mean_score=None,
+        )  # fmt: skip
+        telemetry.learned_done(name, progress, learned=5, refused=0)
+
+    telemetry.forget_events("events", 0)
+    telemetry.forget_events("events", 5)
+    telemetry.forget_examples("examples", 0, ["click", "click~slow"])
+
+    found = shown(telemetry)
+    left = [name for name in found if "open_attr" in name or "stream_time" in name or "lag_records" in name]
+    assert sorted(left) == [
+        'streamscore_lag_records{partition="1",topic="events"}',
+        'streamscore_open_attributions{partition="1"}',
+        'streamscore_stream_time_seconds{partition="1"}',
+    ]
+    assert [name for name in found if "progressive" in name] == [
+        'streamscore_progressive{metric="log_loss",objective="sale"}'
+    ]
+    assert list(telemetry.progress) == ["sale"]
 
 
 def test_nothing_has_no_percentiles_and_clocks_that_disagree_count_as_no_time() -> None:
