@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import ssl
+from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
@@ -22,6 +23,19 @@ def check_durations(section: Struct, *keys: str, low: str = "1ms", high: str = "
             raise ValueError(f"{key}: {error}") from None
         if not parse_duration_ms(low) <= found <= parse_duration_ms(high):
             raise ValueError(f"{key}: Expected a duration from {low} to {high}, got {getattr(section, key)!r}")
+
+
+def check_files(section: Struct, *keys: str) -> None:
+    """Raise ValueError unless the files that these settings name are there and may be read."""
+    for key in keys:
+        name = getattr(section, key)
+        if not name:
+            continue
+        try:
+            with Path(name).open("rb"):
+                pass
+        except OSError as error:
+            raise ValueError(f"{key}: {name}: {error.strerror}") from None
 
 
 class Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -54,6 +68,17 @@ class KafkaSettings(Section, frozen=True):
             raise ValueError(
                 f"{self.security_protocol} needs STREAMSCORE_KAFKA_SASL_USERNAME and STREAMSCORE_KAFKA_SASL_PASSWORD"
             )
+        if 2 * parse_duration_ms(self.heartbeat) > parse_duration_ms(self.session_timeout):
+            raise ValueError(
+                f"heartbeat: Expected at most half of session_timeout ({self.session_timeout}), better a fifth, got "
+                f"{self.heartbeat}: a member that is heard of too late keeps the whole group rebalancing"
+            )
+        if self.security_protocol.endswith("SSL"):
+            check_files(self, "ssl_cafile", "ssl_certfile", "ssl_keyfile")
+            try:
+                self.ssl_context()
+            except (ssl.SSLError, OSError) as error:
+                raise ValueError(f"ssl_cafile, ssl_certfile or ssl_keyfile: {error}") from None
 
     def ssl_context(self) -> ssl.SSLContext | None:
         """Return the TLS context of the connection, None without TLS."""
@@ -101,6 +126,8 @@ class RedisSettings(Section, frozen=True):
             raise ValueError("Expected a URL such as redis://host:6379/0, rediss://… for TLS, or unix://…")
         if re.search(r"//[^/@]*:[^/@]+@", self.url):
             raise ValueError("Take the password out of the URL and set STREAMSCORE_REDIS_PASSWORD")
+        if self.url.startswith("rediss://"):
+            check_files(self, "ssl_cafile")
         try:
             parts = urlsplit(self.url)
             _ = parts.port

@@ -214,6 +214,31 @@ def test_what_kubernetes_says_of_a_service_with_our_name_is_not_taken_for_a_miss
         assert f"{next(iter(misspelt))} is not known" in problem
 
 
+@pytest.mark.parametrize(
+    ("variable", "others"),
+    [
+        ("STREAMSCORE_KAFKA_SSL_CAFILE", {"STREAMSCORE_KAFKA_SECURITY_PROTOCOL": "SSL"}),
+        ("STREAMSCORE_KAFKA_SSL_CERTFILE", {"STREAMSCORE_KAFKA_SECURITY_PROTOCOL": "SSL"}),
+        ("STREAMSCORE_REDIS_SSL_CAFILE", {"STREAMSCORE_REDIS_URL": "rediss://store:6379/0"}),
+    ],
+)
+def test_a_certificate_that_is_not_there_is_named(variable: str, others: dict[str, str], tmp_path: Path) -> None:
+    [problem] = problems(FINE, **others, **{variable: str(tmp_path / "ca.pem")})
+    assert f"{variable.lower().split('_', 2)[2]}: {tmp_path}/ca.pem: No such file or directory" in problem
+
+    (tmp_path / "ca.pem").write_text("no certificate")
+    if "KAFKA" in variable:
+        [problem] = problems(FINE, **others, **{variable: str(tmp_path / "ca.pem")})
+        assert "ssl_cafile, ssl_certfile or ssl_keyfile: " in problem
+    assert parse_settings(FINE, {variable: "/nowhere/ca.pem"}).kafka.security_protocol == "PLAINTEXT"
+
+
+def test_a_heartbeat_that_comes_too_late_for_the_session_is_refused() -> None:
+    [problem] = problems(FINE, STREAMSCORE_KAFKA_HEARTBEAT="20s")
+    assert "heartbeat: Expected at most half of session_timeout (10s), better a fifth, got 20s" in problem
+    parse_settings(FINE, {"STREAMSCORE_KAFKA_HEARTBEAT": "5s"})
+
+
 def test_secrets_come_from_the_environment_and_are_masked_when_shown() -> None:
     settings = parse_settings(
         FINE,
