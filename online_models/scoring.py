@@ -388,10 +388,13 @@ class ScoringCore:
         out.scores.append(answer)
         out.scored += 1
         for number, impression, values in places:
-            score = score_of_place(answer, number, score_id_of(self._id_prefix, out.offset, bound.name, number))
-            self._open.add(bound, score, bound.key_of(impression), values, user, out, number)
-            if self._observer is not None:
-                self._observer.scored(score, impression, values, lambda other: self._would_score(bound, other, user))
+            if bound.applies(values):
+                score = score_of_place(answer, number, score_id_of(self._id_prefix, out.offset, bound.name, number))
+                self._open.add(bound, score, bound.key_of(impression), values, user, out, number)
+                if self._observer is not None:
+                    self._observer.scored(
+                        score, impression, values, lambda other: self._would_score(bound, other, user)
+                    )
             for one in self._by_trigger.get(Impression.type, ()):
                 if one is not bound and one.applies(values):
                     self._score_objective(one, impression, answer.ts, source_ts, values, user, out, number)
