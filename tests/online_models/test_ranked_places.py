@@ -152,6 +152,77 @@ def test_another_item_at_a_place_of_a_ranking_is_a_candidate_like_it() -> None:
 
 # ---------------------------------------------------------------- which of them wait
 
+ITEM = {"item": {"field": "item_id"}}
+IMMEDIATE = {**CLICK, "labels": "immediate"}
+
+
+def labels_of(bench: Bench) -> dict[str, list[tuple[bool, str]]]:
+    """Return (label, use) of the examples, by trigger as in `0:click#1`."""
+    found: dict[str, list[tuple[bool, str]]] = {}
+    for one in bench.examples:
+        found.setdefault(one.score_id.removeprefix("events-0-"), []).append((one.label, one.use))
+    return found
+
+
+def top_of(bench: Bench) -> str:
+    """Return the item at the first place of the last answer."""
+    return next(one for one in reversed(bench.scores) if one.ranked).ranked[0].item_id  # type: ignore[return-value]
+
+
+def test_the_top_places_keep_their_labels_where_a_request_opens_more_triggers_than_are_kept() -> None:
+    objectives = {"click": CLICK, "want": {**CLICK, "outcome": "add_to_cart"}}
+
+    bench = a_bench(objectives, features=ITEM, max_open_per_user=5).run(EventLog().add(a_request(*"abcd")))
+    log = EventLog().add(a_request(*"abcd"), a_click(top_of(bench), 1)).tick(WINDOW + 1)
+    bench = a_bench(objectives, features=ITEM, max_open_per_user=5).run(log)
+
+    kept = ["0:click#1", "0:want#1", "0:click#2", "0:want#2", "0:click#3"]
+    assert labels_of(bench) == {name: [(name == "0:click#1", "both")] for name in kept}
+    assert bench.notes() == {"open_cut": 3}
+    assert bench.core.open_count == 0
+
+
+def test_what_never_opened_is_not_learned_as_a_negative_at_once() -> None:
+    bench = a_bench({"click": IMMEDIATE}, features=ITEM, max_open_per_user=2).run(EventLog().add(a_request(*"abc")))
+    log = EventLog().add(a_request(*"abc"), a_click(top_of(bench), 1)).tick(WINDOW + 1)
+    bench = a_bench({"click": IMMEDIATE}, features=ITEM, max_open_per_user=2).run(log)
+
+    assert labels_of(bench) == {
+        "0:click#1": [(False, "learn"), (True, "both")],
+        "0:click#2": [(False, "learn"), (False, "judge")],
+    }
+
+
+def test_the_triggers_of_earlier_events_go_first_the_oldest_of_them() -> None:
+    log = EventLog().add(an_impression("x"), an_impression("y", 1), a_request(*"abc", at_ms=2)).tick(WINDOW + 3)
+
+    bench = a_bench({"click": CLICK}, features=ITEM, max_open_per_user=4).run(log)
+
+    assert list(labels_of(bench)) == ["1:click", "2:click#1", "2:click#2", "2:click#3"]
+    assert bench.core.open_count == 0
+
+
+def test_an_outcome_does_not_keep_a_trigger_or_a_visitor_who_is_cut_would_teach_outcomes_alone() -> None:
+    log = EventLog().add(an_impression("x"), an_impression("y", 1), a_click("x", 2), an_impression("z", 3))
+
+    bench = Bench(max_open_per_user=2).run(log.tick(WINDOW + 4))
+
+    assert bench.labels() == [(1, False, "both"), (3, False, "both")]
+
+
+def test_a_positive_that_was_learned_at_once_makes_room_before_what_still_waits() -> None:
+    log = EventLog().add(an_impression("x"), an_impression("y", 1), a_click("y", 2), an_impression("z", 3))
+    log.add(a_click("x", 4)).tick(WINDOW + 4)
+
+    bench = Bench({"click": IMMEDIATE}, max_open_per_user=2).run(log)
+
+    assert labels_of(bench) == {
+        "0:click": [(False, "learn"), (True, "both")],
+        "1:click": [(False, "learn"), (True, "both")],
+        "3:click": [(False, "learn"), (False, "judge")],
+    }
+    assert bench.core.open_count == 0
+
 
 def test_a_place_that_the_ranking_s_objective_excludes_is_shown_and_waits_for_nothing() -> None:
     seen: list[str] = []
