@@ -48,7 +48,8 @@ class OpenTriggers:
     timers, count
         What the store held: when each user's earliest window closes, and how many triggers are open.
     most_of_user, most
-        Bounds of what is open; the oldest of a user are cut, and beyond `most` nothing is opened.
+        Bounds of what is open; the oldest of a user are cut, unless the same event has opened them all, and beyond
+        `most` nothing is opened.
     asking_rules
         Note with each example what the objective's rule says of its trigger.
 
@@ -80,6 +81,7 @@ class OpenTriggers:
         self._most_of_user = most_of_user
         self._most = most
         self._objectives = {one.name: one for one in bound}
+        self._immediate = {one.name for one in bound if one.immediate}
         self._rules = {one.name: one.rule() for one in bound} if asking_rules else {}
         self._by_outcome = by_event_type(bound, lambda objective: objective.outcome)
         self._outcome_index = {kind: index for index, kind in enumerate(outcome_types)}
@@ -146,9 +148,25 @@ class OpenTriggers:
         # An objective that left the configuration closes at once, unlabelled.
         return one.ts + bound.closes_after_ms + 1 if bound else 0
 
-    def _cut_oldest(self, user_id: str, user: UserState) -> None:
-        self.count.closed(self._due_ms(user.open[0]))
-        user.open = user.open[1:]
+    def _make_room(self, score: Score, user: UserState, out: Collected) -> bool:
+        """Let one of a user's triggers go without a label, for one that an event opens; False: all are the event's own.
+
+        The oldest goes, whether its outcome came or not: were it kept for that, a visitor who is cut all the time would
+        teach outcomes only. What was learned as a positive at once waits for nothing more, and goes first.
+        """
+        if user.open[0].offset == score.offset:
+            return False
+        index = 0
+        if self._immediate:
+            done = (at for at, one in enumerate(user.open) if one.hit and one.objective in self._immediate)
+            index = next(done, 0)
+        self._cut(score.user_id, user, index)
+        out.notes["open_cut"] += 1
+        return True
+
+    def _cut(self, user_id: str, user: UserState, index: int) -> None:
+        self.count.closed(self._due_ms(user.open[index]))
+        user.open = user.open[:index] + user.open[index + 1 :]
         self.timers.set(user_id, self._earliest(min(map(self._due_ms, user.open), default=None), user))
 
     def _earliest(self, due_ms: int | None, user: UserState, out: Collected | None = None) -> int | None:
@@ -217,6 +235,8 @@ class OpenTriggers:
             out.notes["outcome_first"] += 1
         elif self.count.about >= self._most:
             out.notes["open_full"] += 1
+        elif len(user.open) >= self._most_of_user and not self._make_room(score, user, out):
+            out.notes["open_cut"] += 1
         else:
             packed = bound.kept.pack(values)
             one = OpenAttribution(bound.name, score.offset, key, score.ts, packed, score.score, score.model_version)
@@ -226,9 +246,6 @@ class OpenTriggers:
             one.closes_after_ms, one.grace_ms = bound.closes_after_ms, bound.grace_ms
             if bound.calibrating is not None:
                 one.raw, one.raw_shadows = score.raw, score.raw_shadows or None
-            if len(user.open) >= self._most_of_user:
-                self._cut_oldest(score.user_id, user)
-                out.notes["open_cut"] += 1
             user.open.append(one)
             self.count.opened(due_ms)
             self.timers.earlier(score.user_id, due_ms)

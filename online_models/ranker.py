@@ -87,7 +87,7 @@ class Ranker:
             Ask the variants that are not served as well.
         """
         bound, shown = self.bound, self.bound.shown
-        extract, crowd = self._features.extract, self._crowd.weights
+        extract, crowd = self._features.extract_unfolded, self._crowd.weights
         scores, variances = self._judged(request, candidates, slots)
         chance = Chance(f"{self.name}:{request.event_id}")
         order = drawn_order(self._ranking.policy, scores, self._ranking.shown, chance, variances)
@@ -124,7 +124,7 @@ class Ranker:
         No uncertainties: nobody asks for them, or they are not known.
         """
         bound, shown = self.bound, self.bound.shown
-        extract, crowd = self._features.extract, self._crowd.weights
+        extract, crowd = self._features.extract_unfolded, self._crowd.weights
         impression = _impression(request, candidates[0], None, None)
         values = extract(slots, impression, crowd)
         if not shown.replica.version:
@@ -150,7 +150,8 @@ class Ranker:
             candidate = candidates.get(one.item_id)
             if candidate is not None:
                 impression = _impression(request, candidate, number, one.propensity)
-                values = self._features.with_crowd(self._features.extract(slots, impression, crowd), one.crowd)
+                values = self._features.extract_unfolded(slots, impression, crowd)
+                values = self._features.with_crowd(values, one.crowd)
                 places.append(Place(number, impression, values))
         return places
 

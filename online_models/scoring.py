@@ -22,6 +22,7 @@ How records are cut into batches changes no result: nothing above looks at the b
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from online_models.attribution import MAX_OPEN_PER_PARTITION, MAX_OPEN_PER_USER
@@ -388,10 +389,11 @@ class ScoringCore:
         out.scores.append(answer)
         out.scored += 1
         for number, impression, values in places:
-            score = score_of_place(answer, number, score_id_of(self._id_prefix, out.offset, bound.name, number))
-            self._open.add(bound, score, bound.key_of(impression), values, user, out, number)
-            if self._observer is not None:
-                self._observer.scored(score, impression, values, lambda other: self._would_score(bound, other, user))
+            if bound.applies(values):
+                score = score_of_place(answer, number, score_id_of(self._id_prefix, out.offset, bound.name, number))
+                self._open.add(bound, score, bound.key_of(impression), values, user, out, number)
+                if self._observer is not None:
+                    self._observer.scored(score, impression, values, partial(self._would_score, bound, user, None))
             for one in self._by_trigger.get(Impression.type, ()):
                 if one is not bound and one.applies(values):
                     self._score_objective(one, impression, answer.ts, source_ts, values, user, out, number)
@@ -432,7 +434,10 @@ class ScoringCore:
         out.scores.append(score)
         self._open.add(bound, score, bound.key_of(event), values, user, out, place)
         if self._observer is not None:
-            self._observer.scored(score, event, values, lambda other: self._would_score(bound, other, user))
+            folded = None if place else event
+            self._observer.scored(score, event, values, partial(self._would_score, bound, user, folded))
 
-    def _would_score(self, bound: BoundObjective, other: EventBase, user: UserState) -> float:
-        return bound.score(bound.shown, self._features.extract(user.slots, other, self._crowd.weights))
+    def _would_score(self, bound: BoundObjective, user: UserState, folded: EventBase | None, other: EventBase) -> float:
+        """Score what might have been in the place of the event that was folded, or at a place, which was not."""
+        values = self._features.extract_unfolded(user.slots, other, self._crowd.weights, folded)
+        return bound.score(bound.shown, values)

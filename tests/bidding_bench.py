@@ -61,6 +61,8 @@ class BiddingBench(Bench):
     ----------
     bidding
         As declared under `bidding:`.
+    features
+        As declared under `features:`.
     granted
         Budgets come from a ledger; False: all may be spent.
     """
@@ -73,22 +75,23 @@ class BiddingBench(Bench):
         bidding: dict[str, Any] | None = None,
         objectives: dict[str, Any] | None = None,
         version: int = 0,
+        features: dict[str, Any] = FEATURES,
         **limits: Any,
     ) -> None:
         declared = objectives or {"ad_click": AD_CLICK, "ad_sale": AD_SALE}
-        features = compile_features(FEATURES)
-        parsed = parse_objectives(declared, features=features)
+        compiled = compile_features(features)
+        parsed = parse_objectives(declared, features=compiled)
         section = {"click": "ad_click", "conversion": "ad_sale", **(bidding or {})}
-        self.bidding = parse_bidding(section, features=features, objectives=parsed)
+        self.bidding = parse_bidding(section, features=compiled, objectives=parsed)
         self.market = market or AMarket()
         replicas = {name: a_replica(name) for name in declared} | {MARKET: self.market}
         for name in declared:  # a chance of 1/2 of everything
             replicas[name].weights, replicas[name].intercept, replicas[name].version = {}, 0.0, version or 7
         super().__init__(
             declared,
-            features=FEATURES,
+            features=features,
             replicas=replicas,
-            bidding=Desks(self.bidding, features, parsed, granted=granted),
+            bidding=Desks(self.bidding, compiled, parsed, granted=granted),
             **limits,
         )
         for one in campaigns:

@@ -171,7 +171,7 @@ class Bidder:
 
     def values_of(self, campaign: Checked, request: BidRequest, slots: list[Any]) -> list[Any]:
         """Return the feature values of the campaign's ad at this request."""
-        return self._features.extract(slots, with_ad(request, campaign), self._crowd.weights)
+        return self._features.extract_unfolded(slots, with_ad(request, campaign), self._crowd.weights, request)
 
     def key_of(self, values: Sequence[Any]) -> str:
         """Name the part of the market that a request with these feature values is in."""
@@ -347,8 +347,9 @@ class Chances:
         bound, shown = self._bound, self._bound.shown
         linear = shown.replica.linear() if shown.replica.version else None
         if linear is None or self._by_ad:
-            own = [self._features.extract(slots, with_ad(request, one), crowd) for one in campaigns]
+            extract = self._features.extract_unfolded
+            own = [extract(slots, with_ad(request, one), crowd, request) for one in campaigns]
             return [bound.score(shown, one) for one in own]
         shortlist = self._shortlists[shown.name]
-        said = shortlist(slots, replace(request), Putting(request), campaigns, crowd, values, *linear)
+        said = shortlist(slots, replace(request), Putting(request), campaigns, crowd, values, *linear, request)
         return [bound.told(shown, p, values)[0] for p in said]

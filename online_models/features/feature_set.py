@@ -51,6 +51,10 @@ class FeatureSet:
     extract
         ``extract(slots, event, crowd)`` returns one compact value for each base feature; changes nothing. ``crowd``
         is what is known of all visitors; left out: nothing.
+    extract_unfolded
+        ``extract_unfolded(slots, event, crowd, folded)``: as `extract`, of an event that was not folded. Left out or
+        None, ``folded`` says that all that is kept was before it, as of the candidates of a ranking; otherwise it is
+        the event in whose place this one stands, the last one that was folded, such as of a bid request an ad's.
     crowd_tables
         By prefix, the tables that ``crowd`` is made of; empty if no feature needs it.
     crowd_positions
@@ -95,6 +99,9 @@ class FeatureSet:
         self._sources = (fold.text, extract.text, vectorize_source(features, names, crosses).text)
         self.fold: Callable[[Slots, Any], None] = fold.compiled("fold")
         self.extract: Callable[..., list[Value]] = extract.compiled("extract")
+        self.extract_unfolded: Callable[..., list[Value]] = extract_source(features, slots, unfolded=True).compiled(
+            "extract"
+        )
         self.vectorize = self.vectorizer(self.names)
 
     @property

@@ -75,14 +75,17 @@ def fold_source(slots: SlotTable) -> Source:
     return source
 
 
-def extract_source(features: Sequence[Feature], slots: SlotTable) -> Source:
-    """Write ``extract(slots, event, crowd)``: one value for each base feature."""
+def extract_source(features: Sequence[Feature], slots: SlotTable, *, unfolded: bool = False) -> Source:
+    """Write ``extract(slots, event, crowd)``: one value for each base feature.
+
+    With `unfolded`, ``extract(slots, event, crowd, folded)`` of events that were not folded, see `Reading.unfolded`.
+    """
     source = Source()
     source.bind("NOBODY", NOBODY)
-    source.add("def extract(slots, event, crowd=NOBODY):", indent=0)
+    source.add(f"def extract(slots, event, crowd=NOBODY{', folded=None' if unfolded else ''}):", indent=0)
     _add_times(source, slots)
     for index, feature in enumerate(features):
-        _add_value(source, index, feature)
+        _add_value(source, index, feature, unfolded=unfolded)
     source.add(f"return [{', '.join(f'v{index}' for index in range(len(features)))}]")
     return source
 
@@ -105,12 +108,16 @@ def describe_source(features: Sequence[Feature], slots: SlotTable) -> Source:
     return source
 
 
-def _add_value(source: Source, index: int, feature: Feature, *, indent: int = 1, many: bool = False) -> None:
+def _add_value(
+    source: Source, index: int, feature: Feature, *, indent: int = 1, many: bool = False, unfolded: bool = False
+) -> None:
     value, reading = f"v{index}", feature.reading
     if reading.expression:
         read = reading.expression
     elif many and reading.glance:
         read = f"glance_{index}(event)"
+    elif unfolded and reading.unfolded:
+        read = f"{source.bind(f'read_{index}', reading.unfolded)}(slots, event, now, folded)"
     elif reading.read_crowd:
         read = f"{source.bind(f'read_{index}', reading.read_crowd)}(slots, event, now, crowd)"
     else:
@@ -191,15 +198,16 @@ def score_source(features: Sequence[Feature], shown: Sequence[str], crosses: Seq
 def shortlist_source(
     features: Sequence[Feature], shown: Sequence[str], crosses: Sequence[Cross], slots: SlotTable
 ) -> Source:
-    """Write ``shortlist(slots, event, put, candidates, crowd, values, weight_of, logit)``: scores of many items.
+    """Write ``shortlist(slots, event, put, candidates, crowd, values, weight_of, logit, folded)``.
 
-    `event` stands for all of them in turn: ``put(event, candidate)`` gives it an item. `values` are those of `extract`
-    with any item; what does not depend on the item is taken from there, and weighed once. So the sum has another
-    order than in `score`, and may differ from it in the last digits.
+    It scores many items. `event`, which was not folded, stands for all of them in turn: ``put(event, candidate)`` gives
+    it an item. `values` are those of `FeatureSet.extract_unfolded` with any item and the same `folded`; what does not
+    depend on the item is taken from there, and weighed once. So the sum has another order than in `score`, and may
+    differ from it in the last digits.
     """
     source = Source()
     source.names["sigmoid"] = sigmoid
-    source.add("def shortlist(slots, event, put, candidates, crowd, values, weight_of, logit):", indent=0)
+    source.add("def shortlist(slots, event, put, candidates, crowd, values, weight_of, logit, folded=None):", indent=0)
     _add_times(source, slots)
     _unpack(source, features)
     entries = list(_entries(source, features, shown, crosses))
@@ -214,7 +222,7 @@ def shortlist_source(
     source.add("found = []", "for candidate in candidates:")
     source.add("put(event, candidate)", "x = logit", indent=2)
     for index, feature in of_item:
-        _add_value(source, index, feature, indent=2, many=True)
+        _add_value(source, index, feature, indent=2, many=True, unfolded=True)
     for entry in entries:
         if entry.of_item:
             _add_weighed(source, entry, "x", indent=2)

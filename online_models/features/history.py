@@ -7,7 +7,7 @@ from zlib import crc32
 
 from online_models.features.fields import ID_FIELDS
 from online_models.features.options import Options
-from online_models.features.plan import Accumulator, Fold, Read, Reading, Slots
+from online_models.features.plan import Accumulator, Fold, Read, Reading, Slots, as_folded
 from online_models.features.sessions import NUMBER, use_session
 
 _SEEN_BY = ("click", "page_view")
@@ -25,8 +25,10 @@ def previous(options: Options) -> Reading:
     field = options.choice("previous", ID_FIELDS)
     types = options.event_types("of", _SEEN_BY)
     if options.choice("within", ("ever", "session"), default="ever") == "session":
-        return Reading("category", _previous_in_session(options, field, types), max_chars=128, of_item=False)
-    return Reading("category", _previous_ever(options, field, types), max_chars=128, of_item=False)
+        read = _previous_in_session(options, field, types)
+    else:
+        read = _previous_ever(options, field, types)
+    return Reading("category", read, unfolded=as_folded(read), max_chars=128, of_item=False)
 
 
 def _previous_ever(options: Options, field: str, types: tuple[str, ...]) -> Read:
@@ -99,7 +101,15 @@ def seen(options: Options) -> Reading:
             return state[AGAIN]  # type: ignore[no-any-return]
         return int(_hashed(key) in state[HASHES])
 
-    return Reading("number", read)
+    def read_unfolded(slots: Slots, event: Any, now: int, folded: Any) -> int | None:
+        key, state = getattr(event, field), slots[slot]
+        if folded is not None and getattr(folded, field) == key:
+            return read(slots, folded, now)
+        if key is None:
+            return None
+        return 0 if state is None else int(_hashed(key) in state[HASHES])
+
+    return Reading("number", read, unfolded=read_unfolded)
 
 
 def _seen(options: Options, family: str) -> tuple[str, tuple[str, ...], int]:

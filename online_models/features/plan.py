@@ -30,6 +30,8 @@ Fold = Callable[[Slots, Any, int], None]
 """``fold(slots, event, event.ts)`` changes the slots in place."""
 Read = Callable[[Slots, Any, int], Any]
 """``read(slots, event, now_ms)`` returns a raw value, None if it is missing, and changes nothing."""
+ReadUnfolded = Callable[[Slots, Any, int, Any], Any]
+"""``read(slots, event, now_ms, folded)`` of an event that was not folded itself, see `Reading.unfolded`."""
 Crowd = Mapping[str, float]
 """What all visitors did: names of counters, which begin with the prefix of their table, to heights."""
 ReadCrowd = Callable[[Slots, Any, int, Crowd], Any]
@@ -75,6 +77,10 @@ class Reading:
         The reading function of what needs the crowd, instead.
     glance
         What `read_crowd` is made of, where many items are read at once; see `glanced`.
+    unfolded
+        What reads it for an event that was not folded, where `read` goes by what the fold has left of the event itself.
+        That is a candidate, to which all that is kept was before (``folded`` is None), or an event in the place of one
+        that was ``folded``. None: `read` does for all.
     expression
         Python source of the reading in terms of ``slots``, ``event``, ``ts`` (its time) and ``now``, where
         a call would cost more than the work.
@@ -103,6 +109,7 @@ class Reading:
     read: Read | None = None
     read_crowd: ReadCrowd | None = None
     glance: Glance | None = None
+    unfolded: ReadUnfolded | None = None
     expression: str | None = None
     of_item: bool = True
     always: bool = False
@@ -123,6 +130,15 @@ def glanced(glance: Glance) -> Reading:
         glance=glance,
         signed=True,
     )
+
+
+class _NoEvent:
+    type = ""
+
+
+def as_folded(read: Read) -> ReadUnfolded:
+    """Return `Reading.unfolded` of what looks at nothing but the event's type, to tell whether itself was folded."""
+    return lambda slots, event, now, folded: read(slots, _NoEvent if folded is None else folded, now)
 
 
 @dataclass(frozen=True, slots=True)

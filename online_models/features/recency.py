@@ -6,7 +6,7 @@ from typing import Any
 
 from online_models.features.durations import UNITS_MS
 from online_models.features.options import Options
-from online_models.features.plan import Accumulator, Fold, Reading, Slots
+from online_models.features.plan import Accumulator, Fold, Reading, Slots, as_folded
 
 
 def time_since(options: Options) -> Reading:
@@ -40,7 +40,7 @@ def time_since(options: Options) -> Reading:
         age_ms = state[1] if event.type in chosen else now - state[0]
         return None if age_ms is None else age_ms / unit_ms
 
-    return Reading("number", read, unit_ms=unit_ms, of_item=False, jumps=True)
+    return Reading("number", read, unfolded=as_folded(read), unit_ms=unit_ms, of_item=False, jumps=True)
 
 
 FAMILIES = {"time_since": time_since}

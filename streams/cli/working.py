@@ -8,8 +8,10 @@ from typing import Annotated
 
 import typer
 
+from online_models.attribution import MAX_OPEN_PER_USER
 from online_models.bidding.pacing import DEFAULT_KIND
 from online_models.estimators import sums_up
+from schemas.events import Impression
 from streams.cli.options import ConfigOption, config_path, settings_of
 from streams.settings import Settings
 
@@ -46,13 +48,26 @@ def check(config: ConfigOption = None) -> None:
 
 
 def _risks(settings: Settings) -> Iterator[str]:
-    """Yield what is allowed, and seldom meant: numbers without a bound under a model that sums them up."""
+    """Yield what is allowed, and seldom meant.
+
+    Numbers without a bound under a model that sums them up; rankings of which a visitor's second request within a
+    window opens more triggers than are kept.
+    """
     for variant in (one for objective in settings.objectives for one in objective.variants.values()):
         jumping = settings.features.jumping(variant.feature_names(settings.features.names))
         if jumping and sums_up(variant.model):
             yield (
                 f"{variant.name} ({variant.model['name']}) sees {', '.join(jumping)} as they come. One value that is "
                 "far too large spoils a weight for good: declare `clip`, `bins` or `transform: log1p`"
+            )
+    judging = [one.name for one in settings.objectives if Impression.type in one.trigger]
+    for ranking in settings.rankings:
+        opened = ranking.shown * len(judging)
+        if opened > MAX_OPEN_PER_USER // 2:
+            yield (
+                f"one request of {ranking.name} lets {opened} triggers wait (`shown: {ranking.shown}`, "
+                f"each for {', '.join(judging)}), and {MAX_OPEN_PER_USER} of a visitor do at once. "
+                "Those of earlier requests go unlabelled, then the last places: lower `shown`"
             )
 
 

@@ -36,7 +36,12 @@ CLICK = {"trigger": "impression", "outcome": "click", "match": "item", "window":
 
 def checked(path: Path, **objective: Any) -> list[str]:
     """Return what a check minds of an objective."""
-    declared = {"app": "x", "features": FEATURES, "objectives": {"click": {**CLICK, **objective}}}
+    return checked_whole(path, objectives={"click": {**CLICK, **objective}})
+
+
+def checked_whole(path: Path, **sections: Any) -> list[str]:
+    """Return what a check minds of a configuration with these sections."""
+    declared = {"app": "x", "features": FEATURES, **sections}
     path.write_text(yaml.safe_dump(declared, sort_keys=False))
     done = CliRunner().invoke(app, ["check", str(path)])
     assert done.exit_code == 0, done.output
@@ -76,6 +81,36 @@ def test_it_takes_the_configuration_that_a_worker_would(tmp_path: Path, monkeypa
     (tmp_path / "scoring.yaml").write_text(shipped_config("ads").read_text())
     assert looked_at() == "scoring.yaml"
     assert looked_at(STREAMSCORE_CONFIG="globo") == "globo.yaml"
+
+
+@pytest.mark.parametrize(
+    ("shown", "outcomes", "minded"),
+    [
+        (42, ("click", "add_to_cart", "purchase"), None),
+        (
+            43,
+            ("click", "add_to_cart", "purchase"),
+            "home lets 129 triggers wait (`shown: 43`, each for click,",
+        ),
+        (100, ("click",), None),
+        (
+            100,
+            ("click", "purchase"),
+            "home lets 200 triggers wait (`shown: 100`, each for click, purchase), and 256",
+        ),
+    ],
+)
+def test_rankings_that_open_more_triggers_than_are_kept_are_named(
+    tmp_path: Path, shown: int, outcomes: tuple[str, ...], minded: str | None
+) -> None:
+    objectives = {one: {**CLICK, "outcome": one, "features": ["clicks", "item"]} for one in outcomes}
+    objectives["again"] = {**objectives["click"], "trigger": "click", "match": "user"}
+
+    found = checked_whole(
+        tmp_path / "c.yaml", objectives=objectives, rankings={"home": {"objective": "click", "shown": shown}}
+    )
+
+    assert [minded in line for line in found] == [True] if minded else found == []
 
 
 @pytest.mark.parametrize("name", shipped_configs())

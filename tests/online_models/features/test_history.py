@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 from builders import MINUTE, a_click, a_page_view, an_impression
 from hypothesis import given
 from hypothesis import strategies as st
@@ -46,6 +48,23 @@ def test_seen_tells_of_earlier_events_only() -> None:
     )
 
     assert known == [0, 0, 1, 1, 0, None]
+
+
+@given(st.lists(st.tuples(st.sampled_from([a_click, an_impression]), st.sampled_from("abc")), max_size=30))
+def test_what_was_before_an_event_is_the_same_before_and_after_its_fold(drawn: list[tuple[Any, str]]) -> None:
+    visitor = Visitor(
+        {
+            "before": {"previous": "item_id", "of": "impression"},
+            "met": {"seen": "item_id", "of": ["impression", "click"]},
+            "since": {"time_since": "impression"},
+        }
+    )
+
+    for number, (kind, item) in enumerate(drawn):
+        event = kind(item, at_ms=number * 700)
+        ahead = visitor.features.extract_unfolded(visitor.slots, event)
+
+        assert list(visitor.does(event).values()) == ahead
 
 
 @given(st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=40))

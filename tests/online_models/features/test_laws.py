@@ -65,6 +65,18 @@ def test_extract_and_vectorize_change_nothing(events: list[EventBase]) -> None:
 
 
 @SLOW
+@given(event_sequences())
+def test_an_event_in_its_own_place_has_its_own_values(events: list[EventBase]) -> None:
+    visitor = Visitor(FEATURES)
+
+    for event in events:
+        FEATURES.fold(visitor.slots, event)
+        values = FEATURES.extract(visitor.slots, event, visitor.crowd.weights)
+
+        assert FEATURES.extract_unfolded(visitor.slots, event, visitor.crowd.weights, event) == values
+
+
+@SLOW
 @given(event_sequences(), event_sequences(max_size=5))
 def test_what_was_extracted_holds_nothing_of_a_later_event(past: list[EventBase], future: list[EventBase]) -> None:
     visitor = Visitor(FEATURES)
