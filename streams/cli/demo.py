@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,14 +15,18 @@ from rich.console import Console
 from rich.live import Live
 
 from streams.cli.errors import UserError
-from streams.cli.feeding import check_pace, show
+from streams.cli.feeding import check_pace, show, show_problems
 from streams.cli.options import ConfigOption, config_path
+from streams.configs import shipped_configs
 
 if TYPE_CHECKING:
     from streams.demo import Demo
+    from streams.sources import Source
 
 _REFRESH_S = 0.5
 _SHOP_RATE = 1500.0
+# Configurations of shipped mappings that go by another name.
+_MADE_FOR = {"online_shoppers": "shoppers"}
 
 
 def demo(
@@ -35,7 +40,9 @@ def demo(
     rate: Annotated[
         float | None, typer.Option(help="Events per second; 1,500 for the shop, as fast as it can for a file.")
     ] = None,
-    seconds: Annotated[float | None, typer.Option(min=1, help="End after this long; otherwise Ctrl-C ends it.")] = None,
+    seconds: Annotated[
+        float | None, typer.Option(min=1, help="Feed for so long, then work it off; otherwise Ctrl-C ends it.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the simulated shop.")] = 1,
     json: Annotated[bool, typer.Option("--json", help="No live view; end with one JSON object.")] = False,
 ) -> None:
@@ -47,16 +54,22 @@ def demo(
     if (events is None) != (mapping is None):
         raise UserError("--events and --mapping go together")
     check_pace(rate)
-    chosen = config or (mapping if mapping and _is_shipped(mapping) else "shop")
+    chosen = config or configuration_for(mapping)
     asyncio.run(_demo(config_path(chosen), events, mapping, rate, seconds, seed, json))
 
 
-def _is_shipped(name: str) -> bool:
-    try:
-        config_path(name)
-    except UserError:
-        return False
-    return not Path(name).exists()
+def configuration_for(mapping: str | None) -> str | None:
+    """Return the shipped configuration that was made for a shipped mapping; None: there is none, as for one's own.
+
+    >>> configuration_for("globo"), configuration_for("online_shoppers"), configuration_for("events")
+    ('globo', 'shoppers', None)
+    """
+    from streams.mapping import shipped_mappings
+
+    if mapping is None or mapping not in shipped_mappings():
+        return None
+    name = _MADE_FOR.get(mapping, mapping)
+    return name if name in shipped_configs() else None
 
 
 async def _demo(
@@ -76,17 +89,21 @@ async def _demo(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, _set_all, stop, interrupted)
+    console.print(f"configuration: {config}", highlight=False, markup=False, soft_wrap=True)
     console.print("Starting an embedded broker, an embedded store and a worker …", highlight=False)
     try:
         async with running_demo(config) as running:
             for what, address in running.pages.items():
                 console.print(f"{what}: {address}", highlight=False)
             with contextlib.ExitStack() as stack:
-                source = _events(stack, file, mapping, seed)
+                events, source = _events(stack, file, mapping, seed)
                 label = f"events of {file}" if file else "SIMULATED web shop, its time runs faster than ours"
                 pace = rate or (None if file else _SHOP_RATE)
-                await _watch_it(running, source, label, pace, seconds, stop, None if json else console)
+                await _watch_it(running, events, label, pace, seconds, stop, None if json else console)
             report = None if interrupted.is_set() else await running.report()
+            if report is not None and source is not None:
+                report["bad_rows"] = source.problems.count
+                show_problems(str(file), source)
     except (DemoFailed, EmbeddedServerError) as error:
         raise UserError(str(error)) from None
     if report is None:
@@ -102,19 +119,23 @@ def _set_all(*events: asyncio.Event) -> None:
         event.set()
 
 
-def _events(stack: contextlib.ExitStack, file: str | None, mapping: str | None, seed: int) -> Any:
+def _events(
+    stack: contextlib.ExitStack, file: str | None, mapping: str | None, seed: int
+) -> tuple[Iterable[Any], Source | None]:
+    """Return what to feed, and the file that it comes from."""
     if file is None:
         from streams.demo import shop_events
 
-        return shop_events(seed)
+        return shop_events(seed), None
     from streams.mapping import Mapping, MappingError
     from streams.sources import SourceError, open_source
 
     try:
         chosen = Mapping.load(mapping or "")
-        return chosen.events(stack.enter_context(open_source(file, columns=chosen.columns)))
+        source = stack.enter_context(open_source(file, columns=chosen.columns))
     except (MappingError, SourceError) as error:
         raise UserError(str(error)) from None
+    return chosen.events(source), source
 
 
 async def _watch_it(

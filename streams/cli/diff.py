@@ -57,7 +57,8 @@ async def _diff(a: str, b: str, settings: Settings, tolerance: float) -> list[Co
     try:
         left, right = parts_of(a, settings), parts_of(b, settings)
         found = [
-            await _compare(kind, one, other, settings, tolerance) for kind, one, other in _paired(left, right, a, b)
+            await _compare(kind, one, other, settings, tolerance, names=(a, b))
+            for kind, one, other in _paired(left, right, a, b)
         ]
         held = [one for one in found if one.left]  # of what neither side has, there is nothing to say
         if not held:
@@ -77,14 +78,15 @@ def _paired(left: Mapping[str, Spec], right: Mapping[str, Spec], a: str, b: str)
     return [(kind, left[kind], right[kind]) for kind in kinds]
 
 
-async def _compare(kind: str, left: Spec, right: Spec, settings: Settings, tolerance: float) -> Comparison:
+async def _compare(
+    kind: str, left: Spec, right: Spec, settings: Settings, tolerance: float, *, names: tuple[str, str]
+) -> Comparison:
     from streams.replay.diff import Differ
     from streams.replay.sides import SideError, values
 
     differ = Differ(kind or "messages", tolerance=tolerance)
     try:
         sides = [values(left, settings), values(right, settings)]
-        names = [str(left), str(right)]
         going = [0, 1]
         while going:  # in turn: both sides stand in nearly the same order, and little has to wait
             for side in list(going):

@@ -93,10 +93,7 @@ async def _feed(
             if wait:
                 report = await watch.report(fed)
             report["bad_rows"] = source.problems.count
-            for problem in source.problems.first:
-                Console(emoji=False, stderr=True).print(
-                    f"{file}:{problem.line}: {problem.message}", highlight=False, markup=False
-                )
+            show_problems(file, source)
             return report
     except (MappingError, SourceError, WorkerSilent) as error:
         raise UserError(str(error)) from None
@@ -164,6 +161,14 @@ def _progress() -> Progress:
     )
 
 
+def show_problems(file: str, source: Source) -> None:
+    """Name the first rows that could not be used, on standard error."""
+    for problem in source.problems.first:
+        Console(emoji=False, stderr=True).print(
+            f"{file}:{problem.line}: {problem.message}", highlight=False, markup=False
+        )
+
+
 def show(report: dict[str, Any]) -> None:
     """Print a report for people."""
     console = Console(emoji=False, highlight=False)
@@ -174,6 +179,10 @@ def show(report: dict[str, Any]) -> None:
         f"{report['events']} events: {report['scored']} scored, {report['ignored']} passed over, "
         f"{report['dead']} dead letters, {report['unaccounted']} unaccounted for"
     )
+    if report.get("bad_rows"):
+        console.print(f"    rows that could not be used, and are no events: {report['bad_rows']}")
+    if report["events"] and not report["scored"]:
+        console.print("    Nothing was scored. Is the configuration (-c) made for these events?")
     for rule, count in report["ignored_by_rule"].items():
         console.print(f"    passed over, {rule}: {count}")
     for reason, count in report["dead_by_reason"].items():

@@ -52,8 +52,10 @@ class _Last(Struct, array_like=True):
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(_Parcel).decode
 _unpack_last = msgspec.msgpack.Decoder(_Last).decode
+_unpack_json = msgspec.json.Decoder(_Parcel).decode
 _FAILED = b"failed:"
 _ENDED = b"ended:"
+_AS_JSON = b"{"  # no msgpack of a parcel begins with it
 
 
 class ReaderDied(RuntimeError):
@@ -102,7 +104,7 @@ class AheadSource:
                 yield self._unpacked(message)
 
     def _unpacked(self, message: bytes) -> Chunk:
-        parcel = _unpack(message)
+        parcel = _unpack_json(message[len(_AS_JSON) :]) if message.startswith(_AS_JSON) else _unpack(message)
         return Chunk(
             arrivals=list(zip(parcel.partitions, parcel.offsets, parcel.source_ts, parcel.events, strict=True)),
             records=parcel.records,
@@ -149,10 +151,17 @@ async def _send(plan: Plan, records: int, position: Mapping[str, Any] | None, th
                 dict(chunk.position),
                 chunk.progress,
             )
-            theirs.send_bytes(_pack(parcel))
+            theirs.send_bytes(_packed(parcel))
         theirs.send_bytes(_ENDED + _pack(_Last(source.bad_rows, source.n_bad_rows, source.notes)))
     finally:
         await source.close()
+
+
+def _packed(parcel: _Parcel) -> bytes:
+    try:
+        return _pack(parcel)
+    except OverflowError:  # a whole number beyond 64 bits, which JSON has and msgpack has not
+        return _AS_JSON + msgspec.json.encode(parcel)
 
 
 def _pickled(error: Exception) -> bytes:

@@ -23,7 +23,6 @@ from streams.replay.processes import hear_interrupts, interrupts_wait
 from streams.replay.run import Interrupted, OnProgress, run
 
 _LOOK_S = 0.1
-_GRACE_S = 30.0
 
 
 class ProcessFailed(RuntimeError):
@@ -94,7 +93,7 @@ async def _gathered(
                 if child.pid is not None and child.is_alive():
                     os.kill(child.pid, signal.SIGINT)
         await asyncio.sleep(_LOOK_S)
-        ended = all(not child.is_alive() for child in children)  # looked at first: what they said is then there
+        codes = [child.exitcode for child in children]  # looked at first: what they said is then there
         while not told.empty():
             what, *rest = told.get()
             if what == "progress":
@@ -106,11 +105,16 @@ async def _gathered(
                 found |= {one.label: one for one in rest[0]}
             elif what == "failed":
                 raise ProcessFailed(rest[0])
-        if ended and len(found) < len(plan.candidates):
-            if interrupted:
-                raise Interrupted
-            codes = ", ".join(str(child.exitcode) for child in children)
-            raise ProcessFailed(f"A process of the replay ended without a result (exit codes: {codes})")
+        if len(found) == len(plan.candidates):
+            break
+        ended = None not in codes
+        if ended and interrupted:
+            raise Interrupted
+        # Who was killed tells nothing, and the others may go on for hours.
+        if ended or (any(codes) and not interrupted):
+            told_codes = ", ".join(str(code) for code in codes if code is not None)
+            memory = "; -9 is how the system ends a process when memory runs out" if -signal.SIGKILL in codes else ""
+            raise ProcessFailed(f"A process of the replay ended without a result (exit codes: {told_codes}{memory})")
     return [found[one.label] for one in plan.candidates]
 
 

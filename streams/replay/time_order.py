@@ -30,7 +30,7 @@ class TimeOrder:
         """Take the times of the next events, epoch ms."""
         times = list(times)
         if times and self._latest_ms:
-            low, high = min(times), max(self._latest_ms, *times)
+            low, high = min(self._latest_ms, *times), max(self._latest_ms, *times)
             if high - low <= _HOUR_MS:  # as nearly always: neither behind nor a step worth a word
                 self._events, self._latest_ms = self._events + len(times), high
                 return
