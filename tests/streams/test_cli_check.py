@@ -23,9 +23,11 @@ FEATURES = {
     "spent": {"sum": "value", "of": "purchase"},
     "spent_7d": {"sum": "value", "of": "purchase", "half_life": "7d"},
     "worth": {"basket": "value"},
+    "bounded_worth": {"basket": "value", "clip": [0, 500]},
     "kinds": {"basket": "items"},
     "since": {"time_since": "click"},
     "visit": {"session": "duration"},
+    "binned_visit": {"session": "duration", "bins": [60, 600]},
     "clicks": {"count": "click"},
     "item": {"field": "item_id"},
     "price_of_item": {"cross": ["price", "item"]},
@@ -34,9 +36,11 @@ FEATURES = {
 CLICK = {"trigger": "impression", "outcome": "click", "match": "item", "window": "30m"}
 
 
-def checked(path: Path, **objective: Any) -> list[str]:
-    """Return what a check minds of an objective."""
-    declared = {"app": "x", "features": FEATURES, "objectives": {"click": {**CLICK, **objective}}}
+def checked(path: Path, *, segments: dict[str, Any] | None = None, **objective: Any) -> list[str]:
+    """Return what a check minds of an objective, or of segments."""
+    declared: dict[str, Any] = {"app": "x", "features": FEATURES, "objectives": {"click": {**CLICK, **objective}}}
+    if segments is not None:
+        declared["segments"] = segments
     path.write_text(yaml.safe_dump(declared, sort_keys=False))
     done = CliRunner().invoke(app, ["check", str(path)])
     assert done.exit_code == 0, done.output
@@ -62,6 +66,18 @@ def test_what_the_model_does_not_see_is_not_minded(tmp_path: Path) -> None:
     features = ["clipped", "binned", "logged", "clicks"]
 
     assert checked(tmp_path / "c.yaml", model={"name": "ftrl"}, features=features) == []
+
+
+def test_numbers_without_a_bound_that_describe_visitors_are_named(tmp_path: Path) -> None:
+    declared = {
+        "features": ["clicks"],
+        "segments": {"of": ["spent", "clicks", "worth", "bounded_worth", "binned_visit"], "count": 2},
+    }
+
+    assert checked(tmp_path / "c.yaml", **declared) == [
+        "segments see spent, worth as they come. Values that are far too large move a segment and the scale of all: "
+        "declare `clip`, `bins` or `transform: log1p`"
+    ]
 
 
 @pytest.mark.parametrize("name", shipped_configs())
