@@ -8,7 +8,10 @@ clusters that nobody is near to, and numbers that change hands (`python -m bench
   others (BUILD and SWAP of Kaufman and Rousseeuw, Finding Groups in Data, 1990); rounds of Lloyd's algorithm follow;
 - clusters are then numbered by size and keep their numbers: centres only move, none is drawn anew;
 - a centre moves by 1/n at its n-th description, so that it is their mean, and from `MEMORY` on by 1/`MEMORY`;
-- when the scale changes, centres stay where they are in the features' own units.
+- when the scale changes, centres stay where they are in the features' own units;
+- a number further out than `FAR` deviations counts as that far out. One of a million without a transform would make the
+  scale so wide that all others were in one place, and pull a centre away for good. At most one in a hundred numbers is
+  so far out, whatever they are (Chebyshev's inequality); where more are, the scale grows with each, until that holds.
 
 Dimensions are whole numbers, because River sums distances in the order of a set: with texts, that order is another
 one in each process, and sums would differ in their last bit.
@@ -26,6 +29,10 @@ from msgspec import Struct
 FIRST_PER_CLUSTER = 30
 # So many descriptions of a cluster its centre is the mean of; the share is one of so many for each cluster.
 MEMORY = 1_000
+# See above.
+FAR = 10.0
+# Nearer to the mean than that, in its own unit, no number is far out: logarithms are not larger, and do no harm.
+_NEAR = 20.0
 _ROUNDS = 10
 
 Vector = dict[int, float]
@@ -111,6 +118,7 @@ class Clusters:
                 self._begin()
             return None
         before = self.means, self.deviations
+        x = _bounded(x, *before)
         self._scaler.learn_one(x)
         self._rescale(*before)
         z = self._scaler.transform_one(x)
@@ -132,6 +140,7 @@ class Clusters:
 
     def _begin(self) -> None:
         """Choose the centres among the first descriptions; wait for others if too many of them are the same."""
+        self._bound_first()
         places = [self._place(self._scaler.transform_one(x)) for x in self._first]
         if len(set(places)) < self.count:
             del self._first[: len(self._first) // 2]
@@ -142,6 +151,16 @@ class Clusters:
         self.sizes = [size for _, size in clusters]
         self.shares = [size / len(places) for size in self.sizes]
         self._set_centres([centre for centre, _ in clusters])
+
+    def _bound_first(self) -> None:
+        """Bound the first descriptions by a scale without the numbers that may be far out; scale anew if any is."""
+        scales = [_scale([x[one] for x in self._first if one in x]) for one in range(self.dimensions)]
+        bounded = [_bounded(x, *zip(*scales, strict=True)) for x in self._first]
+        if bounded == self._first:
+            return
+        self._first, self._scaler = bounded, _new_scaler()
+        for x in bounded:
+            self._scaler.learn_one(x)
 
     def _place(self, z: Vector) -> tuple[float, ...]:
         return tuple([z.get(one, 0.0) for one in range(self.dimensions)])  # missing: as everybody
@@ -173,6 +192,25 @@ class Clusters:
         self._k_means = None
         if saved.centres:
             self._set_centres(saved.centres)
+
+
+def _bounded(x: Vector, means: Sequence[float], deviations: Sequence[float]) -> Vector:
+    """Return a description without numbers that are far out."""
+    found = {}
+    for one, value in x.items():
+        mean, reach = means[one], max(FAR * deviations[one], _NEAR)
+        found[one] = min(max(value, mean - reach), mean + reach)
+    return found
+
+
+def _scale(values: Sequence[float]) -> tuple[float, float]:
+    """Return mean and deviation of numbers, without the hundredth, and at least one, that is furthest out."""
+    if len(values) < 2:
+        return sum(values), inf
+    middle = sorted(values)[len(values) // 2]
+    near = sorted(values, key=lambda value: abs(value - middle))[: -(1 + len(values) // 100)]
+    mean = sum(near) / len(near)
+    return mean, (sum((value - mean) ** 2 for value in near) / len(near)) ** 0.5
 
 
 def _spread(places: Sequence[Sequence[float]], count: int) -> list[Sequence[float]]:

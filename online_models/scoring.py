@@ -397,8 +397,10 @@ class ScoringCore:
             for one in self._by_trigger.get(Impression.type, ()):
                 if one is not bound and one.applies(values):
                     self._score_objective(one, impression, answer.ts, source_ts, values, user, out, number)
-        for _, impression, _ in places:  # they are all shown at once, so none counts in the features of another
+        for number, impression, _ in places:  # they are all shown at once, so none counts in the features of another
             self._features.fold(user.slots, impression)
+            if self._telling is not None:
+                self._telling.tell(impression, user, self._crowd.weights, out, number)
 
     def _published(self, score_id: str, event: EventBase) -> Score | None:
         """Return what an earlier life of the partition has published of an event."""

@@ -22,18 +22,26 @@ class Telling:
         self._id_prefix = f"{topic}-{partition}-"
         self._asking_rules = asking_rules
 
-    def tell(self, event: EventBase, user: UserState, crowd: Crowd, out: Collected) -> None:
-        """Release what an event tells that was folded into the visitor's state, if it tells anything."""
+    def tell(self, event: EventBase, user: UserState, crowd: Crowd, out: Collected, place: int = 0) -> None:
+        """Release what an event tells that was folded into the visitor's state, if it tells anything.
+
+        Parameters
+        ----------
+        place
+            Of an answer to the event in hand, whose impression this is; 0: it is the event itself.
+        """
         told = self._features.told(user.slots, event, crowd)
         if not told:
             return
-        self.release(CROWD, told, event.ts, out)  # type: ignore[arg-type]  # decoded: int
+        self.release(CROWD, told, event.ts, out, place=place)  # type: ignore[arg-type]  # decoded: int
 
-    def release(self, objective: str, told: dict[str, float], ts: int, out: Collected, *, label: bool = True) -> None:
+    def release(
+        self, objective: str, told: dict[str, float], ts: int, out: Collected, *, label: bool = True, place: int = 0
+    ) -> None:
         """Release something of an event to the learner of an objective that nothing is scored for."""
         example = Example(
             objective=objective,
-            score_id=score_id_of(self._id_prefix, out.offset, objective),
+            score_id=score_id_of(self._id_prefix, out.offset, objective, place),
             ts=ts,
             label=label,
             features=told,

@@ -1,16 +1,22 @@
 """Leaders: the counters of a group that weigh most, known without looking at all of them.
 
-Sums only rise, and a full table forgets from below; so whoever is to lead has just risen, and it suffices to look at
-what has changed. The rare counter that falls (an item that turns out to have been seen earlier) has its table looked
-through anew. Hence the leaders are those of all counters, whatever way led there.
+Of each group more members are at hand than lead, and of the rest is known how many they are and that none is above a
+bound. So whoever is to lead rises above that bound; whoever falls (an item that turns out to have been seen earlier)
+is at hand still, or falls below it. Only when so many have fallen or are gone that the rest may lead are all counters
+looked through, once, when somebody asks next; a learner is never asked. Hence the leaders are those of all counters,
+whatever way led there: of a replay, a restart or a delta.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from operator import itemgetter
 
 from online_models.features.counter_names import SEPARATOR, escaped, unescaped
 from online_models.features.plan import PREFIX, CrowdTable
+
+_height = itemgetter(0)
 
 
 class Leaders:
@@ -36,50 +42,132 @@ class Leaders:
     """
 
     def __init__(self, tables: Mapping[str, CrowdTable]) -> None:
-        self._led = {prefix: table.leaders for prefix, table in tables.items() if table.leaders}
-        self._groups: dict[str, dict[str, dict[str, float]]] = {prefix: {} for prefix in self._led}
+        self._led = {prefix: _Table(table.leaders) for prefix, table in tables.items() if table.leaders}
+        self._heights: Mapping[str, float] = {}
 
     def __bool__(self) -> bool:
         return bool(self._led)
 
     def of(self, prefix: str, group: str) -> list[str]:
         """Return the members of a group that weigh most, first the first; of equals, by name."""
-        members = self._groups[prefix].get(escaped(group), {})
-        return [*map(unescaped, sorted(members, key=lambda member: (-members[member], member)))]
+        table, group = self._led[prefix], escaped(group)
+        if table.is_short(group):
+            short = {each: one.short() for each, one in self._led.items()}
+            self._look_through({each: groups for each, groups in short.items() if groups})
+        return [*map(unescaped, table.leaders_of(group))]
 
     def moved(self, name: str, before: float | None, after: float | None, heights: Mapping[str, float]) -> None:
-        """Take in that a counter has moved; None: it is not there. `heights` are all counters, as they are now."""
-        prefix = name[:PREFIX]
-        if prefix not in self._led:
+        """Take in that a counter has moved; None: it is not there.
+
+        Parameters
+        ----------
+        heights
+            All counters. Kept, and read when somebody asks for leaders: by then each one that moved must be told.
+        """
+        table = self._led.get(name[:PREFIX])
+        if table is None:
             return
-        if before is not None and after is not None and after < before:
-            self.look_through(heights, only=prefix)
+        self._heights = heights
+        group, member = _place(name)
+        if member:
+            table.moved(group, member, before, after)
+
+    def look_through(self, heights: Mapping[str, float]) -> None:
+        """Begin anew with all counters."""
+        self._heights = heights
+        self._look_through(None)
+
+    def _look_through(self, groups: Mapping[str, set[str]] | None) -> None:
+        """Begin anew with the counters of some groups, by prefix; None: with all."""
+        tables = self._led if groups is None else {prefix: self._led[prefix] for prefix in groups}
+        for prefix, table in tables.items():
+            table.forget(None if groups is None else groups[prefix])
+        for name, height in self._heights.items():
+            known = tables.get(name[:PREFIX])
+            if known is not None:
+                group, member = _place(name)
+                if member and (groups is None or group in groups[name[:PREFIX]]):
+                    known.at_hand.setdefault(group, {})[member] = height
+        for table in tables.values():
+            table.let_go()
+
+
+def _place(name: str) -> tuple[str, str]:
+    """Return group and member; no member: it is the group's total, or of before ids were escaped."""
+    group, _, member = name[PREFIX:].partition(SEPARATOR)
+    return group, "" if SEPARATOR in member else member
+
+
+@dataclass(slots=True)
+class _Rest:
+    """Members of a group that are not at hand: how many, and what none of them is above."""
+
+    count: int
+    bound: tuple[float, str]
+
+
+class _Table:
+    """Who is at hand of each group, with heights. Of equals that one is higher that a full table would keep longer."""
+
+    def __init__(self, leaders: int) -> None:
+        self.at_hand: dict[str, dict[str, float]] = {}
+        self._rest: dict[str, _Rest] = {}
+        self._leaders = leaders
+        # Members are let go from the most down to what is left. The distances make sorting and looking through rare.
+        self._most = leaders + leaders // 2
+        self._left = leaders + leaders // 4
+
+    def is_short(self, group: str) -> bool:
+        """Tell whether some of the rest may lead."""
+        return group in self._rest and len(self.at_hand[group]) < self._leaders
+
+    def short(self) -> set[str]:
+        """Return the groups that are."""
+        return {*filter(self.is_short, self._rest)}
+
+    def leaders_of(self, group: str) -> list[str]:
+        """Return the leaders of a group that is not short."""
+        members = self.at_hand.get(group, {})
+        highest = sorted(zip(members.values(), members, strict=True))[-self._leaders :]
+        highest.sort(key=_height, reverse=True)  # equals stay as they are: by name
+        return [member for _, member in highest]
+
+    def moved(self, group: str, member: str, before: float | None, after: float | None) -> None:
+        """Take in that a member has moved; None: it is not there."""
+        members = self.at_hand.setdefault(group, {})
+        rest = self._rest.get(group)
+        was_of_rest = before is not None and member not in members
+        if after is not None and (rest is None or (after, member) > rest.bound):
+            members[member] = after
+            is_of_rest = False
         else:
-            self._put(prefix, name, after)
-
-    def _put(self, prefix: str, name: str, height: float | None) -> None:
-        group, _, member = name[PREFIX:].partition(SEPARATOR)
-        if not member or SEPARATOR in member:  # the group's total, or of before ids were escaped
-            return
-        groups = self._groups[prefix]
-        if height is None:
-            members = groups.get(group, {})
             members.pop(member, None)
-            if not members:
-                groups.pop(group, None)
-            return
-        members = groups.setdefault(group, {})
-        members[member] = height
-        if len(members) > self._led[prefix]:
-            # Of equals the same one goes that a full table would forget first.
-            del members[min(members, key=lambda one: (members[one], one))]
+            is_of_rest = after is not None
+        if rest is not None and is_of_rest is not was_of_rest:
+            rest.count += is_of_rest - was_of_rest
+            if not rest.count:
+                del self._rest[group]
+        if len(members) > self._most:
+            self._let_go(group, members)
+        elif not members and group not in self._rest:
+            del self.at_hand[group]
 
-    def look_through(self, heights: Mapping[str, float], *, only: str = "") -> None:
-        """Begin anew with all counters, or with those of one table."""
-        for prefix in self._led:
-            if prefix.startswith(only):
-                self._groups[prefix] = {}
-        for name, height in heights.items():
-            prefix = name[:PREFIX]
-            if prefix in self._led and prefix.startswith(only):
-                self._put(prefix, name, height)
+    def forget(self, groups: set[str] | None) -> None:
+        """Forget some groups; None: all."""
+        for group in [*self.at_hand] if groups is None else groups:
+            del self.at_hand[group]
+            self._rest.pop(group, None)
+
+    def let_go(self) -> None:
+        """Keep no more at hand than is needed."""
+        for group, members in self.at_hand.items():
+            if len(members) > self._most:
+                self._let_go(group, members)
+
+    def _let_go(self, group: str, members: dict[str, float]) -> None:
+        lowest = sorted(zip(members.values(), members, strict=True))[: -self._left]
+        for _, member in lowest:
+            del members[member]
+        rest = self._rest.get(group)
+        # Whoever is at hand is above the rest.
+        self._rest[group] = _Rest(len(lowest) + (rest.count if rest else 0), lowest[-1])

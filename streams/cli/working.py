@@ -48,11 +48,13 @@ def check(config: ConfigOption = None) -> None:
 
 
 def _risks(settings: Settings) -> Iterator[str]:
-    """Yield what is allowed, and seldom meant.
+    """Yield what is allowed, and seldom meant."""
+    yield from _without_bound(settings)
+    yield from _crowded(settings)
 
-    Numbers without a bound under a model that sums them up; rankings of which a visitor's second request within a
-    window opens more triggers than are kept.
-    """
+
+def _without_bound(settings: Settings) -> Iterator[str]:
+    """Yield numbers without a bound under what sums them up."""
     for variant in (one for objective in settings.objectives for one in objective.variants.values()):
         jumping = settings.features.jumping(variant.feature_names(settings.features.names))
         if jumping and sums_up(variant.model):
@@ -60,6 +62,17 @@ def _risks(settings: Settings) -> Iterator[str]:
                 f"{variant.name} ({variant.model['name']}) sees {', '.join(jumping)} as they come. One value that is "
                 "far too large spoils a weight for good: declare `clip`, `bins` or `transform: log1p`"
             )
+    segments = settings.features.segments
+    jumping = settings.features.jumping(segments.of) if segments is not None else []
+    if jumping:
+        yield (
+            f"segments see {', '.join(jumping)} as they come. Values that are far too large move a segment and the "
+            "scale of all: declare `clip`, `bins` or `transform: log1p`"
+        )
+
+
+def _crowded(settings: Settings) -> Iterator[str]:
+    """Yield rankings of which a visitor's second request within a window opens more triggers than are kept."""
     judging = [one.name for one in settings.objectives if Impression.type in one.trigger]
     for ranking in settings.rankings:
         opened = ranking.shown * len(judging)

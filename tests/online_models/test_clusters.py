@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 from math import dist
+from statistics import pstdev
 
 import msgspec
 import pytest
@@ -84,6 +85,49 @@ def test_a_number_that_is_always_the_same_or_always_missing_does_no_harm() -> No
         clusters.learn_one({0: rng.choice([0.0, 9.0]) + rng.random(), 1: 5.0})
 
     assert [centre[1:] for centre in clusters.centres] == [[0.0, 0.0]] * 2
+
+
+@pytest.mark.parametrize("at", [5, 2_000])  # among those that the centres are chosen from, and long after
+@pytest.mark.parametrize("value", [1e6, -1e6])
+def test_one_number_that_is_far_out_moves_nobody_into_another_cluster(value: float, at: int) -> None:
+    rows = descriptions(4_000)
+    rows.insert(at, (0, {0: value, 1: 0.0, 2: 9.0}))
+
+    clusters = learned(rows)
+
+    found = [(group, clusters.learn_one(x)) for group, x in descriptions(500, seed=2)]
+    assert {number for group, number in found if group != number} == set()
+    assert clusters.deviations == pytest.approx(learned(rows[:at] + rows[at + 1 :]).deviations, rel=0.15)
+
+
+def test_the_scale_follows_when_numbers_grow_for_good() -> None:
+    clusters = learned(descriptions(1_000))
+
+    rows = descriptions(3_000, seed=2)
+    for _, x in rows:
+        clusters.learn_one({one: 1_000.0 * value for one, value in x.items()})
+
+    for one, deviation in enumerate(clusters.deviations):
+        values = [1_000.0 * x[one] for _, x in rows]
+        assert deviation == pytest.approx(pstdev(values), rel=0.5)
+
+
+def test_a_number_that_few_have_is_taken_as_it_is() -> None:
+    clusters, rng, values = Clusters(2, 2), random.Random(1), []
+    for number in range(4_000):
+        values.append(60.0 if number >= 200 and number % 25 == 0 else 0.0)  # the first ones have none
+        clusters.learn_one({0: values[-1], 1: rng.choice([0.0, 9.0]) + rng.random()})
+
+    assert clusters.deviations[0] == pytest.approx(pstdev(values), rel=0.1)
+
+
+def test_a_logarithm_is_never_far_out() -> None:
+    clusters, rng, values = Clusters(2, 2), random.Random(1), []
+    for number in range(2_000):
+        values.append(14.0 if number == 1_000 else rng.random() / 100)
+        clusters.learn_one({0: values[-1], 1: rng.choice([0.0, 9.0]) + rng.random()})
+
+    assert clusters.deviations[0] == pytest.approx(pstdev(values), rel=1e-6)
 
 
 @settings(max_examples=30, deadline=None)

@@ -23,9 +23,11 @@ FEATURES = {
     "spent": {"sum": "value", "of": "purchase"},
     "spent_7d": {"sum": "value", "of": "purchase", "half_life": "7d"},
     "worth": {"basket": "value"},
+    "bounded_worth": {"basket": "value", "clip": [0, 500]},
     "kinds": {"basket": "items"},
     "since": {"time_since": "click"},
     "visit": {"session": "duration"},
+    "binned_visit": {"session": "duration", "bins": [60, 600]},
     "clicks": {"count": "click"},
     "item": {"field": "item_id"},
     "price_of_item": {"cross": ["price", "item"]},
@@ -34,9 +36,10 @@ FEATURES = {
 CLICK = {"trigger": "impression", "outcome": "click", "match": "item", "window": "30m"}
 
 
-def checked(path: Path, **objective: Any) -> list[str]:
-    """Return what a check minds of an objective."""
-    return checked_whole(path, objectives={"click": {**CLICK, **objective}})
+def checked(path: Path, *, segments: dict[str, Any] | None = None, **objective: Any) -> list[str]:
+    """Return what a check minds of an objective, or of segments."""
+    sections = {} if segments is None else {"segments": segments}
+    return checked_whole(path, objectives={"click": {**CLICK, **objective}}, **sections)
 
 
 def checked_whole(path: Path, **sections: Any) -> list[str]:
@@ -111,6 +114,18 @@ def test_rankings_that_open_more_triggers_than_are_kept_are_named(
     )
 
     assert [minded in line for line in found] == [True] if minded else found == []
+
+
+def test_numbers_without_a_bound_that_describe_visitors_are_named(tmp_path: Path) -> None:
+    declared = {
+        "features": ["clicks"],
+        "segments": {"of": ["spent", "clicks", "worth", "bounded_worth", "binned_visit"], "count": 2},
+    }
+
+    assert checked(tmp_path / "c.yaml", **declared) == [
+        "segments see spent, worth as they come. Values that are far too large move a segment and the scale of all: "
+        "declare `clip`, `bins` or `transform: log1p`"
+    ]
 
 
 @pytest.mark.parametrize("name", shipped_configs())
