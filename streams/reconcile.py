@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
+from sys import intern
 from typing import Any
 
 import numpy as np
@@ -78,7 +79,11 @@ class Reconciliation:
         self.topic = topic
         self.accounting = AccountingBook(ranges)
         self._ranges = ranges
+        # By partition, offset and the rest of the score_id, which is the objective, with `#` and the place of an item
+        # that a ranking shows, or the ranking itself.
         self._scores: dict[tuple[int, int, str], float] = {}
+        # Of an answer to a rank request, by partition, offset and objective: what each place got, first place first.
+        self._places: dict[tuple[int, int, str], array[float]] = {}
         self._bids: set[tuple[int, int]] = set()
         self._dead: dict[tuple[int, int], str] = {}
         self._latencies = array("d")
@@ -98,11 +103,14 @@ class Reconciliation:
         """Take in a message of `scores`; `record_ts_ms` is its Kafka timestamp."""
         if score.topic != self.topic or not self._is_ours(score.partition, score.offset):
             return
-        key = (score.partition, score.offset, score.objective)
+        key = (score.partition, score.offset, intern(score.score_id.rpartition(":")[2]))
         if key in self._scores:
             self.duplicate_scores += 1
             return
         self._scores[key] = score.score
+        if score.ranked:  # places of its objective have no message of their own
+            place_key = (score.partition, score.offset, intern(score.objective))
+            self._places[place_key] = array("d", [one.score for one in score.ranked])
         self._latencies.append(record_ts_ms - score.source_ts)
 
     def add_bid(self, bid: Bid) -> None:
@@ -125,10 +133,11 @@ class Reconciliation:
             self.examples_found += 1
         if example.topic != self.topic or example.use == "learn" or released in self._judged_ids:
             return
-        trigger = int(example.score_id.rpartition(":")[0].rpartition("-")[2])
+        where, _, name = example.score_id.rpartition(":")
+        trigger = int(where.rpartition("-")[2])
         if not self._is_ours(example.partition, trigger):
             return
-        published = self._scores.get((example.partition, trigger, example.objective))
+        published = self._published(example.partition, trigger, name)
         if published is None:
             self.unknown_scores += 1
             return
@@ -136,6 +145,14 @@ class Reconciliation:
         labels, scores = self._judged.setdefault(example.objective, ([], []))
         labels.append(example.label)
         scores.append(published)
+
+    def _published(self, partition: int, offset: int, name: str) -> float | None:
+        objective, _, number = name.partition("#")
+        places = self._places.get((partition, offset, objective)) if number else None
+        if places is None:
+            return self._scores.get((partition, offset, name))
+        place = int(number)
+        return places[place - 1] if 1 <= place <= len(places) else None
 
     @property
     def scores_found(self) -> int:

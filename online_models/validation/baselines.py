@@ -1,12 +1,15 @@
-"""What simple rules would have said, with the same labels at the same moments as the model.
+"""What simple rules would have said, with labels that were known at that moment, and the start that the model has.
 
-- *base rate*: the rate of positives among the labels known so far;
+- *base rate*: the rate of positives among the labels known so far; before there are any, the objective's prior, as
+  the model;
 - *popularity*: the rate of the trigger's item among the labels known so far, drawn towards the base rate;
 - *last click*: the rate among triggers of visitors whose last known label was the same: who did it last
   time does it again;
 - *rule*: what the configuration says by hand, the first case that applies.
 
-Rates are smoothed: (k + s·base) / (n + s) with s = 20, Laplace's rule for the base rate itself.
+Rates are smoothed: (k + s·base) / (n + s) with s = 20. The base rate itself is (k + w·prior) / (n + w): the prior
+counts as many labels as hold one of the rarer class by it, which is Laplace's rule where it is 1/2. With fewer, some
+hundred negatives would take a base rate of 0.1 % for none at all; with more, a wrong prior would stay for long.
 """
 
 from __future__ import annotations
@@ -20,6 +23,8 @@ from online_models.objectives import Condition, Objective
 from schemas.scores import Score
 
 SMOOTHING = 20.0
+# A prior that is far too small is outgrown after some thousand labels.
+MOST_LABELS_OF_PRIOR = 1_000.0
 # A shop's catalogue; items that come later share one rate.
 MOST_ITEMS = 200_000
 MOST_VISITORS = 500_000
@@ -68,6 +73,8 @@ class Baselines:
 
     def __init__(self, objective: Objective, features: FeatureSet) -> None:
         self._rule = Rule(objective.rule, features) if objective.rule else None
+        self._prior_n = min(1.0 / min(objective.prior, 1.0 - objective.prior), MOST_LABELS_OF_PRIOR)
+        self._prior_k = self._prior_n * objective.prior
         self._total = [0, 0]
         self._items: dict[str, list[int]] = {}
         self._by_last_label = [[0, 0] for _ in range(3)]  # none yet, negative, positive
@@ -81,7 +88,7 @@ class Baselines:
     def said(self, score: Score, values: Sequence[Any]) -> Said:
         """Return what each says of a trigger."""
         n, k = self._total
-        base = (k + 1.0) / (n + 2.0)
+        base = (k + self._prior_k) / (n + self._prior_n)
         item_id, user_id = score.item_id or "", score.user_id
         seen, clicked = self._items.get(item_id) or self._items.get(_REST) or (0, 0)
         last_label = self._last_label.get(user_id, 0)

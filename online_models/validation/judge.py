@@ -5,7 +5,8 @@ baselines said at the same trigger. What is judged is collected and counted a fe
 places that depend on the labels alone, so that chunks decide nothing.
 
 Under the policy `immediate` a positive is known before its window has closed, a negative is not. Such a
-positive is held back until then: otherwise the last windows would hold positives only.
+positive is held back until then, by the clock of its own partition: otherwise the last windows would hold positives
+only. For the same reason the baselines learn of it no earlier; all of the first labels would tell them of a rate of 1.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ _BINS_OVERALL, _BINS_OF_WINDOW = 256, 32
 Histograms = dict[str, ScoreHistogram]
 # Label, time of the trigger, the model's score, what the baselines said.
 Row = tuple[bool, int, float, Said]
+# What is held back, in a heap: end of the window, a number that makes rows unlike, the row.
+Early = tuple[int, int, Row]
 
 
 class Judge:
@@ -67,7 +70,8 @@ class Judge:
         self._said: dict[str, tuple[int, Said]] = {}
         self._forget_at = _REMEMBERED
         self._rows: list[Row] = []
-        self._early: list[tuple[int, int, Row]] = []  # a heap by (end of the window, number)
+        self._teach_early = objective.labels != "immediate"
+        self._early: dict[int, list[Early]] = {}  # by partition
         self._early_seen = 0
         self._names = [MODEL, *self._baselines.names]
         self._overall = self._histograms(_BINS_OVERALL)
@@ -93,17 +97,29 @@ class Judge:
         ts, said = noted
         label, rows = example.label, self._rows
         row = (label, ts, example.score, said)
-        self._baselines.learn(said, label)
-        now_ms = example.released_ts
-        if now_ms < ts + self._closes_after_ms:
+        due_ms, now_ms = ts + self._closes_after_ms, example.released_ts
+        held_back = now_ms < due_ms
+        if self._teach_early or not held_back:
+            self._baselines.learn(said, label)
+        early = self._early.get(example.partition)
+        if held_back:
+            if early is None:
+                early = self._early[example.partition] = []
             self._early_seen += 1
-            heappush(self._early, (ts + self._closes_after_ms, self._early_seen, row))
+            heappush(early, (due_ms, self._early_seen, row))
         else:
             rows.append(row)
-        while self._early and self._early[0][0] <= now_ms:
-            rows.append(heappop(self._early)[2])
+        while early and early[0][0] <= now_ms:
+            self._release(heappop(early)[2])
         if len(rows) >= _COUNTED_AT_ONCE:
             self._count()
+
+    def _release(self, row: Row) -> None:
+        """Count a row that was held back: its window has closed."""
+        self._rows.append(row)
+        if not self._teach_early:
+            label, _, _, said = row
+            self._baselines.learn(said, label)
 
     def _forget(self, before_ms: int) -> None:
         """Give up triggers whose window is long over: they were scored, and got no label.
@@ -222,7 +238,10 @@ class Judge:
         baselines, overall, self._width_ms, windows, self.unknown = counted
         self._said = {score_id: (ts, tuple(of_trigger)) for score_id, (ts, of_trigger) in said.items()}
         self._rows = [_row(one) for one in rows]
-        self._early = [(due_ms, number, _row(one)) for due_ms, number, one in early]
+        self._early = {
+            partition: [(due_ms, number, _row(one)) for due_ms, number, one in those]
+            for partition, those in early.items()
+        }
         self._baselines.restore(baselines)
         _restore(self._overall, overall)
         self._windows = {}

@@ -79,13 +79,14 @@ _NOTHING = 0.002
 _CHANGED = 0.1
 
 
-def fit(overall: Metrics, last: Metrics) -> str:
+def fit(second_half: Metrics, last: Metrics) -> str:
     """Tell from progressive validation whether a model still learns, or fits what is past.
 
     A model's skill is the share of the base rate's log loss that it saves, so that a harder or easier time
-    does not count as its own doing. In the last quarter of the time, against all of it, a tenth more skill means
-    that it has still been learning (underfitting so far), a tenth less that it fits what is past: the
-    world drifts, or it overfits.
+    does not count as its own doing. In the last quarter of the time, against the second half, a tenth more skill
+    means that it has still been learning (underfitting so far), a tenth less that it fits what is past: the
+    world drifts, or it overfits. The first half is left out: until the first windows have closed the base rate is a
+    mere prior, so skill from that time is no yardstick for what comes later.
 
     Examples
     --------
@@ -97,7 +98,7 @@ def fit(overall: Metrics, last: Metrics) -> str:
     >>> fit(of(0.60, 0.69), of(0.65, 0.69)), fit(of(0.60, 0.69), of(0.70, 0.69))
     ('drifting or overfitting', 'no better than the base rate')
     """
-    skill, skill_now = _skill(overall), _skill(last)
+    skill, skill_now = _skill(second_half), _skill(last)
     if skill is None or skill_now is None:
         return "too few labels"
     if skill_now < _NOTHING:

@@ -153,6 +153,6 @@ def algorithm_rows(
                 predict_us=spent.predict_us,
                 learn_us=spent.learn_us,
                 memory_bytes=spent.memory_bytes,
-                verdict=fit(one.overall, one.last_quarter),
+                verdict=fit(one.second_half, one.last_quarter),
                 note=ALGORITHMS[algorithm].note,
             )

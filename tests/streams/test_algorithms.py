@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from online_models.estimators import build
 from online_models.estimators.registry import OWN, SHORT_NAMES
+from schemas import samples
 from schemas.codec import encode_json
 from streams.configs import shipped_config
-from streams.replay.algorithms import ALGORITHMS, Timed, size_of, with_algorithm
+from streams.replay.algorithms import ALGORITHMS, Cost, Timed, algorithm_rows, size_of, with_algorithm
 from streams.settings import parse_settings
 from streams.simulate import Shop
 
@@ -94,6 +96,27 @@ def test_size_counts_what_belongs_to_a_thing_once() -> None:
 
     assert size_of([shared, shared]) - size_of([shared]) == sys.getsizeof([1, 2]) - sys.getsizeof([1])
     assert size_of(shared) > 1000 * 8 + 1000 * 24
+
+
+def test_a_time_when_the_base_rate_knew_nothing_makes_no_model_drift() -> None:
+    # until the first windows closed the base rate was a prior that is wrong; the model knew better, and is as good now
+    one = samples.REPORT.candidates["scoring"]
+    click = one.objectives["click"]
+    handicapped = replace(
+        one,
+        objectives={
+            "click": replace(
+                click,
+                overall=replace(click.overall, log_loss=0.188, base_log_loss=0.365),
+                second_half=replace(click.second_half, log_loss=0.174, base_log_loss=0.180),
+                last_quarter=replace(click.last_quarter, log_loss=0.173, base_log_loss=0.179),
+            )
+        },
+    )
+
+    (row,) = algorithm_rows({"linear": handicapped}, {"linear": {"click": Cost(1.0, 1.0, 1)}})
+
+    assert (row.log_loss, row.last_quarter_log_loss, row.verdict) == (0.188, 0.173, "settled")
 
 
 def replayed(*words: str) -> subprocess.CompletedProcess[str]:

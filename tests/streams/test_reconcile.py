@@ -3,12 +3,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec import structs
 from sklearn.metrics import log_loss, roc_auc_score
 
 from schemas.bids import BID, Bid
 from schemas.examples import Example
 from schemas.metrics import Accounting
-from schemas.scores import Score
+from schemas.scores import Ranked, Score
 from streams.reconcile import Reconciliation
 
 
@@ -173,3 +174,50 @@ def test_quality_is_that_of_the_published_scores() -> None:
     assert quality["auc"] == pytest.approx(roc_auc_score(labels, scores))
     assert quality["log_loss"] == pytest.approx(log_loss(labels, scores))
     assert found.unknown_scores == 1
+
+
+def an_answer(offset: int, *scores: float) -> Score:
+    """The answer to a rank request: one message for all of its places."""
+    ranked = [Ranked(item_id=f"i{place}", score=one, propensity=1.0, reasons=[]) for place, one in enumerate(scores, 1)]
+    return structs.replace(
+        a_score(offset, scores[0]), score_id=f"events-0-{offset}:home", ranking="home", ranked=ranked
+    )
+
+
+def of_place(message: Any, place: int, objective: str = "click", **fields: Any) -> Any:
+    """The score or the example of one place, which names it."""
+    score_id = f"{message.score_id.rpartition(':')[0]}:{objective}#{place}"
+    return structs.replace(message, score_id=score_id, objective=objective, **fields)
+
+
+def test_each_place_of_a_ranking_is_judged_by_its_own_score() -> None:
+    found = Reconciliation("events", {0: (0, 2)})
+    found.add_score(an_answer(0, 0.9, 0.5, 0.2), 1000)
+    found.add_score(an_answer(1, 0.8, 0.4), 1000)
+    labels = {(0, 1): True, (0, 2): True, (0, 3): False, (1, 1): False, (1, 2): True}
+    for seq, ((offset, place), label) in enumerate(labels.items()):
+        found.add_example(of_place(an_example(offset, label, seq=seq), place))
+    found.add_example(of_place(an_example(1, True, seq=8), 3))  # of a place that was not published
+
+    report = found.report(events=2, seconds=1.0)
+
+    quality, scores = report["objectives"]["click"], [0.9, 0.5, 0.2, 0.8, 0.4]
+    assert (quality["n"], found.unknown_scores) == (5, 1)
+    assert quality["auc"] == pytest.approx(roc_auc_score(list(labels.values()), scores))
+    assert quality["log_loss"] == pytest.approx(log_loss(list(labels.values()), scores))
+    assert (report["scored"], report["scores"], report["duplicate_scores"]) == (2, 2, 0)
+
+
+def test_scores_of_the_places_for_another_objective_are_no_duplicates() -> None:
+    found = Reconciliation("events", {0: (0, 1)})
+    found.add_score(an_answer(0, 0.9, 0.5), 1000)
+    of_cart = [of_place(a_score(0, score), place, "cart") for place, score in enumerate((0.3, 0.1), 1)]
+    for score in (*of_cart, of_cart[1], an_answer(0, 0.9, 0.5)):  # the last two: repeated by a crash
+        found.add_score(score, 1000)
+    for place, label in enumerate((False, True), 1):
+        found.add_example(of_place(an_example(0, label, seq=place), place, "cart"))
+
+    report = found.report(events=1, seconds=1.0)
+
+    assert (report["scored"], report["scores"], report["duplicate_scores"]) == (1, 3, 2)
+    assert report["objectives"]["cart"]["log_loss"] == pytest.approx(log_loss([False, True], [0.3, 0.1]))

@@ -46,6 +46,7 @@ class Trigger(NamedTuple):
     item_id: str = "i1"
     user_id: str = "u1"
     position: float = 1.0
+    partition: int = 0
 
 
 Step = tuple[int, int, int, Trigger]
@@ -112,7 +113,7 @@ class Replay:
                 score=one.score,
                 model_version=1,
                 topic="events",
-                partition=0,
+                partition=one.partition,
                 offset=number,
                 seq=0,
                 released_ts=T0 + at_ms,
@@ -195,6 +196,53 @@ def test_a_baseline_does_not_know_a_label_before_the_model_could() -> None:
 
     third = (1 + 1) / (1 + 2)  # after one label, a positive
     assert found["base_rate"]["log_loss"] == pytest.approx(-(2 * math.log(0.5) + math.log(third)) / 3)
+
+
+@pytest.mark.parametrize(("prior", "worth"), [(0.04, 25.0), (0.96, 25.0), (0.5, 2.0), (0.0001, 1_000.0)])
+def test_the_base_rate_starts_where_the_model_does(prior: float, worth: float) -> None:
+    triggers = [Trigger(0, prior, True), Trigger(MINUTE, prior, True), Trigger(WINDOW_MS + 1, prior, True)]
+
+    found = Replay(objective(prior=prior)).run(triggers).report()
+
+    third = (1 + worth * prior) / (1 + worth)
+    assert found["baselines"]["base_rate"]["log_loss"] == pytest.approx(-(2 * math.log(prior) + math.log(third)) / 3)
+    assert found["overall"]["log_loss"] == pytest.approx(-math.log(prior))
+
+
+@pytest.mark.parametrize("labels", ["at_window_end", "immediate"])
+def test_rules_are_no_worse_than_an_honest_constant_where_the_window_is_long(labels: str) -> None:
+    rng = random.Random(4)
+    asked = objective(window="24h", prior=0.04, labels=labels)
+    triggers = []
+    for number in range(6_000):  # three days that are all alike, and a model that has learned nothing
+        positive = rng.random() < 0.05
+        delay_ms = rng.randrange(DAY) if positive and labels == "immediate" else asked.closes_after_ms
+        triggers.append(Trigger(number * 3 * DAY // 6_000, 0.04, positive, delay_ms, "i1", f"u{number}"))
+
+    found = Replay(asked).run(triggers).report()
+
+    rate = sum(one.label for one in triggers) / len(triggers)
+    honest = -(rate * math.log(rate) + (1 - rate) * math.log(1 - rate))
+    base = found["baselines"]["base_rate"]["log_loss"]
+    assert base == pytest.approx(honest, rel=0.01)
+    assert base < found["overall"]["log_loss"]
+
+
+def test_under_immediate_labels_a_rule_learns_of_a_positive_when_its_window_closes() -> None:
+    # positive known
+    #   t0 -- x -- t1 ------ both windows close ------ t2
+    triggers = [
+        Trigger(0, 0.5, True, MINUTE),
+        Trigger(2 * MINUTE, 0.5, False),
+        Trigger(2 * MINUTE + WINDOW_MS + 1, 0.5, True),
+    ]
+
+    found = Replay(objective(labels="immediate", prior=0.2)).run(triggers).report()["baselines"]
+
+    base = (1 + 5 * 0.2) / (2 + 5)
+    for name, third in (("base_rate", base), ("popularity", (1 + 20 * base) / (2 + 20))):
+        expected = -(math.log(0.2) + math.log(0.8) + math.log(third)) / 3
+        assert found[name]["log_loss"] == pytest.approx(expected), name
 
 
 def test_popularity_draws_an_items_rate_towards_the_base_rate() -> None:
@@ -305,6 +353,19 @@ def test_under_immediate_labels_the_last_windows_are_not_of_positives_only() -> 
     overall = replay.report()["overall"]
     assert overall["n"] > 250
     assert overall["positives"] == pytest.approx(overall["n"] / 2, abs=1)
+
+
+def test_a_positive_waits_for_the_clock_of_its_own_partition() -> None:
+    # partition 1 stands still before its windows close: its negative is not known, its positive does not count
+    triggers = [
+        Trigger(0, 0.5, True, MINUTE, partition=1),
+        Trigger(0, 0.5, False, None, partition=1),
+        *(Trigger(number * MINUTE, 0.5, number % 2 == 0) for number in range(300)),
+    ]
+
+    overall = Replay(objective(labels="immediate")).run(triggers).report()["overall"]
+
+    assert (overall["n"], overall["positives"]) == (300, 150)
 
 
 # ---------------------------------------------------------------- bounded, and resumed
