@@ -355,6 +355,7 @@ class Worker:
             log=KafkaExampleLog(self.settings),
         )
         self.learners[tp.partition] = learner
+        learner.catch_up(on_fenced=lambda: self.take_again(tp), on_failure=self.fail)
 
         async def work(chunk: RecordChunk) -> None:
             await learner.run_batch(chunk.records)
@@ -406,7 +407,9 @@ class Worker:
         if actor is not None:
             await actor.stop()
         if tp.topic == self.settings.topics.examples.name:
-            self.learners.pop(tp.partition, None)
+            learner = self.learners.pop(tp.partition, None)
+            if learner is not None:
+                await learner.close()
             return
         session = self.sessions.pop(tp.partition, None)
         if session is not None:
@@ -431,6 +434,7 @@ class Worker:
         self.taking_since = None
         for tp in revoked:
             if tp.topic == self.settings.topics.examples.name and tp.partition in self.learners:
+                await self.learners[tp.partition].close()
                 with contextlib.suppress(Fenced):  # then the new owner has begun, and needs nothing of ours
                     await self.learners[tp.partition].save()
             await self._forget(tp)
