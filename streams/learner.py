@@ -35,6 +35,7 @@ from streams.example_log import ExampleLog
 from streams.failpoints import failpoint
 from streams.learner_place import Place
 from streams.logs import log_event
+from streams.model_sizes import ModelSizes
 from streams.output import partition_for_key
 from streams.publish import Publisher
 from streams.runner import Attempt
@@ -101,6 +102,9 @@ class LearnerSession:
         self._behind: frozenset[str] = frozenset()
         self._behind_offset = 0
         self._catch_up: CatchUp | None = None
+        self._sizes = ModelSizes(telemetry)
+        for core in self._cores.values():
+            self._sizes.show(core)
         self.unreadable = 0
 
     @property
@@ -186,6 +190,7 @@ class LearnerSession:
             learned, refused = before[name]
             progress = core.progress()
             self._telemetry.learned_done(name, progress, learned=core.learned - learned, refused=core.refused - refused)
+            self._sizes.show(core)
             await self._publish(core, publications, progress)
             await self._decide(core)
 
