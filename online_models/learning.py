@@ -42,6 +42,13 @@ class Publication(NamedTuple):
     records: list[tuple[bytes, bytes]]
 
 
+class Size(NamedTuple):
+    """How many features a model knows, and how many it takes on at most: a full one never learns a name that is new."""
+
+    features: int
+    most: int
+
+
 class Reading(Struct, array_like=True):
     """Which log of examples is read, and how far.
 
@@ -183,6 +190,13 @@ class LearningCore:
     def read_to(self) -> int:
         """Where to read on from: the offset below which nothing is of use any more."""
         return max(self.next_offset, self.reading.next_offset)
+
+    @property
+    def size(self) -> Size | None:
+        """The model's size and its bound; None: it has no such bound."""
+        model: Any = self._estimator
+        most = getattr(model, "most_features", None)
+        return None if most is None else Size(len(model), most)
 
     def has_read(self, next_offset: int, last_ms: int) -> None:
         """Note that the log was read up to an offset, and the timestamp of the record before it (epoch ms)."""

@@ -362,6 +362,7 @@ class Worker:
             log=KafkaExampleLog(self.settings),
         )
         self.learners[tp.partition] = learner
+        learner.catch_up(on_fenced=lambda: self.take_again(tp), on_failure=self.fail)
 
         async def work(chunk: RecordChunk) -> None:
             await learner.run_batch(chunk.records)
@@ -414,6 +415,8 @@ class Worker:
             await actor.stop()
         if tp.topic == self.settings.topics.examples.name:
             learner = self.learners.pop(tp.partition, None)
+            if learner is not None:
+                await learner.close()
             self.telemetry.forget_examples(*tp, learner.names if learner else ())
             return
         session = self.sessions.pop(tp.partition, None)
@@ -440,6 +443,7 @@ class Worker:
         self.taking_since = None
         for tp in revoked:
             if tp.topic == self.settings.topics.examples.name and tp.partition in self.learners:
+                await self.learners[tp.partition].close()
                 with contextlib.suppress(Fenced):  # then the new owner has begun, and needs nothing of ours
                     await self.learners[tp.partition].save()
             await self._forget(tp)

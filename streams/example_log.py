@@ -7,7 +7,7 @@ broker does not know them, and tells an end that is too small by up to a batch.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import NamedTuple, Protocol
 
@@ -41,7 +41,7 @@ class ExampleLog(Protocol):
     async def time_of(self, partition: int, offset: int) -> int | None:
         """Return Kafka's timestamp (epoch ms) of a record; None if it is not there."""
 
-    def rest(self, partition: int, offset: int) -> AsyncIterator[Sequence[Record]]:
+    def rest(self, partition: int, offset: int) -> AsyncGenerator[Sequence[Record], None]:
         """Yield what a partition holds by now, from an offset on or from the oldest record kept."""
 
 
@@ -80,7 +80,7 @@ class KafkaExampleLog:
                 raise Unavailable(f"nothing came from {self._topic}[{partition}] for {PATIENCE_S:.0f} s")
             return None
 
-    async def rest(self, partition: int, offset: int) -> AsyncIterator[Sequence[Record]]:
+    async def rest(self, partition: int, offset: int) -> AsyncGenerator[Sequence[Record], None]:
         """Yield what a partition holds, see `ExampleLog`; raises Unavailable."""
         where = TopicPartition(self._topic, partition)
         async with self._consumer() as consumer:

@@ -30,10 +30,12 @@ from schemas.codec import BadRecord, decode_example
 from schemas.examples import Example
 from schemas.metrics import Contest as ContestMetric
 from schemas.metrics import Progress
+from streams.catch_up import CatchUp
 from streams.example_log import ExampleLog
 from streams.failpoints import failpoint
 from streams.learner_place import Place
 from streams.logs import log_event
+from streams.model_sizes import ModelSizes
 from streams.output import partition_for_key
 from streams.publish import Publisher
 from streams.runner import Attempt
@@ -49,6 +51,9 @@ _AT_ONCE = 25
 # The checkpoint of a model without examples is written when it is so many records behind what was read: reading them
 # again takes half a second.
 _READ_AGAIN = 50_000
+# A model that is further behind the others catches up by itself, see `streams.catch_up`; the others wait for what is
+# nearer, which costs them some seconds, and is where crashes leave models.
+_FAR_BEHIND = 100_000
 
 
 def objectives_of(partition: int, partitions: int, objectives: Sequence[Objective]) -> list[Objective]:
@@ -102,6 +107,12 @@ class LearnerSession:
         self._unsaved = {name for name, token in tokens.items() if token is None}
         self._saved_to = {name: core.read_to for name, core in self._cores.items()}
         self._position: int | None = None
+        self._behind: frozenset[str] = frozenset()
+        self._behind_offset = 0
+        self._catch_up: CatchUp | None = None
+        self._sizes = ModelSizes(telemetry)
+        for core in self._cores.values():
+            self._sizes.show(core)
         self.unreadable = 0
 
     @property
@@ -111,23 +122,77 @@ class LearnerSession:
 
     @property
     def next_offset(self) -> int:
-        """Where to read on from: the earliest place to which the log was read for one of the models."""
-        return min((core.read_to for core in self._cores.values()), default=0)
+        """Where to read on from: the earliest place to which the log was read for one of the models not `behind`."""
+        return min((core.read_to for name, core in self._cores.items() if name not in self._behind), default=0)
+
+    @property
+    def _reached(self) -> int:
+        return self.next_offset if self._position is None else self._position
 
     async def run_batch(self, records: Sequence[Record]) -> None:
         """Judge and learn a chunk, and publish the versions that fall due within it."""
         async with self._busy:
-            position = self.next_offset if self._position is None else self._position
-            if records[0].offset < position:
-                self._begin_anew(records[0].offset, position)
+            if records[0].offset < self._reached:
+                self._begin_anew(records[0].offset, self._reached, self._cores)
             self._position = records[-1].offset + 1
-            await self._learn(records, self._learners_of, self._cores)
+            readers = self._cores.keys() - self._behind
+            await self._learn(records, self._only(readers) if self._behind else self._learners_of, readers)
 
     async def learn_rest(self, names: Collection[str], records: Sequence[Record]) -> None:
         """Learn records of another partition, for those models that were on it until now."""
-        learners_of = {one: [name for name in learners if name in names] for one, learners in self._learners_of.items()}
         async with self._busy:
-            await self._learn(records, learners_of, names)
+            await self._learn(records, self._only(names), names)
+
+    def _only(self, names: Collection[str]) -> dict[str, list[str]]:
+        return {one: [name for name in learners if name in names] for one, learners in self._learners_of.items()}
+
+    # ---------------------------------------------------------------- models far behind, see `streams.catch_up`
+
+    @property
+    def behind(self) -> Collection[str]:
+        """The models for which `run_batch` learns nothing, since they have not come to its place in the log."""
+        return self._behind
+
+    @property
+    def behind_offset(self) -> int:
+        """Where to read on from for them."""
+        return self._behind_offset
+
+    def part(self, partition: int, log: ExampleLog) -> None:
+        """Set those models apart that are far behind; called before anything is read of the partition."""
+        front = max((core.read_to for core in self._cores.values()), default=0)
+        self._behind = frozenset(name for name, core in self._cores.items() if front - core.read_to > _FAR_BEHIND)
+        self._behind_offset = min((self._cores[name].read_to for name in self._behind), default=0)
+        if self._behind:
+            self._catch_up = CatchUp(self, partition, log=log, attempt=self._attempt, busy=self._busy)
+
+    def catch_up(self, *, on_fenced: Callable[[], None], on_failure: Callable[[BaseException], None]) -> None:
+        """Begin to read for those that are behind, until they have caught up or `close` is called; see `CatchUp`."""
+        if self._catch_up is not None:
+            self._catch_up.start(on_fenced=on_fenced, on_failure=on_failure)
+
+    async def close(self) -> None:
+        """Let nothing be learned any more that is not handed over; what was learned is kept by `save`."""
+        if self._catch_up is not None:
+            await self._catch_up.stop()
+
+    async def learn_behind(self, position: int, records: Sequence[Record]) -> bool:
+        """Have them learn what was read from a position on, see `catch_up.Learning`; the lock is the caller's."""
+        if position != self._behind_offset:  # the log was exchanged meanwhile
+            return False
+        if records[0].offset < position:
+            self._begin_anew(records[0].offset, position, self._behind)
+        learners_of = self._only(self._behind)
+        keys = {one.encode() for one, learners in learners_of.items() if learners}
+        for name in self._behind:
+            self._cores[name].has_read(records[-1].offset + 1, records[-1].timestamp)
+        theirs = [one for one in records if one.key is None or one.key in keys]
+        if theirs:
+            await self._learn(theirs, learners_of, self._behind)
+        self._behind_offset = records[-1].offset + 1
+        if self._behind_offset >= self._reached:
+            self._behind = frozenset()
+        return bool(self._behind)
 
     async def _learn(
         self, records: Sequence[Record], learners_of: Mapping[str, Sequence[str]], readers: Collection[str]
@@ -138,11 +203,12 @@ class LearnerSession:
             learned, refused = before[name]
             progress = core.progress()
             self._telemetry.learned_done(name, progress, learned=core.learned - learned, refused=core.refused - refused)
+            self._sizes.show(core)
             await self._publish(core, publications, progress)
             await self._decide(core)
 
-    def _begin_anew(self, offset: int, position: int) -> None:
-        """Go on in a log that begins, under our eyes, below what was read of it."""
+    def _begin_anew(self, offset: int, position: int, names: Collection[str]) -> None:
+        """Have models go on in a log that begins, under our eyes, below what was read of it."""
         log_event(
             logger,
             logging.WARNING,
@@ -151,9 +217,10 @@ class LearnerSession:
             read_to=position,
             goes_on_at=offset,
         )
-        for name, core in self._cores.items():
+        for core in map(self._cores.__getitem__, names):
             if core.read_to > offset:
-                self.exchange(name, offset, topic=core.reading.topic, partition=core.reading.partition)
+                self.exchange(core.objective, offset, topic=core.reading.topic, partition=core.reading.partition)
+        self._behind_offset = min((self._cores[name].read_to for name in self._behind), default=0)
 
     def exchange(self, name: str, offset: int, *, topic: str, partition: int) -> None:
         """Have a model go on in another log, see `LearningCore.go_on`."""
@@ -310,6 +377,7 @@ async def open_learner(
     if cores:
         place = Place(settings.topics.examples.name, partition, partitions, log=log, attempt=attempt)
         await place.take_up(list(cores.values()), session)
+        session.part(partition, log)
     return session
 
 

@@ -20,6 +20,7 @@ from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from online_models.bidding.desk import NOTICES
+from online_models.learning import Size
 from schemas.dead_letters import REASONS
 from schemas.metrics import Progress
 from schemas.scores import Score
@@ -171,6 +172,12 @@ class Telemetry:
         self.behind = self._gauge(
             "model_behind_examples", "Examples published here that it has not learned.", "objective"
         )
+        self.features = self._gauge(
+            "model_features", "Features that the learner's model knows, where their number is bounded.", "objective"
+        )
+        self.most_features = self._gauge(
+            "model_features_limit", "Features that it takes on at most; it never learns further ones.", "objective"
+        )
         self.unreadable = self._gauge("unreadable_model_records", "Records of the models topic that are none.")
         self.incomplete = self._gauge("incomplete_models", "Model versions passed over for missing parts.", "objective")
         self.quality = self._gauge("progressive", "Progressive validation of the learner.", "objective", "metric")
@@ -191,6 +198,7 @@ class Telemetry:
         self._latencies: deque[float] = deque(maxlen=_RECENT_LATENCIES)
         self._recent: deque[Score] = deque(maxlen=RECENT_SCORES)
         self._progress: dict[str, Progress] = {}
+        self._sizes: dict[str, Size] = {}
         self.started = time.time()
         self._begin_at_zero(objectives)
         if not bidding:  # its alarms would ring for ever where nothing is bid
@@ -300,6 +308,12 @@ class Telemetry:
             if value is not None:
                 self.quality.labels(name, metric).set(value)
 
+    def model_sized(self, name: str, size: Size) -> None:
+        """Show how large a model is that this worker learns, and how large it may become."""
+        self._sizes[name] = size
+        self.features.labels(name).set(size.features)
+        self.most_features.labels(name).set(size.most)
+
     @property
     def latency(self) -> Latencies:
         """From the Kafka timestamps of events to the publishing of their scores."""
@@ -350,6 +364,7 @@ class Telemetry:
             if latencies is None
             else {"p50": float(np.percentile(latencies, 50)), "p99": float(np.percentile(latencies, 99))},
             "objectives": {name: _plain(progress) for name, progress in self._progress.items()},
+            "model_sizes": {name: size._asdict() for name, size in self._sizes.items()},
             "recent_scores": [_plain(score) for score in self._recent],
         }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 from online_models.learning import LearningCore, Publication
@@ -130,7 +130,7 @@ class Topic:
     async def time_of(self, partition: int, offset: int) -> int | None:
         return next((one.timestamp for one in self.partitions[partition] if one.offset == offset), None)
 
-    async def rest(self, partition: int, offset: int) -> AsyncIterator[Sequence[Record]]:
+    async def rest(self, partition: int, offset: int) -> AsyncGenerator[Sequence[Record], None]:
         rest = self.between(partition, offset)
         for first in range(0, len(rest), 7):
             yield rest[first : first + 7]

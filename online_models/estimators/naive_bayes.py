@@ -124,6 +124,11 @@ class NaiveBayes(base.Classifier):
     def __len__(self) -> int:
         return len(self.names)
 
+    @property
+    def most_features(self) -> int:
+        """How many features it takes on at most."""
+        return self.max_features
+
     def predict_proba_one(self, x: Mapping[Any, float], **_: Any) -> dict[Any, float]:
         """Return ``{False: 1 - p, True: p}``, p from 1e-6 to 1 - 1e-6; Laplace's rule until both classes were seen."""
         negatives, positives = self._classes

@@ -123,6 +123,11 @@ class NeuralNet(base.Classifier):
     def __len__(self) -> int:
         return len(self.names)
 
+    @property
+    def most_features(self) -> int:
+        """How many features it takes on at most."""
+        return self.max_features
+
     # ---------------------------------------------------------------- predicting
 
     def predict_proba_one(self, x: Mapping[Any, float], **_: Any) -> dict[Any, float]:

@@ -123,6 +123,11 @@ class SparseFTRL(base.Classifier):
         return len(self._of)
 
     @property
+    def most_features(self) -> int:
+        """How many features it takes on at most."""
+        return self.max_weights
+
+    @property
     def weights(self) -> dict[str, float]:
         """All weights that are not 0, by name."""
         return {name: one.w for name, one in self._of.items() if one.w}
