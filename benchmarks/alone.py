@@ -39,7 +39,7 @@ from schemas.events import Tick
 from schemas.examples import Example
 from schemas.models import ModelManifest
 from streams.configs import shipped_config
-from streams.learner import new_replicas
+from streams.new_models import new_replicas
 from streams.settings import Settings, load_settings
 from streams.simulate import Shop
 from streams.stores import PartitionId, open_store

@@ -25,7 +25,7 @@ from schemas.events import EventBase
 from schemas.scores import Score
 from streams.configs import shipped_config
 from streams.dashboard import POINT_S, Dashboard
-from streams.learner import new_replicas
+from streams.new_models import new_replicas
 from streams.settings import Settings, load_settings
 from streams.simulate import Shop
 from streams.summary import Summary

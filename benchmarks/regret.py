@@ -23,7 +23,7 @@ from online_models.records import DecodedBatch, decode_batch
 from online_models.scoring import ScoringCore
 from schemas.codec import decode_example, encode_json
 from schemas.events import Candidate, Click, EventBase, RankRequest
-from streams.learner import new_cores, new_replicas
+from streams.new_models import new_cores, new_replicas
 from streams.settings import Settings, parse_settings
 
 SHOWN, UP, ITEMS, CATEGORIES, VISITORS = 3, 10, 40, 8, 400

@@ -29,7 +29,7 @@ from online_models.segments import described
 from schemas.events import EventBase
 from schemas.examples import Example
 from streams.configs import shipped_config
-from streams.learner import new_cores, new_replicas
+from streams.new_models import new_cores, new_replicas
 from streams.settings import Settings, parse_settings
 from streams.simulate import Shop
 

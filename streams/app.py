@@ -38,9 +38,10 @@ from streams.example_log import KafkaExampleLog
 from streams.faust_app import make_faust_app
 from streams.freshness import Freshness
 from streams.housekeeping import Housekeeping
-from streams.learner import LearnerSession, new_replicas, open_learner
+from streams.learner import LearnerSession, open_learner
 from streams.lease import Lease
 from streams.logs import kafka_client_said, log_event
+from streams.new_models import new_replicas
 from streams.out_records import OutRecord
 from streams.output import KafkaOutput, RecordOutput
 from streams.publish import Publisher

@@ -10,7 +10,8 @@ from online_models.serving import Served
 from schemas.codec import encode_json
 from schemas.examples import Example
 from streams.example_log import Extent
-from streams.learner import LearnerSession, checkpoint_name, new_cores, open_learner
+from streams.learner import LearnerSession, checkpoint_name, open_learner
+from streams.new_models import new_cores
 from streams.output import partition_for_key
 from streams.publish import Publisher
 from streams.settings import parse_settings

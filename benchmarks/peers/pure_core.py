@@ -13,7 +13,7 @@ from online_models.step import Collected
 from schemas.codec import decode_example, encode_json, encode_user_state
 from schemas.user_state import UserState
 from streams.garbage import looked_at_once
-from streams.learner import new_cores, new_replicas
+from streams.new_models import new_cores, new_replicas
 from streams.settings import parse_settings
 
 CHUNK = 500

@@ -16,7 +16,7 @@ from online_models.scoring import ScoringCore
 from online_models.serving import Served
 from schemas.codec import decode_user_state, encode_user_state
 from schemas.user_state import PartitionMeta
-from streams.learner import new_contest
+from streams.new_models import new_contest
 from streams.replay.as_live import AsLive
 from streams.replay.chunks import Chunk
 from streams.replay.measures import Measures, Results

@@ -32,7 +32,8 @@ from schemas.codec import (
 )
 from schemas.examples import Example
 from streams.dead import parse_dead
-from streams.learner import checkpoint_name, new_cores, new_replicas, objectives_of
+from streams.learner import checkpoint_name, objectives_of
+from streams.new_models import new_cores, new_replicas
 from streams.reading import read_to_end, reader
 from streams.replay.as_live import AsLive, open_as_live
 from streams.settings import Settings

@@ -28,7 +28,8 @@ from schemas.codec import decode_example, decode_score
 from streams.admin import create_topics
 from streams.embedded import EmbeddedKafka, EmbeddedValkey
 from streams.feed import PRODUCER_OPTIONS, FeedResult, feed
-from streams.learner import checkpoint_name, new_cores
+from streams.learner import checkpoint_name
+from streams.new_models import new_cores
 from streams.stores import PartitionId, Unavailable, open_store
 
 Delivery = Literal["at_least_once", "exactly_once"]

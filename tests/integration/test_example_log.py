@@ -24,7 +24,8 @@ from online_models.learning import LearningCore
 from schemas.codec import decode_example
 from streams.admin import create_topics
 from streams.example_log import Extent, KafkaExampleLog
-from streams.learner import checkpoint_name, new_cores
+from streams.learner import checkpoint_name
+from streams.new_models import new_cores
 from streams.settings import Settings, parse_settings
 from streams.stores import open_store
 

@@ -21,7 +21,7 @@ from online_models.scoring import ScoringCore
 from schemas.codec import decode_example, decode_model_record, decode_score, encode_json
 from schemas.models import ModelManifest
 from streams.admin import create_topics
-from streams.learner import new_cores, new_replicas
+from streams.new_models import new_cores, new_replicas
 from streams.settings import parse_settings
 
 EVENTS = 3_000

@@ -21,7 +21,7 @@ from schemas.examples import Example
 from schemas.models import Calibration
 from schemas.scores import Score
 from schemas.user_state import PartitionMeta
-from streams.learner import new_cores, new_replicas
+from streams.new_models import new_cores, new_replicas
 from streams.replay.history import ExampleSpool, ModelHistory, PastReplica
 from streams.settings import Settings, parse_settings
 from streams.simulate import Shop

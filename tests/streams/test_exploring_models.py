@@ -5,7 +5,7 @@ from __future__ import annotations
 from online_models.learning import LearningCore
 from schemas.examples import Example
 from streams.configs import shipped_config
-from streams.learner import new_cores, new_replicas
+from streams.new_models import new_cores, new_replicas
 from streams.settings import Settings, parse_settings
 
 CONFIG = """

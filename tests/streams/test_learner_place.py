@@ -14,8 +14,9 @@ from online_models.learning import LearningCore
 from online_models.replica import ReplicaSet
 from schemas.examples import Example
 from streams import learner_place
-from streams.learner import checkpoint_name, new_replicas
+from streams.learner import checkpoint_name
 from streams.learner_place import PartitionsChanged
+from streams.new_models import new_replicas
 
 NAMES = ("click", "click~slow", "sale")
 

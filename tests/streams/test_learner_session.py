@@ -13,7 +13,8 @@ from online_models.serving import Served
 from schemas.codec import encode_json
 from schemas.models import Serving
 from streams import learner
-from streams.learner import LearnerSession, new_cores
+from streams.learner import LearnerSession
+from streams.new_models import new_cores
 from streams.publish import Publisher
 from streams.stores import DictStateStore
 from streams.telemetry import Telemetry

@@ -15,8 +15,8 @@ from online_models.records import DecodedBatch, Record
 from schemas.codec import decode_partition_meta, decode_score
 from schemas.scores import Score
 from streams.configs import shipped_config
-from streams.learner import new_replicas
 from streams.messages import Messages
+from streams.new_models import new_replicas
 from streams.runner import Ends, Published, Session, open_session
 from streams.settings import load_settings
 from streams.stores import DictStateStore, PartitionId

@@ -13,7 +13,7 @@ from online_models.estimators import build
 from online_models.learning import LearningCore
 from schemas.codec import encode_json
 from schemas.examples import Example
-from streams.learner import new_cores
+from streams.new_models import new_cores
 from streams.replay import history
 from streams.replay.history import ExampleSpool, ModelHistory, PastReplica, VersionLost
 from streams.settings import parse_settings

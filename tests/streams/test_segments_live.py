@@ -22,7 +22,7 @@ from schemas.events import EventBase
 from schemas.examples import Example
 from schemas.scores import Score
 from schemas.user_state import PartitionMeta
-from streams.learner import new_cores, new_replicas
+from streams.new_models import new_cores, new_replicas
 from streams.output import partition_for_key
 from streams.settings import Settings, parse_settings
 from streams.simulate import Shop

@@ -14,7 +14,7 @@ from schemas.codec import BadRecord, decode_event, encode_user_state
 from schemas.dead_letters import TOO_LARGE
 from schemas.events import Candidate, RankRequest
 from streams.configs import shipped_config
-from streams.learner import new_replicas
+from streams.new_models import new_replicas
 from streams.output import ListOutput, OutputRefused, partition_for_key
 from streams.settings import Settings, load_settings, parse_settings
 from streams.stores import PartitionId

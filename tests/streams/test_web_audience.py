@@ -12,7 +12,7 @@ from online_models.crowd import CROWD
 from online_models.records import decode_batch
 from online_models.scoring import ScoringCore
 from schemas.codec import encode_user_state
-from streams.learner import new_cores, new_replicas
+from streams.new_models import new_cores, new_replicas
 from streams.output import ListOutput, partition_for_key
 from streams.settings import Settings, parse_settings
 from streams.stores import PartitionId, Unavailable

@@ -21,7 +21,7 @@ from schemas.events import BidRequest
 from streams.budgets import CampaignDay, DictLedger
 from streams.campaign_feed import CampaignFeed, Told
 from streams.configs import shipped_config
-from streams.learner import new_replicas
+from streams.new_models import new_replicas
 from streams.out_records import RecordTooLarge
 from streams.output import ListOutput, partition_for_key
 from streams.settings import parse_settings

@@ -17,7 +17,7 @@ from aiohttp.test_utils import TestClient, TestServer
 import streams.web
 from streams.configs import shipped_config
 from streams.dashboard import Dashboard
-from streams.learner import new_replicas
+from streams.new_models import new_replicas
 from streams.settings import load_settings
 from streams.telemetry import Telemetry
 from streams.web.access import Access
