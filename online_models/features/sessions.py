@@ -7,7 +7,7 @@ The rules of the cut:
 - An event with the id of the session before continues the current one: the visitor is on two devices at
   once, and counting a session at every change between them would make visits of one.
 - An event that is older than the current session's last by more than `inactivity`, and not of it, is a
-  straggler of a session long over; it leaves no trace here.
+  straggler of a session long over; it leaves no trace here, nor in what else is of the session (`is_straggler`).
 - Auctions and consent are no visits: they may happen while the visitor is elsewhere.
 """
 
@@ -43,7 +43,7 @@ def use_session(options: Options) -> tuple[int, str]:
 def _fold(index: int, inactivity_ms: int) -> Fold:
     def fold(slots: Slots, event: Any, ts: int) -> None:
         session_id = event.session_id
-        key = 0 if session_id is None else crc32(session_id.encode()) or 1
+        key = 0 if session_id is None else _key_of(session_id)
         state = slots[index]
         if state is None:
             slots[index] = [ts, 0, 1, 1, None, key, 0]
@@ -68,6 +68,25 @@ def _fold(index: int, inactivity_ms: int) -> Fold:
             state[KEY] = key
 
     return fold
+
+
+def _key_of(session_id: str) -> int:
+    return crc32(session_id.encode()) or 1
+
+
+def is_straggler(visit: Any, event: Any, ts: int, inactivity_ms: int) -> bool:
+    """Tell whether the session accumulator has left an event out.
+
+    Accumulators that go by a session's number ask this; it is only ever true of an event before its `LAST`.
+
+    Parameters
+    ----------
+    visit
+        State of the session accumulator, into which the event was folded.
+    """
+    if ts >= visit[LAST] - inactivity_ms:
+        return False
+    return event.session_id is None or _key_of(event.session_id) != visit[KEY]
 
 
 def session(options: Options) -> Reading:
