@@ -184,3 +184,44 @@ def test_what_a_straggler_tells_counts_for_the_mean_dwell_and_ends_no_page() -> 
 
     assert told == [None, pytest.approx(40.0), pytest.approx(30.0, abs=0.1)]
     assert silent == [None, None, pytest.approx(20.0)]
+
+
+def of_tabs(ids: str, pause_ms: int = 1000) -> list[int]:
+    """Return the visits after page views from tabs that have sessions of their own."""
+    views = (a_page_view(n * pause_ms, event_id=f"e{n}", session_id=one) for n, one in enumerate(ids))
+    return values_of({"n": {"visits": "total"}}, *views)
+
+
+def test_up_to_four_tabs_at_once_are_a_visit_each_and_not_one_at_every_change() -> None:
+    assert of_tabs("ABCABCABC") == [1, 2, 3, 3, 3, 3, 3, 3, 3]
+    assert of_tabs("ABCDADBCCBA") == [1, 2, 3, 4, 4, 4, 4, 4, 4, 4, 4]
+    assert of_tabs("ABCDEA") == [1, 2, 3, 4, 5, 6]
+
+
+def test_an_id_of_some_sessions_ago_goes_on_only_within_the_inactivity() -> None:
+    assert of_tabs("ABCA", pause_ms=30 * MINUTE) == [1, 2, 3, 3]
+    assert of_tabs("ABCA", pause_ms=30 * MINUTE + 1) == [1, 2, 3, 4]
+
+
+def test_only_tabs_that_take_turns_make_the_session_longer() -> None:
+    def places(ids: str, pause_ms: int) -> int:
+        visitor = Visitor({"n": {"visits": "total"}})
+        for n, one in enumerate(ids):
+            visitor.does(a_page_view(n * pause_ms, event_id=f"e{n}", session_id=one))
+        [state] = [slot for slot in visitor.slots if isinstance(slot, list)]
+        return len(state)
+
+    usual = places("A", 1000)
+    assert places("ABABAB", 1000) == usual
+    assert places("ABCDEFG", DAY) == usual
+    assert places("ABC", 1000) == usual + 1
+    assert places("ABCDEFG", 1000) == usual + 2
+
+
+def test_after_a_pause_the_tabs_of_before_are_forgotten() -> None:
+    visitor = Visitor(SESSION)
+    for n, one in enumerate("ABC"):
+        visitor.does(a_page_view(n * 1000, event_id=f"e{n}", session_id=one))
+    visitor.does(a_page_view(DAY, event_id="next day", session_id="D"))
+
+    assert visitor.does(a_page_view(DAY + 1000, event_id="old", session_id="B"))["visits"] == 5
