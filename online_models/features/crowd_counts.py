@@ -11,6 +11,7 @@ from math import exp2
 from operator import attrgetter
 from typing import Any
 
+from online_models.features.categories import normalized
 from online_models.features.counter_names import escaped, total_name
 from online_models.features.decay import LANDMARK_MS, raised
 from online_models.features.fields import COMMON_FIELDS, PROPERTIES
@@ -44,6 +45,8 @@ def reader(field: str) -> Key:
 
         def read(event: Any) -> str | None:
             value = event.properties.get(name) if event.properties else None
+            if type(value) is float:  # 1.0 is the group of 1, as one feature of both
+                value = normalized(value)
             return str(value)[:_MAX_TEXT] if isinstance(value, str | int) else None
 
         return read
