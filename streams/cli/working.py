@@ -46,7 +46,10 @@ def check(config: ConfigOption = None) -> None:
 
 
 def _risks(settings: Settings) -> Iterator[str]:
-    """Yield what is allowed, and seldom meant: numbers without a bound under a model that sums them up."""
+    """Yield what is allowed, and seldom meant.
+
+    Numbers without a bound under a model that sums them up; windows for which no visitor is remembered long enough.
+    """
     for variant in (one for objective in settings.objectives for one in objective.variants.values()):
         jumping = settings.features.jumping(variant.feature_names(settings.features.names))
         if jumping and sums_up(variant.model):
@@ -54,6 +57,13 @@ def _risks(settings: Settings) -> Iterator[str]:
                 f"{variant.name} ({variant.model['name']}) sees {', '.join(jumping)} as they come. One value that is "
                 "far too large spoils a weight for good: declare `clip`, `bins` or `transform: log1p`"
             )
+    ttl_ms = settings.redis.state_ttl_ms
+    windows = [(one.name, one.closes_after_ms) for one in settings.objectives]
+    if long := [name for name, ms in (*windows, *settings.features.windows_ms.items()) if ms > ttl_ms]:
+        yield (
+            f"{', '.join(long)}: longer than `redis.state_ttl` ({settings.redis.state_ttl}). Who stays away for that "
+            "time is forgotten, with counts and open triggers: declare a longer `state_ttl` or a shorter `window`"
+        )
 
 
 def check_argument(
