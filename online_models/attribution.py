@@ -39,8 +39,10 @@ def mark_outcome(objective: Objective, open_: list[OpenAttribution], key: str, t
     list of OpenAttribution
         Those that were not positive before, in the order of their triggers.
     """
-    name = objective.name
-    matching = [one for one in open_ if not one.hit and one.key == key and one.ts <= ts and one.objective == name]
+    name, last = objective.name, objective.credit == "last"
+    matching = [
+        one for one in open_ if (last or not one.hit) and one.key == key and one.ts <= ts and one.objective == name
+    ]
     if matching:
         declared, window_ms = (objective.closes_after_ms, kept_grace_ms(objective)), objective.window_ms
         windows = [
@@ -48,8 +50,10 @@ def mark_outcome(objective: Objective, open_: list[OpenAttribution], key: str, t
             for one in matching
         ]
         matching = [one for one, its_ms in zip(matching, windows, strict=True) if ts - one.ts <= its_ms]
-    if objective.credit == "last" and matching:
-        matching = [max(matching, key=lambda one: (one.ts, one.offset))]
+    if last and matching:
+        # Also where it is positive already: a second click on it is no click on the one before.
+        latest = max(matching, key=lambda one: (one.ts, one.offset))
+        matching = [] if latest.hit else [latest]
     for one in matching:
         one.hit = True
     return matching

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from online_models.attribution import mark_outcome
 from online_models.bound import BoundObjective, by_event_type
+from online_models.labelling import GONE, Labellings
 from online_models.open_count import OpenCount
 from online_models.rest import QUIET_MS, rest
 from online_models.step import Collected
@@ -50,6 +51,8 @@ class OpenTriggers:
     most_of_user, most
         Bounds of what is open; the oldest of a user are cut, unless the same event has opened them all, and beyond
         `most` nothing is opened.
+    labellings
+        Which triggers were opened under another declaration, and get no label.
     asking_rules
         Note with each example what the objective's rule says of its trigger.
 
@@ -70,11 +73,13 @@ class OpenTriggers:
         count: OpenCount,
         most_of_user: int,
         most: int,
+        labellings: Labellings,
         asking_rules: bool = False,
     ) -> None:
         self.desk: Waiting | None = None
         self.timers = timers
         self.count = count
+        self.labellings = labellings
         self._topic = topic
         self._partition = partition
         self._id_prefix = f"{topic}-{partition}-"
@@ -176,7 +181,9 @@ class OpenTriggers:
     def _close(self, user_id: str, one: OpenAttribution, out: Collected) -> None:
         bound = self._objectives.get(one.objective)
         if bound is None:
-            out.notes["objective_gone"] += 1
+            out.notes[GONE] += 1
+        elif self.labellings.since and (cause := self.labellings.why_not(one)) is not None:
+            out.notes[cause] += 1
         elif not bound.immediate:
             self._release(bound, user_id, one, label=one.hit, use="both", out=out)
         elif not one.hit:
@@ -189,7 +196,7 @@ class OpenTriggers:
             if key is None:
                 continue
             for one in mark_outcome(bound.objective, user.open, key, ts):
-                if bound.immediate:
+                if bound.immediate and (not self.labellings.since or self.labellings.why_not(one) is None):
                     self._release(bound, event.user_id, one, label=True, use="both", out=out)
 
     def outcome_came(self, kind: str, ts: int, user: UserState) -> None:
@@ -247,6 +254,8 @@ class OpenTriggers:
             if bound.calibrating is not None:
                 one.raw, one.raw_shadows = score.raw, score.raw_shadows or None
             user.open.append(one)
+            if self.labellings.none_yet and bound.name in self.labellings.none_yet:
+                self.labellings.opened(bound.name, score.offset)
             self.count.opened(due_ms)
             self.timers.earlier(score.user_id, due_ms)
             if bound.immediate:

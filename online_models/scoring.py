@@ -31,6 +31,7 @@ from online_models.bound import BoundObjective, Replica, by_event_type
 from online_models.crowd import crowd_of
 from online_models.duplicates import MAX_LATE_MS, remember
 from online_models.features import FeatureSet
+from online_models.labelling import Labellings
 from online_models.layouts import Layouts
 from online_models.objectives import Objective
 from online_models.open_count import OpenCount
@@ -158,6 +159,7 @@ class ScoringCore:
             else OpenCount(),
             most_of_user=max_open_per_user,
             most=max_open_per_partition,
+            labellings=Labellings(objectives, meta.labelling if meta else None),
             asking_rules=asking_rules,
         )
         self.desk = (
@@ -187,6 +189,7 @@ class ScoringCore:
         """Return what the store must hold beside users and offset to continue from here."""
         meta = PartitionMeta(self._layouts.remembered, self.stream_time_ms, self.open_count)
         meta.open_by_end = self._open.count.by_end()
+        meta.labelling = self._open.labellings.now
         if self.desk is not None:
             meta.bidding = self.desk.meta(self.stream_time_ms)
         return meta

@@ -222,7 +222,7 @@ class BidLoss(EventBase, kw_only=True, tag="bid_loss"):
 
 
 class Consent(EventBase, kw_only=True, tag="consent"):
-    """The visitor allowed or refused personalization."""
+    """What the visitor said when asked for consent. Kept and counted like any event; nothing acts on ``granted``."""
 
     type: ClassVar[str] = "consent"
     granted: bool

@@ -274,6 +274,27 @@ class BiddingMeta(Struct, array_like=True):
     bidding: list[bool] = []
 
 
+class Labelling(Struct, array_like=True, frozen=True):
+    """How the triggers of an objective get their labels, as declared; see `online_models.labelling`.
+
+    Attributes
+    ----------
+    match
+        What a trigger and its outcome share: item, session or user.
+    immediate
+        Whether labels are learned as they come, and not at the end of the window.
+    since
+        Offset of the first trigger that was opened like this; 0: all were, 2 ** 63 - 1: none was so far.
+    was_gone
+        Whether the objective had been left out before `since`, or is new; otherwise it was declared in another way.
+    """
+
+    match: str
+    immediate: bool
+    since: int = 0
+    was_gone: bool = False
+
+
 class PartitionMeta(Struct, array_like=True):
     """What the store holds for a partition beside its users and its next offset.
 
@@ -298,6 +319,8 @@ class PartitionMeta(Struct, array_like=True):
     publish_from
         While the partition of a lost store is rebuilt: the offset below which all was published before the loss, so
         that nothing is published below it; 0: that is passed, or there was none.
+    labelling
+        By objective; None: of a version before, which did not tell.
     """
 
     layouts: list[Layout]
@@ -308,3 +331,4 @@ class PartitionMeta(Struct, array_like=True):
     bidding: BiddingMeta | None = None
     open_by_end: dict[int, int] = {}
     publish_from: int = 0
+    labelling: dict[str, Labelling] | None = None

@@ -66,6 +66,7 @@ class _Compiler:
         self._canonical: list[Any] = [MEANING_VERSION, written]
         self._bodies = {name: body for name, body in declaration.items() if name != DEFAULTS}
         self._known: dict[str, str] = {}
+        self._windows_ms: dict[str, int] = {}
         self._segments: Segments | None = None
         if segments is not None:
             self._segments = parse_segments(segments, self._bodies, self._slots)
@@ -102,6 +103,7 @@ class _Compiler:
             personal,
             sources=sources,
             segments=self._segments,
+            windows_ms=self._windows_ms,
         )
 
     def _bind_segments(self, segments: Segments, describing: Mapping[str, Feature]) -> None:
@@ -149,6 +151,9 @@ class _Compiler:
         if twin != options.name:
             raise options.error(f"This is the same feature as {twin!r}; keep one of them")
         self._canonical.append([options.name, family, options.canonical])
+        window_ms = options.canonical.get("visits" if family == "visits" else "window")
+        if isinstance(window_ms, int):  # and neither `session` nor a rate
+            self._windows_ms[options.name] = window_ms
 
 
 def _with_rules(options: Options, reading: Reading) -> Feature:

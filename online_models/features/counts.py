@@ -9,7 +9,7 @@ from online_models.features.decay import LANDMARK_MS, raised
 from online_models.features.options import Options
 from online_models.features.plan import Accumulator, Fold, Read, Reading, Slots
 from online_models.features.rings import DEFAULT_BUCKETS, MAX_BUCKETS, ring_added, ring_sum
-from online_models.features.sessions import NUMBER, use_session
+from online_models.features.sessions import LAST, NUMBER, is_straggler, use_session
 
 
 def count(options: Options) -> Reading:
@@ -52,10 +52,13 @@ def read_total(options: Options, types: tuple[str, ...]) -> Read:
 def read_in_session(options: Options, types: tuple[str, ...]) -> Read:
     """Return the reading of the number of events of `types` in the current session."""
     session, session_key = use_session(options)
+    inactivity_ms = options.defaults.inactivity_ms
 
     def bind(index: int) -> Fold:
         def fold(slots: Slots, event: Any, ts: int) -> None:
             visit = slots[session]
+            if visit and ts < visit[LAST] and is_straggler(visit, event, ts, inactivity_ms):
+                return
             number = visit[NUMBER] if visit else 0
             state = slots[index]
             if state is None or state[0] != number:

@@ -11,12 +11,13 @@ from math import exp2
 from operator import attrgetter
 from typing import Any
 
+from online_models.features.categories import normalized
 from online_models.features.counter_names import escaped, total_name
 from online_models.features.decay import LANDMARK_MS, raised
 from online_models.features.fields import COMMON_FIELDS, PROPERTIES
 from online_models.features.options import Options
 from online_models.features.plan import Accumulator, Crowd, CrowdTable, Fold, ReadCrowd, Slots, Tell
-from online_models.features.sessions import NUMBER, use_session
+from online_models.features.sessions import LAST, NUMBER, is_straggler, use_session
 
 COUNTED = ("click", "page_view")
 HOUR_MS = 3_600_000
@@ -44,6 +45,8 @@ def reader(field: str) -> Key:
 
         def read(event: Any) -> str | None:
             value = event.properties.get(name) if event.properties else None
+            if type(value) is float:  # 1.0 is the group of 1, as one feature of both
+                value = normalized(value)
             return str(value)[:_MAX_TEXT] if isinstance(value, str | int) else None
 
         return read
@@ -164,10 +167,15 @@ class Trail:
 
     def _bind(self, index: int) -> Fold:
         key_of, session, most = self._counts.key_of, self._session, self.reach + 1
+        inactivity_ms = self._counts.options.defaults.inactivity_ms
 
         def fold(slots: Slots, event: Any, ts: int) -> None:
             key = key_of(event)
             state, visit = slots[index], slots[session]
+            if visit and ts < visit[LAST] and is_straggler(visit, event, ts, inactivity_ms):
+                if state is not None:
+                    state[_MOVED] = 0
+                return
             number = visit[NUMBER] if visit else 0
             if state is None or state[_SESSION] != number:
                 slots[index] = [number, [], 0] if key is None else [number, [key], 1]

@@ -2,7 +2,8 @@
 
 A dwell is observed in two ways. An event that carries ``dwell_ms`` tells it. Otherwise the time between
 two page views of one session is the dwell on the first, capped: nobody knows when the visitor looked
-away. A page whose dwell was told is not measured again by the next page view.
+away. A page whose dwell was told is not measured again by the next page view. Of a straggler, which is of no session
+that is known, a dwell that it tells counts for the mean alone.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 from online_models.features.means import mean_with
 from online_models.features.options import Options
 from online_models.features.plan import Accumulator, Fold, Read, Reading, Slots
-from online_models.features.sessions import DAY_MS, NUMBER, SECOND_MS, SESSION_EVENTS, use_session
+from online_models.features.sessions import DAY_MS, NUMBER, SECOND_MS, SESSION_EVENTS, is_straggler, use_session
 
 # Beyond ten minutes on one page most tabs are merely open.
 DEFAULT_CAP_MS = 10 * 60_000
@@ -29,9 +30,12 @@ def dwell(options: Options) -> Reading:
     cap_ms = options.duration("cap", DEFAULT_CAP_MS)
     half_life_ms = options.half_life(7 * DAY_MS) if facet == "mean" else 0
     session, session_key = use_session(options)
+    inactivity_ms = options.defaults.inactivity_ms
 
     def bind(index: int) -> Fold:
-        return _fold_mean(index, session, cap_ms, 1.0 / half_life_ms) if half_life_ms else _fold(index, session, cap_ms)
+        if half_life_ms:
+            return _fold_mean(index, session, inactivity_ms, cap_ms, 1.0 / half_life_ms)
+        return _fold(index, session, inactivity_ms, cap_ms)
 
     key = f"dwell_mean:{cap_ms}:{half_life_ms}:{session_key}" if half_life_ms else f"dwell:{cap_ms}:{session_key}"
     slot = options.slots.use(Accumulator(key, bind, SESSION_EVENTS))
@@ -55,11 +59,14 @@ def _observed_ms(state: list[Any], event: Any, ts: int, cap_ms: int) -> int | No
     return min(ts - viewed, cap_ms)  # type: ignore[no-any-return]
 
 
-def _fold(index: int, session: int, cap_ms: int) -> Fold:
+def _fold(index: int, session: int, inactivity_ms: int, cap_ms: int) -> Fold:
     def fold(slots: Slots, event: Any, ts: int) -> None:
         if event.dwell_ms is None and event.type != "page_view":
             return
-        state, number = slots[index], slots[session][NUMBER]
+        state, visit = slots[index], slots[session]
+        if is_straggler(visit, event, ts, inactivity_ms):
+            return
+        number = visit[NUMBER]
         if state is None:
             state = slots[index] = [number, None, None, 0]
         elif state[SESSION] != number:
@@ -72,16 +79,20 @@ def _fold(index: int, session: int, cap_ms: int) -> Fold:
     return fold
 
 
-def _fold_mean(index: int, session: int, cap_ms: int, per_ms: float) -> Fold:
+def _fold_mean(index: int, session: int, inactivity_ms: int, cap_ms: int, per_ms: float) -> Fold:
     def fold(slots: Slots, event: Any, ts: int) -> None:
         if event.dwell_ms is None and event.type != "page_view":
             return
-        state, number = slots[index], slots[session][NUMBER]
+        state, visit = slots[index], slots[session]
+        number = visit[NUMBER]
         if state is None:
             state = slots[index] = [number, None, None]
         elif state[SESSION] != number:
             state[SESSION], state[VIEWED] = number, None
-        spent_ms = _observed_ms(state, event, ts, cap_ms)
+        if is_straggler(visit, event, ts, inactivity_ms):
+            spent_ms = None if event.dwell_ms is None else min(event.dwell_ms, cap_ms)
+        else:
+            spent_ms = _observed_ms(state, event, ts, cap_ms)
         if spent_ms is not None:
             state[MEAN] = mean_with(state[MEAN], float(spent_ms), ts, per_ms)
 

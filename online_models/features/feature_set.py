@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 from zlib import crc32
 
@@ -61,6 +61,8 @@ class FeatureSet:
         Where the values of features that need the crowd stand in what extract returns.
     segments
         Of visitors; None: they are not declared.
+    windows_ms
+        By name, the windows of those that look back a declared time.
     vectorize
         ``vectorize(values)`` returns what a model sees of all features: numbers as ``name``, categories
         as ``name=value`` with 1.0, crosses as ``a=x*b=y``. There is no bias in it.
@@ -76,6 +78,7 @@ class FeatureSet:
         personal: Collection[str],
         sources: Sources | None = None,
         segments: Segments | None = None,
+        windows_ms: Mapping[str, int] | None = None,
     ) -> None:
         self.hash = hash_
         self.names = list(names)
@@ -85,6 +88,7 @@ class FeatureSet:
         self.crowd_tables = slots.crowd.by_prefix
         self.crowd_positions = [index for index, one in enumerate(features) if one.reading.read_crowd]
         self.segments = segments
+        self.windows_ms = dict(windows_ms or {})
         crowded = [one.reading.read_crowd for one in features if one.reading.read_crowd]
         self._segment = crowded.index(slots.segment_of) if slots.segment_of else None
         self._tells = tells_by_type(slots)

@@ -8,7 +8,7 @@ from zlib import crc32
 from online_models.features.fields import ID_FIELDS
 from online_models.features.options import Options
 from online_models.features.plan import Accumulator, Fold, Read, Reading, Slots, as_folded
-from online_models.features.sessions import NUMBER, use_session
+from online_models.features.sessions import LAST, NUMBER, is_straggler, use_session
 
 _SEEN_BY = ("click", "page_view")
 # Each costs 3 bytes. With 32 remembered, an unseen item passes for a seen one in 1 of 2,000 cases.
@@ -53,10 +53,13 @@ def _previous_ever(options: Options, field: str, types: tuple[str, ...]) -> Read
 def _previous_in_session(options: Options, field: str, types: tuple[str, ...]) -> Read:
     chosen = frozenset(types)
     session, session_key = use_session(options)
+    inactivity_ms = options.defaults.inactivity_ms
 
     def bind(index: int) -> Fold:
         def fold(slots: Slots, event: Any, ts: int) -> None:
             state, visit = slots[index], slots[session]
+            if visit and ts < visit[LAST] and is_straggler(visit, event, ts, inactivity_ms):
+                return
             number = visit[NUMBER] if visit else 0
             before = state[0] if state is not None and state[2] == number else None
             slots[index] = [getattr(event, field), before, number]
@@ -69,7 +72,8 @@ def _previous_in_session(options: Options, field: str, types: tuple[str, ...]) -
         state, visit = slots[slot], slots[session]
         if state is None or (visit is not None and state[2] != visit[NUMBER]):
             return None
-        return state[event.type in chosen]  # type: ignore[no-any-return]
+        folded = event.type in chosen and (visit is None or not is_straggler(visit, event, event.ts, inactivity_ms))
+        return state[folded]  # type: ignore[no-any-return]
 
     return read
 

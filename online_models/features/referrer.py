@@ -18,7 +18,8 @@ MEDIA = ("direct", "internal", "search", "social", "email", "paid", "other")
 
 _PAID_WORDS = ("cpc", "ppc", "cpm", "cpv", "cpa", "paid", "display", "banner", "retarget", "affiliate")
 _PAID_CLICK_IDS = ("gclid", "msclkid", "dclid", "gbraid", "wbraid")
-# By a label of the host name: google.com, www.google.de and news.google.co.uk have one in common.
+# By the label that tells whose host it is: google.com, www.google.de and news.google.co.uk have one in common. Of an
+# app, whose name is turned around, by any.
 # fmt: off
 _SEARCH = frozenset((
     "google", "bing", "duckduckgo", "yandex", "baidu", "ecosia", "qwant", "startpage", "seznam", "naver", "ask",
@@ -28,8 +29,20 @@ _SOCIAL = frozenset((
     "facebook", "instagram", "twitter", "linkedin", "pinterest", "reddit", "youtube", "tiktok", "threads", "snapchat",
     "vk", "weibo", "tumblr", "whatsapp", "telegram", "messenger", "discord", "mastodon", "bsky", "xing", "quora",
 ))
+# One who comes from there has signed in, paid, worked or played; the name of the search engine is the company's.
+_NO_SEARCH = frozenset((
+    "accounts", "myaccount", "login", "passport", "id", "pay", "docs", "drive", "disk", "sites", "calendar",
+    "classroom", "groups", "meet", "chat", "play", "console", "cloud", "support", "developers",
+))
+_SHORT_HOSTS = {
+    "t.co": "social", "x.com": "social", "lnkd.in": "social", "youtu.be": "social", "t.me": "social",
+    "com.google.android.googlequicksearchbox": "search", "com.google.android.gm": "email",
+    "com.google.android.youtube": "social",
+}
 # fmt: on
-_SHORT_HOSTS = {"t.co": "social", "x.com": "social", "lnkd.in": "social", "youtu.be": "social", "t.me": "social"}
+# Between a name and its country, as in google.co.uk.
+_SECOND_LEVEL = frozenset(("co", "com", "net", "org", "ne"))
+_APP = "android-app:"
 _EMAIL_HOSTS = ("mail.", "webmail.", "outlook.", "e.mail.", "deref-gmx.", "deref-web.")
 
 
@@ -42,7 +55,7 @@ def referrer(options: Options) -> Reading:
     options.choice("referrer", ("medium",))
     own = _own_hosts(options)
     host_of = Memo(_host, MAX_LONG)
-    medium_of = Memo(lambda source: _host_medium(host_of[source]), MAX_LONG)
+    medium_of = Memo(lambda source: _host_medium(host_of[source], is_app=source.startswith(_APP)), MAX_LONG)
 
     def read(slots: Slots, event: Any, now: int) -> str | None:
         source, url = event.referrer, event.url
@@ -98,15 +111,29 @@ def _named_medium(medium: str) -> str:
     return "search" if medium == "organic" else "other"
 
 
-def _host_medium(host: str) -> str:
+def _host_medium(host: str, *, is_app: bool) -> str:
     if host in _SHORT_HOSTS:
         return _SHORT_HOSTS[host]
     labels = host.split(".")
     if host.startswith(_EMAIL_HOSTS):
         return "email"
-    if not _SEARCH.isdisjoint(labels) or host.endswith(("search.yahoo.com", "search.brave.com")):
+    if host.endswith(("search.yahoo.com", "search.brave.com")):
         return "search"
-    return "other" if _SOCIAL.isdisjoint(labels) else "social"
+    names = set(labels) - {"google"} if is_app else {_name_of(labels)}
+    if not _SEARCH.isdisjoint(names):
+        return "other" if labels[0] in _NO_SEARCH else "search"
+    return "other" if _SOCIAL.isdisjoint(names) else "social"
+
+
+def _name_of(labels: list[str]) -> str:
+    """Return the label that tells whose host it is.
+
+    >>> [_name_of(host.split(".")) for host in ("google.de", "news.google.co.uk", "ask.my-forum.org", "localhost")]
+    ['google', 'google', 'my-forum', 'localhost']
+    """
+    if len(labels) > 2 and labels[-2] in _SECOND_LEVEL:
+        return labels[-3]
+    return labels[-2] if len(labels) > 1 else labels[0]
 
 
 FAMILIES = {"referrer": referrer}

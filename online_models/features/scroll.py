@@ -7,7 +7,7 @@ from typing import Any
 from online_models.features.means import mean_with
 from online_models.features.options import Options
 from online_models.features.plan import Accumulator, Fold, Reading, Slots
-from online_models.features.sessions import DAY_MS, NUMBER, SESSION_EVENTS, use_session
+from online_models.features.sessions import DAY_MS, NUMBER, SESSION_EVENTS, is_straggler, use_session
 
 
 def scroll(options: Options) -> Reading:
@@ -19,13 +19,17 @@ def scroll(options: Options) -> Reading:
 
 def _deepest(options: Options) -> Reading:
     session, session_key = use_session(options)
+    inactivity_ms = options.defaults.inactivity_ms
 
     def bind(index: int) -> Fold:
         def fold(slots: Slots, event: Any, ts: int) -> None:
             depth = event.depth
             if depth is None:
                 return
-            state, number = slots[index], slots[session][NUMBER]
+            state, visit = slots[index], slots[session]
+            if is_straggler(visit, event, ts, inactivity_ms):
+                return
+            number = visit[NUMBER]
             if state is None or state[0] != number:
                 slots[index] = [number, depth]
             elif depth > state[1]:

@@ -5,9 +5,10 @@ The rules of the cut:
 - An event with the session_id of the current session continues it; with another id it begins a session.
 - An event without an id continues the current session unless more than `inactivity` has passed.
 - An event with the id of the session before continues the current one: the visitor is on two devices at
-  once, and counting a session at every change between them would make visits of one.
+  once, and counting a session at every change between them would make visits of one. So does, within `inactivity`,
+  the id of one of the last four sessions that began so soon after one another: of tabs that each have their own.
 - An event that is older than the current session's last by more than `inactivity`, and not of it, is a
-  straggler of a session long over; it leaves no trace here.
+  straggler of a session long over; it leaves no trace here, nor in what else is of the session (`is_straggler`).
 - Auctions and consent are no visits: they may happen while the visitor is elsewhere.
 """
 
@@ -29,8 +30,10 @@ DAY_MS = 86_400_000
 _DAYS_PER = {"per_day": 1, "per_week": 7}
 
 # Places in the state. GAP: from the end of the session before to the start of this one, None in the
-# first. KEY, PREVIOUS: crc32 of this and the last session's id, 0 without one.
-LAST, DURATION, EVENTS, NUMBER, GAP, KEY, PREVIOUS = range(7)
+# first. KEY, PREVIOUS: crc32 of this and the last session's id, 0 without one. From OLDER on: of those before, the
+# latest first; usually none, and none in states of before.
+LAST, DURATION, EVENTS, NUMBER, GAP, KEY, PREVIOUS, OLDER = range(8)
+_MOST_OLDER = 2
 
 
 def use_session(options: Options) -> tuple[int, str]:
@@ -43,7 +46,7 @@ def use_session(options: Options) -> tuple[int, str]:
 def _fold(index: int, inactivity_ms: int) -> Fold:
     def fold(slots: Slots, event: Any, ts: int) -> None:
         session_id = event.session_id
-        key = 0 if session_id is None else crc32(session_id.encode()) or 1
+        key = 0 if session_id is None else _key_of(session_id)
         state = slots[index]
         if state is None:
             slots[index] = [ts, 0, 1, 1, None, key, 0]
@@ -54,11 +57,14 @@ def _fold(index: int, inactivity_ms: int) -> Fold:
         elif pause_ms < -inactivity_ms:
             return
         elif key and current:
-            goes_on = key == state[PREVIOUS]
+            goes_on = key == state[PREVIOUS] or (pause_ms <= inactivity_ms and key in state[OLDER:])
         else:
             goes_on = pause_ms <= inactivity_ms
         if not goes_on:
-            slots[index] = [max(ts, state[LAST]), 0, 1, state[NUMBER] + 1, max(pause_ms, 0), key, current]
+            begun = [max(ts, state[LAST]), 0, 1, state[NUMBER] + 1, max(pause_ms, 0), key, current]
+            if pause_ms <= inactivity_ms and state[PREVIOUS] and state[GAP] <= inactivity_ms:
+                begun += state[PREVIOUS : PREVIOUS + _MOST_OLDER]
+            slots[index] = begun
             return
         state[EVENTS] += 1
         if pause_ms > 0:
@@ -68,6 +74,25 @@ def _fold(index: int, inactivity_ms: int) -> Fold:
             state[KEY] = key
 
     return fold
+
+
+def _key_of(session_id: str) -> int:
+    return crc32(session_id.encode()) or 1
+
+
+def is_straggler(visit: Any, event: Any, ts: int, inactivity_ms: int) -> bool:
+    """Tell whether the session accumulator has left an event out.
+
+    Accumulators that go by a session's number ask this; it is only ever true of an event before its `LAST`.
+
+    Parameters
+    ----------
+    visit
+        State of the session accumulator, into which the event was folded.
+    """
+    if ts >= visit[LAST] - inactivity_ms:
+        return False
+    return event.session_id is None or _key_of(event.session_id) != visit[KEY]
 
 
 def session(options: Options) -> Reading:

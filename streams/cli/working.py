@@ -51,6 +51,7 @@ def _risks(settings: Settings) -> Iterator[str]:
     """Yield what is allowed, and seldom meant."""
     yield from _without_bound(settings)
     yield from _crowded(settings)
+    yield from _forgotten(settings)
 
 
 def _without_bound(settings: Settings) -> Iterator[str]:
@@ -82,6 +83,17 @@ def _crowded(settings: Settings) -> Iterator[str]:
                 f"each for {', '.join(judging)}), and {MAX_OPEN_PER_USER} of a visitor do at once. "
                 "Those of earlier requests go unlabelled, then the last places: lower `shown`"
             )
+
+
+def _forgotten(settings: Settings) -> Iterator[str]:
+    """Yield windows for which no visitor is remembered long enough."""
+    ttl_ms = settings.redis.state_ttl_ms
+    windows = [(one.name, one.closes_after_ms) for one in settings.objectives]
+    if long := [name for name, ms in (*windows, *settings.features.windows_ms.items()) if ms > ttl_ms]:
+        yield (
+            f"{', '.join(long)}: longer than `redis.state_ttl` ({settings.redis.state_ttl}). Who stays away for that "
+            "time is forgotten, with counts and open triggers: declare a longer `state_ttl` or a shorter `window`"
+        )
 
 
 def check_argument(

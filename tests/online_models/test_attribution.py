@@ -61,3 +61,20 @@ def test_a_second_outcome_is_no_second_hit() -> None:
 
     assert mark_outcome(an_objective(), open_, "i1", 10) == open_
     assert mark_outcome(an_objective(), open_, "i1", 11) == []
+
+
+def test_a_second_outcome_gives_the_last_credit_to_nobody_else() -> None:
+    open_ = [an_open(0, offset=1), an_open(5, offset=2)]
+    last = an_objective(credit="last")
+
+    assert mark_outcome(last, open_, "i1", 10) == [open_[1]]
+    assert mark_outcome(last, open_, "i1", 11) == []
+    assert [one.hit for one in open_] == [False, True]
+
+
+def test_the_last_one_is_sought_among_those_whose_windows_have_not_ended() -> None:
+    # Their windows may be of different lengths: the later one, which was hit, opened when the window was short.
+    long = OpenAttribution("click", 1, "i1", 0, [], 0.5, 0, closes_after_ms=WINDOW_MS, grace_ms=0)
+    short = OpenAttribution("click", 2, "i1", 5, [], 0.5, 0, closes_after_ms=100, grace_ms=0, hit=True)
+
+    assert mark_outcome(an_objective(credit="last", grace_ms=0), [long, short], "i1", 106) == [long]

@@ -89,7 +89,7 @@ def test_a_visitor_who_was_lost_and_came_back_is_counted_for_what_waits_now() ->
 def as_before(stored: Stored, *, open_count: int) -> None:
     """Make of the stored meta what a version before stored, which counted in all only."""
     meta = msgspec.msgpack.decode(stored.meta)
-    assert len(meta) == 8
+    assert len(meta) == 9
     stored.meta = msgspec.msgpack.encode([*meta[:2], open_count, *meta[3:6]])
 
 

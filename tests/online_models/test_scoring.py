@@ -120,6 +120,20 @@ def test_a_click_within_the_window_makes_a_positive_at_its_end_and_none_makes_a_
     assert after == [(0, True, "both"), (1, False, "both")]
 
 
+@pytest.mark.parametrize("labels", ["at_window_end", "immediate"])
+def test_a_double_click_gives_the_last_credit_once(labels: str) -> None:
+    # i1 shown, shown again    click, click    windows end
+    # |---------|--------------x------x--------)
+    log = EventLog().add(an_impression("i1", event_id="first"), an_impression("i1", 1000, event_id="second"))
+    log.add(a_click("i1", 2000, event_id="click"), a_click("i1", 2100, event_id="again"))
+    last = {"click": {**CLICK, "credit": "last", "labels": labels}}
+
+    labelled = Bench(last).run(log.tick(2 * WINDOW)).labels()
+    judged = [(trigger, label) for trigger, label, use in labelled if use != "learn"]
+
+    assert sorted(judged) == [(0, False), (1, True)]
+
+
 @pytest.mark.parametrize(("click_at", "label"), [(WINDOW, True), (WINDOW + 1, False)])
 def test_the_windows_end_belongs_to_it(click_at: int, label: bool) -> None:
     log = EventLog().add(an_impression("i1"), a_click("i1", click_at)).tick(2 * WINDOW)

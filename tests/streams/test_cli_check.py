@@ -128,6 +128,30 @@ def test_numbers_without_a_bound_that_describe_visitors_are_named(tmp_path: Path
     ]
 
 
+def test_windows_beyond_what_is_remembered_of_a_visitor_are_named(tmp_path: Path) -> None:
+    windows = {
+        "views_30d": {"count": "page_view", "window": "30d"},
+        "views_31d": {"count": "page_view", "window": "31d"},
+        "visits_90d": {"visits": "90d"},
+        "visits_per_day": {"visits": "per_day", "half_life": "90d"},
+        "in_visit": {"count": "page_view", "window": "session"},
+        "rate_1y": {"rate": "click", "over": "impression", "window": "366d"},
+    }
+    objectives = {
+        "late": {**CLICK, "window": "30d", "grace": "1ms", "features": ["views_30d"]},
+        "click": {**CLICK, "window": "29d", "features": ["views_30d"]},
+    }
+    declared = {"app": "x", "features": windows, "objectives": objectives, "redis": {"state_ttl": "30d"}}
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(declared, sort_keys=False))
+
+    done = CliRunner().invoke(app, ["check", str(tmp_path / "c.yaml")])
+
+    assert [line for line in done.stdout.splitlines() if "mind:" in line] == [
+        "  mind:       late, views_31d, visits_90d, rate_1y: longer than `redis.state_ttl` (30d). Who stays away for "
+        "that time is forgotten, with counts and open triggers: declare a longer `state_ttl` or a shorter `window`"
+    ]
+
+
 @pytest.mark.parametrize("name", shipped_configs())
 def test_nothing_is_minded_of_what_is_shipped(name: str) -> None:
     done = CliRunner().invoke(app, ["check", name])

@@ -231,3 +231,15 @@ def test_many_items_are_read_at_once_as_one_by_one(declaration: dict[str, Any], 
     )
 
     assert at_once == [0.5 if one is None else sigmoid(one + 0.0) for [one] in values]
+
+
+@pytest.mark.parametrize(("one", "like_it"), [(1, 1.0), (2.5, 2.5), ("x", "x"), (True, True)])
+def test_a_number_of_your_own_is_a_group_however_it_is_written(one: Any, like_it: Any) -> None:
+    visitor = Visitor({"x": {"popularity": "item_id", "by": "properties.plan"}})
+    for at in range(20):
+        visitor.does(a_click("i1", at, event_id=f"a{at}", properties={"plan": one}))
+        visitor.does(a_click("i2", at, event_id=f"b{at}", properties={"plan": "another"}))
+
+    lift = visitor.values_at(a_click("i1", 30, event_id="c", properties={"plan": like_it}))["x"]
+
+    assert lift == pytest.approx(log(2.0), abs=0.05)

@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from builders import DAY, HOUR, MINUTE, a_click, a_page_view, an_event, an_impression
+from builders import DAY, HOUR, MINUTE, a_click, a_page_view, a_scroll, an_event, an_impression
 from hypothesis import given, settings
 
 from schemas.events import BidRequest, EventBase
@@ -120,3 +120,108 @@ def test_visits_are_counted_in_a_window_and_as_a_rate() -> None:
     assert values["visits_7d"] in (6, 7)
     assert values["per_day"] == pytest.approx(1.0, rel=0.06)
     assert values["per_week"] == pytest.approx(7 * values["per_day"])
+
+
+OF_THE_SESSION = {
+    "n": {"count": "page_view", "window": "session"},
+    "rate": {"rate": "page_view", "over": ["page_view", "click"], "window": "session", "prior": {"rate": 0.5}},
+    "dwell": {"dwell": "session"},
+    "last": {"dwell": "last"},
+    "depth": {"scroll": "max"},
+    "before": {"previous": "item_id", "of": "page_view", "within": "session"},
+    "after": {"follows": "item_id", "of": "page_view"},
+    **SESSION,
+}
+
+
+@pytest.mark.parametrize("session_id", [None, "an old one"])
+def test_nothing_that_is_of_the_session_sees_a_straggler(session_id: str | None) -> None:
+    events = [
+        a_page_view(2 * HOUR, session_id="s1", item_id="i1"),
+        a_page_view(2 * HOUR + 20_000, session_id="s1", item_id="i2"),
+    ]
+    straggler = a_page_view(0, event_id="late", session_id=session_id, item_id="i9", depth=0.9, dwell_ms=5000)
+    end = a_page_view(2 * HOUR + 30_000, event_id="end", session_id="s1", item_id="i3")
+
+    undisturbed, disturbed = Visitor(OF_THE_SESSION), Visitor(OF_THE_SESSION)
+    for event in (*events, end):
+        last = undisturbed.does(event)
+    for event in (*events, straggler, end):
+        last_of_disturbed = disturbed.does(event)
+        if event is straggler:
+            assert last_of_disturbed["before"] == "i2"
+
+    assert last_of_disturbed == last
+    assert last["dwell"] == 30.0
+    [told] = disturbed.crowd.weights.keys() - undisturbed.crowd.weights.keys()
+    assert told.endswith(":\ti9"), "that it came at all, and behind nothing"
+
+
+def test_a_late_event_with_the_sessions_own_id_is_no_straggler() -> None:
+    visitor = Visitor(OF_THE_SESSION)
+
+    visitor.does(a_page_view(2 * HOUR, session_id="s1"))
+    values = visitor.does(a_page_view(0, event_id="late", session_id="s1", depth=0.9, dwell_ms=5000))
+
+    assert (values["events"], values["n"], values["dwell"], values["depth"]) == (2, 2, 5.0, 0.9)
+
+
+def test_a_late_event_within_the_inactivity_is_of_the_session() -> None:
+    visitor = Visitor(OF_THE_SESSION)
+
+    visitor.does(a_page_view(30 * MINUTE, session_id=None))
+    values = visitor.does(a_page_view(0, event_id="late", session_id=None, depth=0.9, dwell_ms=5000))
+
+    assert (values["events"], values["n"], values["dwell"], values["depth"]) == (2, 2, 5.0, 0.9)
+
+
+def test_what_a_straggler_tells_counts_for_the_mean_dwell_and_ends_no_page() -> None:
+    # view (2 h)   a dwell of 40 s is told two hours late   view, 20 s after the first
+    declared = {"x": {"dwell": "mean", "half_life": "366d"}}
+    first, second = a_page_view(2 * HOUR), a_page_view(2 * HOUR + 20_000)
+    told = values_of(declared, first, a_scroll(1.0, 0, session_id=None, dwell_ms=40_000), second)
+    silent = values_of(declared, first, a_page_view(0, event_id="late", session_id=None), second)
+
+    assert told == [None, pytest.approx(40.0), pytest.approx(30.0, abs=0.1)]
+    assert silent == [None, None, pytest.approx(20.0)]
+
+
+def of_tabs(ids: str, pause_ms: int = 1000) -> list[int]:
+    """Return the visits after page views from tabs that have sessions of their own."""
+    views = (a_page_view(n * pause_ms, event_id=f"e{n}", session_id=one) for n, one in enumerate(ids))
+    return values_of({"n": {"visits": "total"}}, *views)
+
+
+def test_up_to_four_tabs_at_once_are_a_visit_each_and_not_one_at_every_change() -> None:
+    assert of_tabs("ABCABCABC") == [1, 2, 3, 3, 3, 3, 3, 3, 3]
+    assert of_tabs("ABCDADBCCBA") == [1, 2, 3, 4, 4, 4, 4, 4, 4, 4, 4]
+    assert of_tabs("ABCDEA") == [1, 2, 3, 4, 5, 6]
+
+
+def test_an_id_of_some_sessions_ago_goes_on_only_within_the_inactivity() -> None:
+    assert of_tabs("ABCA", pause_ms=30 * MINUTE) == [1, 2, 3, 3]
+    assert of_tabs("ABCA", pause_ms=30 * MINUTE + 1) == [1, 2, 3, 4]
+
+
+def test_only_tabs_that_take_turns_make_the_session_longer() -> None:
+    def places(ids: str, pause_ms: int) -> int:
+        visitor = Visitor({"n": {"visits": "total"}})
+        for n, one in enumerate(ids):
+            visitor.does(a_page_view(n * pause_ms, event_id=f"e{n}", session_id=one))
+        [state] = [slot for slot in visitor.slots if isinstance(slot, list)]
+        return len(state)
+
+    usual = places("A", 1000)
+    assert places("ABABAB", 1000) == usual
+    assert places("ABCDEFG", DAY) == usual
+    assert places("ABC", 1000) == usual + 1
+    assert places("ABCDEFG", 1000) == usual + 2
+
+
+def test_after_a_pause_the_tabs_of_before_are_forgotten() -> None:
+    visitor = Visitor(SESSION)
+    for n, one in enumerate("ABC"):
+        visitor.does(a_page_view(n * 1000, event_id=f"e{n}", session_id=one))
+    visitor.does(a_page_view(DAY, event_id="next day", session_id="D"))
+
+    assert visitor.does(a_page_view(DAY + 1000, event_id="old", session_id="B"))["visits"] == 5
