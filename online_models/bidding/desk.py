@@ -65,6 +65,8 @@ class Desk:
         Checks a declaration against the configuration; raises ConfigError.
     declared
         Campaigns of the configuration's file.
+    telling
+        Tells the market's learner; None: nobody is told.
     meta
         What the store held; None: nothing.
     pot
@@ -83,7 +85,7 @@ class Desk:
         check: Check,
         declared: Mapping[str, Campaign],
         features: FeatureSet,
-        telling: Telling,
+        telling: Telling | None,
         timers: Timers,
         topic: str,
         partition: int,
@@ -120,7 +122,8 @@ class Desk:
     def meta(self, stream_time_ms: int) -> BiddingMeta:
         """Return what the store must hold to continue from here."""
         books = self.allowances.state(stream_time_ms)
-        return BiddingMeta(list(self._known.values()), books, self.allowances.epoch, self.allowances.bidding())
+        own = self.allowances.bidding()
+        return BiddingMeta(list(self._known.values()), books, self.allowances.epoch, own, self._notice_window_ms)
 
     def tidy(self, stream_time_ms: int) -> None:
         """Let go of what is kept for a worker to take, and of books that are closed at a stream time; for replays."""
@@ -409,7 +412,7 @@ class Desk:
             one.values = pack_values([])
 
     def _tell(self, what: told.Told, out: Collected, *, label: bool = True) -> None:
-        if what:
+        if what and self._telling is not None:
             self._telling.release(MARKET, what, out.stream_time_ms, out, label=label)
 
 
