@@ -143,7 +143,9 @@ class Desk:
         if isinstance(event, LedgerBegun):
             self.allowances.begin(event.epoch)
         elif isinstance(event, BudgetGranted):
-            self.allowances.receive((event.campaign, event.day), event.epoch, event.drawn, event.committed)
+            known = {"returned": event.returned, "spent": event.spent, "moved": event.moved}
+            place = event.campaign, event.day
+            self.allowances.receive(place, event.epoch, event.drawn, event.committed, **known)
         elif event.version > self.version_of(event.campaign):
             self._known[event.campaign] = KnownCampaign(event.campaign, event.version, event.declaration)
             self._run(event.campaign, event.declaration)

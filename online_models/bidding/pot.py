@@ -48,7 +48,7 @@ class Pot:
     def begin(self, epoch: str) -> None:
         """Pass over what became of the live ledger."""
 
-    def receive(self, place: Place, epoch: str, drawn: int, committed: int) -> None:
+    def receive(self, place: Place, epoch: str, drawn: int, committed: int, **known: int) -> None:
         """Pass over what was granted live."""
 
     def reserve(self, place: Place, amount: int, budget: int) -> None:

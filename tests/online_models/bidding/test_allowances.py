@@ -51,6 +51,28 @@ def test_a_grant_that_comes_again_or_of_another_epoch_changes_nothing() -> None:
     assert books.take_changed() == [Allowance(*SHOES, received=200, seen=500)]
 
 
+def test_what_the_ledger_knows_of_books_that_were_lost_is_not_free() -> None:
+    known = {"returned": 20, "spent": 70, "moved": 5}
+    lost, kept = Allowances(epoch="e1"), Allowances([Allowance(*SHOES, 100, 6, 21, 71)], epoch="e1")
+
+    for books in (lost, kept):
+        books.receive(SHOES, "e0", 900, 900, returned=90, spent=90, moved=90)
+        books.receive(SHOES, "e1", 100, 300, **known)
+
+    assert lost.take_changed() == [Allowance(*SHOES, received=100, moved=5, returned=20, spent=70, seen=300)]
+    assert kept.take_changed() == [Allowance(*SHOES, received=100, moved=6, returned=21, spent=71)]
+
+
+def test_a_bid_that_had_reserved_in_a_book_that_was_lost_frees_nothing() -> None:
+    books = Allowances(epoch="e1")
+    books.receive(SHOES, "e1", 100_000, 100_000)
+
+    books.release(SHOES, 10_000, BUDGET)
+
+    assert books.free(SHOES, BUDGET) == 100_000
+    assert [book.reserved for book in books.take_changed()] == [0]
+
+
 def an_answered_request(at: int) -> BidRequest:
     answered = BidDecision(reason="bid", campaign="shoes", item_id="shoes", day=DAY, price=10.0, value=10.0)
     return a_request(at, answered=answered)
