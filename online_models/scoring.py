@@ -188,6 +188,11 @@ class ScoringCore:
         """Triggers of this partition that wait for their label."""
         return self._open.count.total
 
+    @property
+    def bids_wait(self) -> bool:
+        """Whether bids of this partition wait for a notice, or for the end of their waiting."""
+        return self._settling is not None and len(self._open.timers) > 0 and self._settling.allowances.has_reserved()
+
     def meta(self) -> PartitionMeta:
         """Return what the store must hold beside users and offset to continue from here."""
         meta = PartitionMeta(self._layouts.remembered, self.stream_time_ms, self.open_count)

@@ -68,6 +68,7 @@ class Books(Protocol):
     def close_days(self, stream_time_ms: int) -> None: ...
     def state(self, stream_time_ms: int) -> list[Allowance]: ...
     def bidding(self) -> list[bool]: ...
+    def has_reserved(self) -> bool: ...
 
 
 class Allowances:
@@ -201,6 +202,10 @@ class Allowances:
     def bidding(self) -> list[bool]:
         """Return for each of the books of `state` whether the partition has bid with it itself, or wanted to."""
         return [place in self._bidding for place in self._books]
+
+    def has_reserved(self) -> bool:
+        """Tell whether something is set aside for bids."""
+        return any(book.reserved > 0 for book in self._books.values())
 
 
 def closed_before(stream_time_ms: int, books: Iterable[Allowance]) -> list[Place]:

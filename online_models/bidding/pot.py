@@ -91,6 +91,10 @@ class Pot:
         """Return nothing: it is of no use here."""
         return []
 
+    def has_reserved(self) -> bool:
+        """Tell whether something is set aside for bids, of whichever partition."""
+        return any(book.reserved > 0 for book in self._books.values())
+
     def restore(self, books: Iterable[Allowance]) -> None:
         """Take up what `state` gave to one of the partitions; the others have the same."""
         self._books = {(one.campaign, one.day): one for one in books}

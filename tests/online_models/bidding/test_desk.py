@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 
 from schemas.bids import BidDecision, Considered
 from schemas.campaigns import Cap
-from schemas.user_state import Allowance
+from schemas.user_state import Allowance, PartitionMeta
 
 TODAY = "2023-11-14"
 
@@ -273,6 +273,30 @@ def a_day(seed: int) -> EventLog:
         elif number % 4 == 1:
             log.add(a_loss(bid_id, at_ms + 500, 9.0, user_id=who))
     return log.tick(DAY_MS)
+
+
+@pytest.mark.parametrize("granted", [True, False])
+def test_a_partition_tells_whether_bids_wait_for_notices(granted: bool) -> None:
+    bench, waiting = BiddingBench(a_campaign(), granted=granted), []
+    log = EventLog().add(begun(), a_grant(90_000_000), a_request(), a_loss("events-0-2", 100), a_request(200))
+    log.tick(5 * MINUTE + 200).tick(5 * MINUTE + 201)
+
+    for number in range(len(log.records)):
+        part = EventLog()
+        part.records = log.records[number : number + 1]
+        bench.run(part)
+        waiting.append(bench.core.bids_wait)
+
+    assert waiting == [False, False, True, False, True, True, False]
+    assert BiddingBench(a_campaign(), meta=a_lost_bid(bench)).core.bids_wait is False
+
+
+def a_lost_bid(bench: BiddingBench) -> PartitionMeta:
+    """Something is reserved for a visitor whom the store has lost: no time that comes ends that."""
+    meta = bench.core.meta()
+    assert meta.bidding is not None
+    meta.bidding.allowances = [Allowance("shoes", TODAY, reserved=1)]
+    return meta
 
 
 # ---------------------------------------------------------------- the loop is closed
