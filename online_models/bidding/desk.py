@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from online_models.bidding import past_bids, told
 from online_models.bidding.allowances import Allowances, Books
-from online_models.bidding.bidder import Bidder
+from online_models.bidding.bidder import BUDGET, Bidder
 from online_models.bidding.campaigns import Checked
 from online_models.bidding.market import MARKET
 from online_models.bidding.money import MICROS, micros_of_cpm, per_impression
@@ -181,8 +181,9 @@ class Desk:
                 decision = BidDecision(reason=TOO_LATE)
             if decision is None:
                 decision, _ = self._bidder.decide(request, user.slots, bids, self._affordable)
-                self._note_shortage(decision, request)
         bid = self._bid(decision, bid_id, request, source_ts, flags, out.offset)
+        if ANSWERED not in bid.flags:  # whether it is made now or was published before
+            self._note_shortage(bid, request)
         out.bids.append(bid)
         self._tell(told.opportunities(bid.ts, bid), out)
         if bid.campaign is not None and bid.reason == BID and not self._moved_in(bid, bids):
@@ -219,8 +220,8 @@ class Desk:
     def _note_shortage(self, decision: BidDecision, request: BidRequest) -> None:
         ts: int = request.ts  # type: ignore[assignment]  # decoded: int
         for name, one in decision.considered.items():
-            campaign = self._bidder.campaigns[name]
-            if one.reason == "budget":
+            campaign = self._bidder.campaigns.get(name)
+            if one.reason == BUDGET and campaign is not None:
                 place = name, campaign.day(ts)
                 self.allowances.fall_short(place, micros_of_cpm(one.price), campaign.budget)
 
