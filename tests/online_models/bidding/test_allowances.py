@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bidding_bench import DAY, MINUTE, BiddingBench, a_campaign, a_grant, a_request, a_win, begun
-from builders import EventLog
+from builders import DAY as DAY_MS
+from builders import T0, EventLog
 
 from online_models.bidding.allowances import Allowances
 from schemas.bids import BidDecision
@@ -71,6 +72,22 @@ def test_a_bid_that_had_reserved_in_a_book_that_was_lost_frees_nothing() -> None
 
     assert books.free(SHOES, BUDGET) == 100_000
     assert [book.reserved for book in books.take_changed()] == [0]
+
+
+def test_books_of_the_last_two_days_stay_and_older_ones_only_while_something_is_reserved() -> None:
+    days = [f"2023-11-{day}" for day in (14, 15, 16, 17)]
+    known = [Allowance("shoes", day, received=9, spent=9) for day in days]
+    waits = Allowance("tents", days[0], received=9, reserved=4)
+    books = Allowances([*known, waits], epoch="e1", bidding=[False, False, True, False, False])
+
+    third, fourth = books.state(T0 + 2 * DAY_MS), books.state(T0 + 3 * DAY_MS)
+    own = books.bidding()
+    books.release(("tents", days[0]), 4, BUDGET)
+
+    assert third == [*known, waits]
+    assert fourth == [*known[1:], waits]
+    assert own == [False, True, False, False]
+    assert books.state(T0 + 5 * DAY_MS) == known[3:]
 
 
 def an_answered_request(at: int) -> BidRequest:

@@ -164,6 +164,17 @@ def test_a_loss_frees_what_was_reserved() -> None:
     assert bench.book() == Allowance("shoes", TODAY)
 
 
+@pytest.mark.parametrize(("cpm", "noted"), [(10.0, 0), (10.001, 1)])
+def test_a_win_above_what_was_reserved_is_noted_once_however_often_it_is_told(cpm: float, noted: int) -> None:
+    bench = BiddingBench(a_campaign(value_per_click=0.02))  # it bids 10.0
+    win, again = a_win("events-0-0", 100, cpm), a_win("events-0-0", 200, cpm, event_id="retry")
+
+    bench.run(EventLog().add(a_request(), win, again))
+
+    assert bench.notes() == {"win": 1, "notice_repeated": 1} | ({"paid_above_bid": 1} if noted else {})
+    assert bench.book() == Allowance("shoes", TODAY, spent=round(cpm * 1_000))
+
+
 def test_a_notice_of_a_bid_that_nobody_knows_changes_nothing() -> None:
     bench = BiddingBench(a_campaign())
 
