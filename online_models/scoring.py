@@ -26,6 +26,7 @@ from functools import partial
 from typing import Any
 
 from online_models.attribution import MAX_OPEN_PER_PARTITION, MAX_OPEN_PER_USER
+from online_models.bidding.closed import ClosedDesk
 from online_models.bidding.desks import Desks
 from online_models.bound import BoundObjective, Replica, by_event_type
 from online_models.crowd import crowd_of
@@ -78,7 +79,7 @@ class ScoringCore:
     rankings
         How rank requests are answered; with none they are events like any other.
     bidding
-        How bid requests are; None: they are events like any other.
+        How bid requests are; None: they are events like any other, and what was bid before is settled.
     served
         What is served of objectives that have challengers, by name; the others serve their declared model.
     meta, timers
@@ -176,7 +177,12 @@ class ScoringCore:
             if bidding and self._telling
             else None
         )
-        self._open.desk = self.desk
+        self._settling = self.desk
+        if self.desk is None and meta and meta.bidding:
+            self._settling = ClosedDesk(
+                meta.bidding, features=features, timers=self._open.timers, topic=topic, partition=partition
+            )
+        self._open.desk = self._settling
         self.published: Mapping[str, Score] = {}
         self.published_to = -1
 
@@ -185,13 +191,18 @@ class ScoringCore:
         """Triggers of this partition that wait for their label."""
         return self._open.count.total
 
+    @property
+    def bids_wait(self) -> bool:
+        """Whether bids of this partition wait for a notice, or for the end of their waiting."""
+        return self._settling is not None and len(self._open.timers) > 0 and self._settling.allowances.has_reserved()
+
     def meta(self) -> PartitionMeta:
         """Return what the store must hold beside users and offset to continue from here."""
         meta = PartitionMeta(self._layouts.remembered, self.stream_time_ms, self.open_count)
         meta.open_by_end = self._open.count.by_end()
         meta.labelling = self._open.labellings.now
-        if self.desk is not None:
-            meta.bidding = self.desk.meta(self.stream_time_ms)
+        if self._settling is not None:
+            meta.bidding = self._settling.meta(self.stream_time_ms)
         return meta
 
     def users_of(self, events: Iterable[DecodedEvent]) -> list[str]:
@@ -217,8 +228,8 @@ class ScoringCore:
             self._layouts.move(user)
             # Their values stand in the order of the old layout; a wrong example would be worse than none.
             self._open.drop_all(user)
-            if self.desk is not None:
-                self.desk.forget_values(user)
+            if self._settling is not None:
+                self._settling.forget_values(user)
         elif user.resting is None:
             self._layouts.fit(user)
         return user
@@ -315,8 +326,8 @@ class ScoringCore:
         if user.open:
             self._open.join(event, ts, user, out)
         values = None
-        if self.desk is not None and isinstance(event, BidWin | BidLoss):
-            event, values = self.desk.notice(event, user, out)
+        if self._settling is not None and isinstance(event, BidWin | BidLoss):
+            event, values = self._settling.notice(event, user, out)
         self._features.fold(user.slots, event)
         if ts > user.last_ts:
             user.last_ts = ts

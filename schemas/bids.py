@@ -90,8 +90,12 @@ class AnsweredBid(BidDecision, kw_only=True, omit_defaults=True):
     bid_id
         What was told: it does not depend on where the request stands in the log, as a write whose acknowledgement was
         lost is repeated. Empty in answers of before: named after the request's offset.
+    price, day
+        As of the decision; no more than what books of a day can hold, since a partition books them as they come.
     """
 
+    price: Annotated[float, Meta(ge=0.0, le=1e9)] = 0.0
+    day: Annotated[str, Meta(pattern=r"^([0-9]{4}-[0-9]{2}-[0-9]{2})?$", max_length=10)] = ""
     bid_id: Annotated[str, Meta(max_length=300)] = ""
 
 

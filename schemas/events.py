@@ -284,6 +284,8 @@ class BudgetGranted(Struct, kw_only=True, tag_field="type", tag="budget_granted"
         All that the partition ever drew for that day, in millionths of the currency: repeats change nothing.
     committed
         What all together had drawn and not given back by then.
+    returned, spent, moved
+        What the ledger knows of the partition beside that, in case its books are lost; 0: they had `drawn` already.
     """
 
     type: ClassVar[str] = "budget_granted"
@@ -294,6 +296,9 @@ class BudgetGranted(Struct, kw_only=True, tag_field="type", tag="budget_granted"
     epoch: Name
     drawn: Annotated[int, Meta(ge=0)]
     committed: Annotated[int, Meta(ge=0)] = 0
+    returned: Annotated[int, Meta(ge=0)] = 0
+    spent: Annotated[int, Meta(ge=0)] = 0
+    moved: Annotated[int, Meta(ge=0)] = 0
     schema_version: Annotated[int, Meta(ge=1, le=SCHEMA_VERSION)] = SCHEMA_VERSION
 
 

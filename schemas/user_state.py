@@ -266,12 +266,15 @@ class BiddingMeta(Struct, array_like=True):
     bidding
         For each of the allowances, whether the partition has bid with it itself, or wanted to. Empty in states of
         before, in which all count as such.
+    notice_window_ms
+        How long bids wait for their notices, for when bidding is taken out of the configuration; 0: of before.
     """
 
     campaigns: list[KnownCampaign]
     allowances: list[Allowance]
     epoch: str = ""
     bidding: list[bool] = []
+    notice_window_ms: int = 0
 
 
 class Labelling(Struct, array_like=True, frozen=True):
@@ -312,7 +315,7 @@ class PartitionMeta(Struct, array_like=True):
     bids_end
         The same on `bids`.
     bidding
-        Campaigns and what may be spent; None: there is no bidding.
+        Campaigns and what may be spent; kept where bidding was taken out of the configuration. None: it never bid.
     open_by_end
         Of the open attributions, how many have windows that end in which span of event time; of before: none are told
         (`online_models.open_count`).

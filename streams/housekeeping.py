@@ -105,7 +105,7 @@ class Housekeeping:
                 self._worker.take_again(TP(self._worker.settings.topics.examples.name, partition))
 
     async def _tick_idle_partitions(self) -> None:
-        """Move the stream time of partitions on which triggers wait and nobody comes."""
+        """Move the stream time of partitions on which triggers or bids wait and nobody comes."""
         now = time.monotonic()
         if now - self._looked_at > self._idle_s:  # held up: partitions are not idle because we did not look
             self._moved_at = {}
@@ -117,7 +117,7 @@ class Housekeeping:
             # What is in work has moved stream time and not the offset, and may wait for the store for long.
             if status is None or status.open_chunks or session.next_offset != offset:
                 self._moved_at[number] = (session.next_offset, now)
-            elif now - since >= self._idle_s and session.core.open_count > 0:
+            elif now - since >= self._idle_s and (session.core.open_count > 0 or session.core.bids_wait):
                 self._moved_at[number] = (offset, now)
                 await self._tick(number, session.core.stream_time_ms + round((now - since) * 1000))
 

@@ -181,7 +181,7 @@ class Session:
         self._users: dict[str, UserState] = {}
         self._needed: Collection[str] = ()  # by the batch in work, and not stored yet
         self.saving: asyncio.Task[None] | None = None
-        bidding = core.meta().bidding
+        bidding = core.meta().bidding if core.desk is not None else None
         self.books = Books(bidding.epoch, bidding.allowances) if bidding else None
 
     def parts(self, records: Sequence[Record]) -> list[Sequence[Record]]:

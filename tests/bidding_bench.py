@@ -11,6 +11,7 @@ from online_models.bidding.declaration import parse_bidding
 from online_models.bidding.desks import Desks
 from online_models.bidding.market import MARKET, ZERO, pace_name
 from online_models.bidding.pacing.base import Pace, to_numbers
+from online_models.crowd import CROWD
 from online_models.features import compile_features
 from online_models.objectives import parse_objectives
 from schemas.bids import Bid
@@ -61,10 +62,12 @@ class BiddingBench(Bench):
     ----------
     bidding
         As declared under `bidding:`.
-    features
-        As declared under `features:`.
     granted
         Budgets come from a ledger; False: all may be spent.
+    features
+        As declared under `features:`.
+    crowd
+        What is known of all visitors; needed where a feature reads it.
     """
 
     def __init__(
@@ -76,6 +79,7 @@ class BiddingBench(Bench):
         objectives: dict[str, Any] | None = None,
         version: int = 0,
         features: dict[str, Any] = FEATURES,
+        crowd: Any = None,
         **limits: Any,
     ) -> None:
         declared = objectives or {"ad_click": AD_CLICK, "ad_sale": AD_SALE}
@@ -84,7 +88,7 @@ class BiddingBench(Bench):
         section = {"click": "ad_click", "conversion": "ad_sale", **(bidding or {})}
         self.bidding = parse_bidding(section, features=compiled, objectives=parsed)
         self.market = market or AMarket()
-        replicas = {name: a_replica(name) for name in declared} | {MARKET: self.market}
+        replicas = {name: a_replica(name) for name in declared} | {MARKET: self.market, CROWD: crowd}
         for name in declared:  # a chance of 1/2 of everything
             replicas[name].weights, replicas[name].intercept, replicas[name].version = {}, 0.0, version or 7
         super().__init__(

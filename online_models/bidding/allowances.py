@@ -55,7 +55,9 @@ class Books(Protocol):
     def epoch(self) -> str: ...
     def free(self, place: Place, budget: int) -> int: ...
     def begin(self, epoch: str) -> None: ...
-    def receive(self, place: Place, epoch: str, drawn: int, committed: int) -> None: ...
+    def receive(
+        self, place: Place, epoch: str, drawn: int, committed: int, *, returned: int = 0, spent: int = 0, moved: int = 0
+    ) -> None: ...
     def reserve(self, place: Place, amount: int, budget: int) -> None: ...
     def move_in(self, place: Place, amount: int) -> None: ...
     def fall_short(self, place: Place, amount: int, budget: int) -> None: ...
@@ -66,6 +68,7 @@ class Books(Protocol):
     def close_days(self, stream_time_ms: int) -> None: ...
     def state(self, stream_time_ms: int) -> list[Allowance]: ...
     def bidding(self) -> list[bool]: ...
+    def has_reserved(self) -> bool: ...
 
 
 class Allowances:
@@ -111,11 +114,19 @@ class Allowances:
         self._wants.clear()
         self._changed.update(self._books)
 
-    def receive(self, place: Place, epoch: str, drawn: int, committed: int) -> None:
-        """Take in that all that was ever drawn is this much; `committed`: by all together."""
+    def receive(
+        self, place: Place, epoch: str, drawn: int, committed: int, *, returned: int = 0, spent: int = 0, moved: int = 0
+    ) -> None:
+        """Take in that all that was ever drawn is this much; `committed`: by all together.
+
+        `returned`, `spent` and `moved` are what the ledger knows of this book. It knows more only if the book was lost:
+        what had been spent of `drawn` is not free then.
+        """
         if epoch != self.epoch:
             return
         book = self._book(place)
+        book.returned, book.spent = max(book.returned, returned), max(book.spent, spent)
+        book.moved = max(book.moved, moved)
         if drawn > book.received:  # a repeated or late record tells of an earlier `committed`
             book.received, book.seen = drawn, committed
             self._bidding.add(place)  # it has asked for it
@@ -143,7 +154,7 @@ class Allowances:
     def release(self, place: Place, amount: int, budget: int) -> None:
         """Free what a bid had set aside."""
         book = self._book(place)
-        book.reserved -= amount
+        book.reserved = max(0, book.reserved - amount)  # below that, the book was lost in which the bid had reserved it
         self._give_back(place, book, amount, budget)
 
     def spend(self, place: Place, amount: int) -> None:
@@ -191,6 +202,10 @@ class Allowances:
     def bidding(self) -> list[bool]:
         """Return for each of the books of `state` whether the partition has bid with it itself, or wanted to."""
         return [place in self._bidding for place in self._books]
+
+    def has_reserved(self) -> bool:
+        """Tell whether something is set aside for bids."""
+        return any(book.reserved > 0 for book in self._books.values())
 
 
 def closed_before(stream_time_ms: int, books: Iterable[Allowance]) -> list[Place]:

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from online_models.bidding import past_bids, told
 from online_models.bidding.allowances import Allowances, Books
-from online_models.bidding.bidder import Bidder
+from online_models.bidding.bidder import BUDGET, Bidder
 from online_models.bidding.campaigns import Checked
 from online_models.bidding.market import MARKET
 from online_models.bidding.money import MICROS, micros_of_cpm, per_impression
@@ -65,6 +65,8 @@ class Desk:
         Checks a declaration against the configuration; raises ConfigError.
     declared
         Campaigns of the configuration's file.
+    telling
+        Tells the market's learner; None: nobody is told.
     meta
         What the store held; None: nothing.
     pot
@@ -83,7 +85,7 @@ class Desk:
         check: Check,
         declared: Mapping[str, Campaign],
         features: FeatureSet,
-        telling: Telling,
+        telling: Telling | None,
         timers: Timers,
         topic: str,
         partition: int,
@@ -120,7 +122,8 @@ class Desk:
     def meta(self, stream_time_ms: int) -> BiddingMeta:
         """Return what the store must hold to continue from here."""
         books = self.allowances.state(stream_time_ms)
-        return BiddingMeta(list(self._known.values()), books, self.allowances.epoch, self.allowances.bidding())
+        own = self.allowances.bidding()
+        return BiddingMeta(list(self._known.values()), books, self.allowances.epoch, own, self._notice_window_ms)
 
     def tidy(self, stream_time_ms: int) -> None:
         """Let go of what is kept for a worker to take, and of books that are closed at a stream time; for replays."""
@@ -140,7 +143,9 @@ class Desk:
         if isinstance(event, LedgerBegun):
             self.allowances.begin(event.epoch)
         elif isinstance(event, BudgetGranted):
-            self.allowances.receive((event.campaign, event.day), event.epoch, event.drawn, event.committed)
+            known = {"returned": event.returned, "spent": event.spent, "moved": event.moved}
+            place = event.campaign, event.day
+            self.allowances.receive(place, event.epoch, event.drawn, event.committed, **known)
         elif event.version > self.version_of(event.campaign):
             self._known[event.campaign] = KnownCampaign(event.campaign, event.version, event.declaration)
             self._run(event.campaign, event.declaration)
@@ -176,8 +181,9 @@ class Desk:
                 decision = BidDecision(reason=TOO_LATE)
             if decision is None:
                 decision, _ = self._bidder.decide(request, user.slots, bids, self._affordable)
-                self._note_shortage(decision, request)
         bid = self._bid(decision, bid_id, request, source_ts, flags, out.offset)
+        if ANSWERED not in bid.flags:  # whether it is made now or was published before
+            self._note_shortage(bid, request)
         out.bids.append(bid)
         self._tell(told.opportunities(bid.ts, bid), out)
         if bid.campaign is not None and bid.reason == BID and not self._moved_in(bid, bids):
@@ -214,8 +220,8 @@ class Desk:
     def _note_shortage(self, decision: BidDecision, request: BidRequest) -> None:
         ts: int = request.ts  # type: ignore[assignment]  # decoded: int
         for name, one in decision.considered.items():
-            campaign = self._bidder.campaigns[name]
-            if one.reason == "budget":
+            campaign = self._bidder.campaigns.get(name)
+            if one.reason == BUDGET and campaign is not None:
                 place = name, campaign.day(ts)
                 self.allowances.fall_short(place, micros_of_cpm(one.price), campaign.budget)
 
@@ -409,7 +415,7 @@ class Desk:
             one.values = pack_values([])
 
     def _tell(self, what: told.Told, out: Collected, *, label: bool = True) -> None:
-        if what:
+        if what and self._telling is not None:
             self._telling.release(MARKET, what, out.stream_time_ms, out, label=label)
 
 

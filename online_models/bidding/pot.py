@@ -48,7 +48,7 @@ class Pot:
     def begin(self, epoch: str) -> None:
         """Pass over what became of the live ledger."""
 
-    def receive(self, place: Place, epoch: str, drawn: int, committed: int) -> None:
+    def receive(self, place: Place, epoch: str, drawn: int, committed: int, **known: int) -> None:
         """Pass over what was granted live."""
 
     def reserve(self, place: Place, amount: int, budget: int) -> None:
@@ -90,6 +90,10 @@ class Pot:
     def bidding(self) -> list[bool]:
         """Return nothing: it is of no use here."""
         return []
+
+    def has_reserved(self) -> bool:
+        """Tell whether something is set aside for bids, of whichever partition."""
+        return any(book.reserved > 0 for book in self._books.values())
 
     def restore(self, books: Iterable[Allowance]) -> None:
         """Take up what `state` gave to one of the partitions; the others have the same."""

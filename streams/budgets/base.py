@@ -90,8 +90,8 @@ class Want(NamedTuple):
     budget
         Budget of the whole day, as the holder knows it.
     received
-        All that the holder knows it was granted. If it was granted more, an answer was lost: the next one
-        tells the total and grants nothing.
+        All that the holder knows it was granted. If it was granted more, an answer was lost, or the holder's
+        books were: the next one tells the totals and grants nothing.
     """
 
     micros: int
@@ -113,12 +113,18 @@ class Drawn(NamedTuple):
         Commitments of all holders, together.
     left
         What may still be granted.
+    returned, spent, moved
+        What the ledger knows of the holder beside `total`, if that is more than the holder knew; otherwise 0. A
+        holder that has lost its books must not take for free what it had spent.
     """
 
     total: int
     granted: int
     committed: int
     left: int
+    returned: int = 0
+    spent: int = 0
+    moved: int = 0
 
 
 class Draw(NamedTuple):

@@ -154,6 +154,9 @@ class Clerk:
                     epoch=epoch,
                     drawn=drawn.total,
                     committed=drawn.committed,
+                    returned=drawn.returned,
+                    spent=drawn.spent,
+                    moved=drawn.moved,
                 )
                 await self._once(desk, (place, epoch, drawn.total), [granted], now)
             elif not drawn.granted:

@@ -127,12 +127,15 @@ class _Book:
 
     def draw(self, holder: str, want: Want) -> Drawn:
         self.budget = want.budget
-        known = self.entries.get(holder, _NOTHING)
-        mine = self.entries[holder] = known._replace(received=max(known.received, want.received))
+        mine = self.entries.get(holder, _NOTHING)
+        mine = self.entries[holder] = mine._replace(received=max(mine.received, want.received))
         self.unknown, self.seen = max(self.unknown, self.seen - self.named, self.moved_from_nowhere), 0
-        granted = self._grant(mine, want) if mine.received <= want.received else 0
+        knows_less = mine.received > want.received
+        granted = 0 if knows_less else self._grant(mine, want)
         self.entries[holder] = mine._replace(received=mine.received + granted)
-        return Drawn(mine.received + granted, granted, self.committed, max(0, want.budget - self.committed))
+        left = max(0, want.budget - self.committed)
+        known = (mine.returned, mine.spent, mine.moved) if knows_less else ()
+        return Drawn(mine.received + granted, granted, self.committed, left, *known)
 
     def _grant(self, mine: Entry, want: Want) -> int:
         left = want.budget - self.committed

@@ -111,8 +111,8 @@ for i = 2, #KEYS, 2 do
   book.b = tonumber(ARGV[a + 3])
   set(book, math.max(book.d, received), book.r, book.s, book.m)
   book.u, book.f = math.max(book.u, book.f - book.t, book.M - book.H), 0
-  local left, granted = book.b - committed(book), 0
-  if book.d <= received and left > 0 then
+  local left, granted, knows_less = book.b - committed(book), 0, book.d > received
+  if not knows_less and left > 0 then
     local sharing = book.n + 1 - holds(book.d, book.r, book.s, book.m)
     local overdrawn = math.max(0, book.s - book.m - (book.d - book.r))
     granted = math.min(micros, overdrawn + math.min(left, math.max(unit, math.floor(left / (2 * sharing)))))
@@ -122,6 +122,7 @@ for i = 2, #KEYS, 2 do
   answer[#answer + 1] = book.d
   answer[#answer + 1] = granted
   answer[#answer + 1] = committed(book)
+  for _, known in ipairs({book.r, book.s, book.m}) do answer[#answer + 1] = knows_less and known or 0 end
 end
 return answer
 """
@@ -207,11 +208,11 @@ class RedisLedger:
             check_amounts(place, want)
             arguments += (place.campaign, *want)
         found, missing, *numbers = await self._draw(self._keys(wants), arguments)
-        threes = zip(wants.items(), numbers[::3], numbers[1::3], numbers[2::3], strict=False)
-        drawn = {
-            place: Drawn(total, granted, committed, max(0, want.budget - committed))
-            for (place, want), total, granted, committed in threes
-        }
+        drawn = {}
+        for (place, want), (total, granted, committed, *known) in zip(
+            wants.items(), zip(*[iter(numbers)] * 6, strict=True), strict=False
+        ):
+            drawn[place] = Drawn(total, granted, committed, max(0, want.budget - committed), *known)
         return Draw(found.decode(), missing, drawn)
 
     async def report(self, holder: str, entries: Mapping[CampaignDay, Entry]) -> None:

@@ -112,6 +112,19 @@ async def test_a_draw_whose_answer_was_lost_is_told_what_it_got_and_gets_no_more
     assert (again, then) == (Drawn(100, 0, 100, 900), Drawn(200, 100, 200, 800))
 
 
+async def test_who_knows_of_less_than_it_drew_is_told_what_it_spent_and_gave_back_of_it(ledger: Any) -> None:
+    epoch = await opened(ledger)
+    await draw(ledger, "events-0", epoch, 100)
+    await ledger.report("events-0", {SHOES: Entry(100, returned=20, spent=70, moved=5)})
+
+    await ledger.register("events-0", epoch, {SHOES: Entry(0)}, expected=PARTITIONS)
+    lost = await draw(ledger, "events-0", epoch, 100)
+    told = await draw(ledger, "events-0", epoch, 100, received=lost.total)
+
+    assert lost == Drawn(100, 0, 85, 915, returned=20, spent=70, moved=5)  # 80, and 5 that no holder has named
+    assert told == Drawn(200, 100, 185, 815)
+
+
 async def test_slices_get_smaller_towards_the_end_but_not_below_the_unit(ledger: Any) -> None:
     epoch = await opened(ledger)
     received = dict.fromkeys(PARTITIONS, 0)

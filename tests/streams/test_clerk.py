@@ -73,7 +73,9 @@ class Partition:
             if isinstance(event, LedgerBegun):
                 self.allowances.begin(event.epoch)
             elif isinstance(event, BudgetGranted):
-                self.allowances.receive((event.campaign, event.day), event.epoch, event.drawn, event.committed)
+                known = {"returned": event.returned, "spent": event.spent, "moved": event.moved}
+                place = event.campaign, event.day
+                self.allowances.receive(place, event.epoch, event.drawn, event.committed, **known)
             elif isinstance(event, CampaignSet):
                 self.versions[event.campaign] = event.version
         self.read_to = len(self.log)
@@ -329,6 +331,26 @@ async def test_the_next_worker_goes_on_with_what_is_stored() -> None:
 
     # The first grant was read before, and the ledger is asked for more than that.
     assert office.log[1:] == [office.granted(SLICE, SLICE), office.granted(SLICE + 16_000, SLICE + 16_000)]
+
+
+async def test_a_partition_that_has_lost_its_books_takes_on_what_the_ledger_knows_of_them() -> None:
+    office = await Office().opened()
+    partition = office.partitions[0]
+    partition.want()
+    await office.rounds(3)
+    partition.allowances.move_in(SHOES, 50)
+    partition.allowances.spend(SHOES, SLICE)
+    partition.save()
+    await office.rounds(2)
+
+    partition.allowances, partition.books = Allowances(epoch=office.epoch), Books(office.epoch, [])
+    office.clerk = office.new_clerk()
+    partition.want()
+    await office.rounds(3)
+
+    assert partition.allowances.state(0) == [Allowance(*SHOES, received=SLICE, moved=50, spent=SLICE, seen=SLICE + 50)]
+    assert partition.free == 50
+    assert await office.totals() == Totals(BUDGET, SLICE + 50, SLICE)
 
 
 async def test_where_nothing_is_left_it_is_not_asked_with_every_bid_that_cannot_be_made() -> None:

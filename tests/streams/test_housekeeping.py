@@ -107,6 +107,16 @@ async def test_an_idle_partition_is_ticked_by_the_time_that_has_passed(monkeypat
     assert worker.ticks == [1_750_000_010_000]
 
 
+@pytest.mark.parametrize("bids_wait", [True, False])
+async def test_a_partition_on_which_only_bids_wait_for_notices_is_ticked_like_any_other(
+    bids_wait: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = Idling(monkeypatch)
+    worker.session.core.open_count, worker.session.core.bids_wait = 0, bids_wait
+    await worker.look(times=5)
+    assert worker.ticks == bids_wait * [1_750_000_010_000]
+
+
 async def test_a_partition_whose_batch_waits_for_the_store_is_not_idle(monkeypatch: pytest.MonkeyPatch) -> None:
     worker = Idling(monkeypatch)
     await worker.look(times=2)

@@ -16,6 +16,7 @@ from online_models.records import DecodedBatch
 from schemas.codec import decode_example, decode_partition_meta, decode_score, encode_json
 from schemas.examples import Example
 from schemas.scores import Score
+from schemas.user_state import Allowance, BiddingMeta, PartitionMeta
 from streams import runner
 from streams.messages import Messages
 from streams.runner import Ends, Published, Session
@@ -234,3 +235,18 @@ async def test_the_loop_goes_on_while_the_windows_of_very_many_close(monkeypatch
 
     assert turns - before >= 3_000 // 500
     assert len(log.examples) == 3_000
+
+
+async def test_where_bidding_was_taken_out_the_books_are_stored_on_and_reported_to_nobody() -> None:
+    owed = BiddingMeta([], [Allowance("shoes", "2023-11-14", received=9, spent=7)], "e1", [True], 60_000)
+    bench, store = Bench(ALL, meta=PartitionMeta([], 0, 0, bidding=owed)), DictStateStore()
+    session = a_session(bench, store, Log([]))
+
+    await session.run_batch(EventLog().add(a_page_view(0)).records, Log([]), once)
+    await stored(session)
+
+    record = await store.load_partition(PLACE)
+    assert record is not None
+    assert decode_partition_meta(record.meta).bidding == owed
+    assert session.books is None
+    assert session.campaign_version("shoes") == 0

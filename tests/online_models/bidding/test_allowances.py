@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bidding_bench import DAY, MINUTE, BiddingBench, a_campaign, a_grant, a_request, a_win, begun
-from builders import EventLog
+from builders import DAY as DAY_MS
+from builders import T0, EventLog
 
 from online_models.bidding.allowances import Allowances
 from schemas.bids import BidDecision
@@ -49,6 +50,44 @@ def test_a_grant_that_comes_again_or_of_another_epoch_changes_nothing() -> None:
     books.receive(SHOES, "e0", 900, 900)
 
     assert books.take_changed() == [Allowance(*SHOES, received=200, seen=500)]
+
+
+def test_what_the_ledger_knows_of_books_that_were_lost_is_not_free() -> None:
+    known = {"returned": 20, "spent": 70, "moved": 5}
+    lost, kept = Allowances(epoch="e1"), Allowances([Allowance(*SHOES, 100, 6, 21, 71)], epoch="e1")
+
+    for books in (lost, kept):
+        books.receive(SHOES, "e0", 900, 900, returned=90, spent=90, moved=90)
+        books.receive(SHOES, "e1", 100, 300, **known)
+
+    assert lost.take_changed() == [Allowance(*SHOES, received=100, moved=5, returned=20, spent=70, seen=300)]
+    assert kept.take_changed() == [Allowance(*SHOES, received=100, moved=6, returned=21, spent=71)]
+
+
+def test_a_bid_that_had_reserved_in_a_book_that_was_lost_frees_nothing() -> None:
+    books = Allowances(epoch="e1")
+    books.receive(SHOES, "e1", 100_000, 100_000)
+
+    books.release(SHOES, 10_000, BUDGET)
+
+    assert books.free(SHOES, BUDGET) == 100_000
+    assert [book.reserved for book in books.take_changed()] == [0]
+
+
+def test_books_of_the_last_two_days_stay_and_older_ones_only_while_something_is_reserved() -> None:
+    days = [f"2023-11-{day}" for day in (14, 15, 16, 17)]
+    known = [Allowance("shoes", day, received=9, spent=9) for day in days]
+    waits = Allowance("tents", days[0], received=9, reserved=4)
+    books = Allowances([*known, waits], epoch="e1", bidding=[False, False, True, False, False])
+
+    third, fourth = books.state(T0 + 2 * DAY_MS), books.state(T0 + 3 * DAY_MS)
+    own = books.bidding()
+    books.release(("tents", days[0]), 4, BUDGET)
+
+    assert third == [*known, waits]
+    assert fourth == [*known[1:], waits]
+    assert own == [False, True, False, False]
+    assert books.state(T0 + 5 * DAY_MS) == known[3:]
 
 
 def an_answered_request(at: int) -> BidRequest:

@@ -124,6 +124,34 @@ def test_a_bid_that_was_published_before_a_crash_stands_under_its_id() -> None:
     assert feed.book == Allowance("shoes", DAY, moved=10_000, spent=4_000)
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"price": 1e20},
+        {"price": 1.1e9},
+        {"day": "zzz"},
+        {"day": "2023-11-14:"},
+        {"day": "2023-11-14\n"},
+        {"day": "٢٠٢٣-11-14"},
+    ],
+)
+def test_an_answer_that_no_book_can_hold_is_a_dead_letter(wrong: dict[str, Any]) -> None:
+    request = answered(FIRST)
+    feed = Feed()(replace(request, answered=replace(request.answered, **wrong)))
+
+    accounting = feed.bench.results[-1].accounting
+    assert (accounting.dead, accounting.scored) == (1, 0)
+    assert feed.book == Allowance("shoes", DAY)
+
+
+@pytest.mark.parametrize("fine", [{"price": 1e9}, {"price": 0.0}, {"day": ""}])
+def test_the_highest_price_and_an_answer_without_a_day_are_taken(fine: dict[str, Any]) -> None:
+    request = answered(FIRST)
+    feed = Feed()(replace(request, answered=replace(request.answered, **fine)))
+
+    assert feed.bench.results[-1].accounting.scored == 1
+
+
 def test_what_was_charged_is_booked_though_every_record_is_there_twice() -> None:
     feed, charged = Feed(a_campaign(max_bid_cpm=10.0, budget_per_day=1.0)), 0
     for number in range(100):

@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 
 from schemas.bids import BidDecision, Considered
 from schemas.campaigns import Cap
-from schemas.user_state import Allowance
+from schemas.user_state import Allowance, PartitionMeta
 
 TODAY = "2023-11-14"
 
@@ -164,6 +164,17 @@ def test_a_loss_frees_what_was_reserved() -> None:
     assert bench.book() == Allowance("shoes", TODAY)
 
 
+@pytest.mark.parametrize(("cpm", "noted"), [(10.0, 0), (10.001, 1)])
+def test_a_win_above_what_was_reserved_is_noted_once_however_often_it_is_told(cpm: float, noted: int) -> None:
+    bench = BiddingBench(a_campaign(value_per_click=0.02))  # it bids 10.0
+    win, again = a_win("events-0-0", 100, cpm), a_win("events-0-0", 200, cpm, event_id="retry")
+
+    bench.run(EventLog().add(a_request(), win, again))
+
+    assert bench.notes() == {"win": 1, "notice_repeated": 1} | ({"paid_above_bid": 1} if noted else {})
+    assert bench.book() == Allowance("shoes", TODAY, spent=round(cpm * 1_000))
+
+
 def test_a_notice_of_a_bid_that_nobody_knows_changes_nothing() -> None:
     bench = BiddingBench(a_campaign())
 
@@ -273,6 +284,30 @@ def a_day(seed: int) -> EventLog:
         elif number % 4 == 1:
             log.add(a_loss(bid_id, at_ms + 500, 9.0, user_id=who))
     return log.tick(DAY_MS)
+
+
+@pytest.mark.parametrize("granted", [True, False])
+def test_a_partition_tells_whether_bids_wait_for_notices(granted: bool) -> None:
+    bench, waiting = BiddingBench(a_campaign(), granted=granted), []
+    log = EventLog().add(begun(), a_grant(90_000_000), a_request(), a_loss("events-0-2", 100), a_request(200))
+    log.tick(5 * MINUTE + 200).tick(5 * MINUTE + 201)
+
+    for number in range(len(log.records)):
+        part = EventLog()
+        part.records = log.records[number : number + 1]
+        bench.run(part)
+        waiting.append(bench.core.bids_wait)
+
+    assert waiting == [False, False, True, False, True, True, False]
+    assert BiddingBench(a_campaign(), meta=a_lost_bid(bench)).core.bids_wait is False
+
+
+def a_lost_bid(bench: BiddingBench) -> PartitionMeta:
+    """Something is reserved for a visitor whom the store has lost: no time that comes ends that."""
+    meta = bench.core.meta()
+    assert meta.bidding is not None
+    meta.bidding.allowances = [Allowance("shoes", TODAY, reserved=1)]
+    return meta
 
 
 # ---------------------------------------------------------------- the loop is closed
