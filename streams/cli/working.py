@@ -10,8 +10,12 @@ import typer
 
 from online_models.bidding.pacing import DEFAULT_KIND
 from online_models.estimators import sums_up
+from online_models.estimators.naive_bayes import NaiveBayes
 from streams.cli.options import ConfigOption, config_path, settings_of
 from streams.settings import Settings
+
+# With `labels: immediate` a model says p / (1 + p) of what has the rate p, which leaves little room below 0.5 here.
+_COMMON = 0.3
 
 
 def worker(config: ConfigOption = None) -> None:
@@ -46,8 +50,22 @@ def check(config: ConfigOption = None) -> None:
 
 
 def _risks(settings: Settings) -> Iterator[str]:
-    """Yield what is allowed, and seldom meant: numbers without a bound under a model that sums them up."""
+    """Yield what is allowed, and seldom meant.
+
+    Numbers without a bound under a model that sums them up; fake negatives of outcomes that are common, or under a
+    model that goes to extremes.
+    """
     for variant in (one for objective in settings.objectives for one in objective.variants.values()):
+        extreme = variant.model["name"] == NaiveBayes.name
+        if variant.labels == "immediate" and (extreme or variant.prior > _COMMON):
+            why = "a model that goes to extremes" if extreme else f"a `prior` of {variant.prior:g}"
+            yield (
+                f"{variant.name} ({variant.model['name']}) has `labels: immediate`, which is for rare outcomes, "
+                f"and {why}. "
+                "Where its model says 0.5 or more, the score is 0.999999: "
+                + ("take another model" if extreme else "give the rate as `prior` if it is lower")
+                + ", or `labels: at_window_end`"
+            )
         jumping = settings.features.jumping(variant.feature_names(settings.features.names))
         if jumping and sums_up(variant.model):
             yield (
