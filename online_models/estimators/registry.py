@@ -14,7 +14,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from importlib import import_module
-from math import isfinite
+from math import isfinite, log
 from typing import Any
 
 from river import base
@@ -53,7 +53,7 @@ _UNSEEN = ({"d=1": 1.0, "e": 1.0, "f": 1.0}, {"d=2": 1.0, "a": 1.0, "g": 1.0})
 Path = tuple[str | int, ...]
 
 
-def build(model: Mapping[str, Any], *, key: bytes | None = None) -> Estimator:
+def build(model: Mapping[str, Any], *, key: bytes | None = None, prior: float = 0.5) -> Estimator:
     """Build the model that a declaration names, with nothing learned.
 
     Parameters
@@ -62,6 +62,8 @@ def build(model: Mapping[str, Any], *, key: bytes | None = None) -> Estimator:
         ``name``, and for a model of River ``params`` and ``scale``.
     key
         Signs models of River, which travel pickled; at least 16 bytes.
+    prior
+        The rate of positives that is expected: where a model begins that can, unless its declaration says so.
 
     Raises
     ------
@@ -78,7 +80,7 @@ def build(model: Mapping[str, Any], *, key: bytes | None = None) -> Estimator:
     """
     name = model.get("name")
     if name in OWN:
-        return _own(model, OWN[str(name)])
+        return _own(model, OWN[str(name)], prior)
     unknown = sorted(map(str, set(model) - {"name", "params", "scale"}))
     if unknown:
         raise ConfigError((unknown[0],), "Unknown key; expected `name`, `params` and `scale`")
@@ -115,9 +117,9 @@ def sums_up(model: Mapping[str, Any]) -> bool:
     return name == SparseFTRL.name or SHORT_NAMES.get(name, name).startswith(_SUMMING)
 
 
-def _own(model: Mapping[str, Any], kind: type[Own]) -> Own:
+def _own(model: Mapping[str, Any], kind: type[Own], prior: float) -> Own:
     allowed = inspect.signature(kind).parameters
-    arguments: dict[str, Any] = {}
+    arguments: dict[str, Any] = {"intercept_init": log(prior / (1.0 - prior))} if "intercept_init" in allowed else {}
     for name, value in model.items():
         if name == "name":
             continue

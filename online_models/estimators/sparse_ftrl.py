@@ -268,9 +268,9 @@ class SparseFTRL(base.Classifier):
         return model
 
     def restore(self, blob: bytes) -> None:
-        """Take up what `to_bytes` has saved of a model with the same parameters; raises BadRecord."""
+        """Take up what `to_bytes` has saved; raises BadRecord if other parameters than `intercept_init` differ."""
         saved = _decode(blob)
-        if saved.parameters != self.parameters():
+        if saved.parameters | {"intercept_init": self.intercept_init} != self.parameters():
             raise BadRecord(INVALID, f"model: expected the parameters {self.parameters()}, got {saved.parameters}")
         self._adopt(saved)
 
