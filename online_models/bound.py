@@ -148,7 +148,8 @@ class BoundObjective:
 
     def told(self, variant: Variant, p: float, values: Sequence[Any]) -> tuple[float, float | None]:
         """Return what is told of a model's output: the score, and what it was calibrated from; None: it was not."""
-        p = self.corrected(p)
+        if self.immediate and variant.replica.version:  # the prior, which is said before, has no fake negatives
+            p = self.corrected(p)
         if self.calibrating is None:
             return p, None
         known = variant.replica.calibration
@@ -171,8 +172,6 @@ class BoundObjective:
 
     def corrected(self, p: float) -> float:
         """Undo the fake negatives: each positive was also learned as a negative (arXiv:1907.06558, eq. 4)."""
-        if not self.immediate:
-            return p
         return min(p / (1.0 - p), _MOST) if p < 1.0 else _MOST
 
 

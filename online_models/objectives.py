@@ -141,6 +141,11 @@ class Objective(Struct, frozen=True, kw_only=True):
         return found
 
     @property
+    def begins_at(self) -> float:
+        """What its models say before they have learned: of immediate labels, what is corrected to `prior`."""
+        return self.prior / (1.0 + self.prior) if self.labels == "immediate" else self.prior
+
+    @property
     def closes_after_ms(self) -> int:
         """Event time from a trigger until stream time closes its window."""
         return self.window_ms + self.grace_ms

@@ -98,7 +98,7 @@ class Settings(Struct, frozen=True, kw_only=True):
             return CrowdCounts(self.features.crowd_tables)
         if variant.name == MARKET and self.bidding:
             return Market(self.bidding)
-        return build(variant.model, key=self.model_key, prior=variant.prior)
+        return build(variant.model, key=self.model_key, prior=variant.begins_at)
 
     def lineage(self, objective: Objective) -> str:
         """Return the identity of an objective's model: models of another lineage are not mixed with it."""
