@@ -24,7 +24,6 @@ from pathlib import Path
 import orjson
 
 from online_models.closed_loop import ClosedLoop, Users, Watchers, learner_pair
-from online_models.estimators import build
 from online_models.features.durations import parse_duration_ms
 from online_models.scoring import ScoringCore
 from schemas.codec import decode_event, encode_json
@@ -44,7 +43,7 @@ def pure_core(file: str, mapping: str, config: str, limit: int | None) -> float:
         one.name: learner_pair(
             one.name,
             lineage="",
-            model=build(one.model, key=settings.model_key),
+            model=settings.new_model(one),
             prior=one.prior,
             publish_examples=settings.learning.publish_examples,
         )

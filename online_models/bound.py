@@ -19,6 +19,10 @@ from schemas.events import EventBase
 from schemas.examples import RawShadows, Shadows
 from schemas.models import Calibration
 
+# A model that has seen fake negatives says 0.5 of what is certain, and more where it is wrong: naive Bayes, or early.
+# No score is to say that nothing else can come, as with the models of River (`online_models.estimators.river_model`).
+_MOST = 1.0 - 1e-6
+
 Vectorize = Callable[[Sequence[Any]], dict[str, float]]
 # (values, k) -> (probability, the k first reasons)
 ScoreValues = Callable[[Sequence[Any], int], tuple[float, list[tuple[str, float]]]]
@@ -144,7 +148,8 @@ class BoundObjective:
 
     def told(self, variant: Variant, p: float, values: Sequence[Any]) -> tuple[float, float | None]:
         """Return what is told of a model's output: the score, and what it was calibrated from; None: it was not."""
-        p = self.corrected(p)
+        if self.immediate and variant.replica.version:  # the prior, which is said before, has no fake negatives
+            p = self.corrected(p)
         if self.calibrating is None:
             return p, None
         known = variant.replica.calibration
@@ -167,9 +172,7 @@ class BoundObjective:
 
     def corrected(self, p: float) -> float:
         """Undo the fake negatives: each positive was also learned as a negative (arXiv:1907.06558, eq. 4)."""
-        if not self.immediate:
-            return p
-        return min(p / (1.0 - p), 1.0) if p < 1.0 else 1.0
+        return min(p / (1.0 - p), _MOST) if p < 1.0 else _MOST
 
 
 def key_of(match: Match) -> Callable[[EventBase], str | None]:

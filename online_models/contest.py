@@ -177,6 +177,8 @@ class Contest:
     ----------
     variants
         Lineage of each variant's model, by name; the declared model's name is empty.
+    former
+        As ``variants``, other names of these lineages, under which an earlier version may have kept its state.
     closes_after_ms
         Event time from a trigger until its window has closed.
 
@@ -187,10 +189,17 @@ class Contest:
     """
 
     def __init__(
-        self, objective: str, variants: Mapping[str, str], promoting: Promoting, *, closes_after_ms: int
+        self,
+        objective: str,
+        variants: Mapping[str, str],
+        promoting: Promoting,
+        *,
+        closes_after_ms: int,
+        former: Mapping[str, str] | None = None,
     ) -> None:
         self.objective = objective
         self.variants = dict(variants)
+        self._former = dict(former or {})
         self.promoting = promoting
         self.champion = ""
         self.number = 0
@@ -293,10 +302,14 @@ class Contest:
         (champion, self.number, seen, hour_ms, self._numbered), lineages, evidence, visitors, early = state
         self.champion = champion if champion in self.variants else ""
         self._begin()
-        if self.variants.get(champion) != lineages[champion]:
+        same = {
+            name
+            for name, lineage in self.variants.items()
+            if lineages.get(name, "") in (lineage, self._former.get(name, lineage))
+        }
+        if champion not in same:
             return
         self._seen, self._hour_ms = seen, hour_ms
-        same = {name for name, lineage in self.variants.items() if lineages.get(name) == lineage}
         for name in self._evidence.keys() & same:
             self._evidence[name] = Evidence(*evidence[name])
             self._visitors[name] = dict(visitors[name])

@@ -125,6 +125,8 @@ class LearningCore:
     lineage
         Hash of the declarations of the features and of the model. A checkpoint of another lineage
         keeps its place in the log, but not its model.
+    former_lineage
+        Another name of it, under which an earlier version may have written the checkpoint; empty: none.
     publish_examples
         A version is published after this many learned examples; the shell may ask for more.
     judging
@@ -159,6 +161,7 @@ class LearningCore:
         own_features: bool = False,
         contest: Contest | None = None,
         calibrator: Calibrator | None = None,
+        former_lineage: str = "",
     ) -> None:
         self.objective = objective
         self.variant = variant
@@ -166,6 +169,7 @@ class LearningCore:
         self.contest = contest
         self.calibrator = calibrator
         self.lineage = lineage
+        self._former_lineage = former_lineage
         self.next_offset = 0
         self.reading = Reading()
         self.learned = 0
@@ -354,7 +358,7 @@ class LearningCore:
         self._sources = {_source(name): released for name, released in saved.sources.items()}
         if self.contest is not None and saved.contest is not None:
             self.contest.restore(saved.contest)
-        if saved.lineage != self.lineage:
+        if saved.lineage not in (self.lineage, self._former_lineage):
             return False
         self._since_publication = saved.since_publication
         self.learned = saved.learned

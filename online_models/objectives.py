@@ -94,7 +94,7 @@ class Objective(Struct, frozen=True, kw_only=True):
     model
         Declaration of the model, see `online_models.estimators`.
     prior
-        The score before anything is learned.
+        The score before anything is learned, and where its models begin; no part of what a model is.
     rule
         What somebody would write by hand, to be beaten in replays: (conditions, score), the first case
         that applies counts; the last has no conditions. Empty: nobody wrote one.
@@ -141,6 +141,11 @@ class Objective(Struct, frozen=True, kw_only=True):
         return found
 
     @property
+    def begins_at(self) -> float:
+        """What its models say before they have learned: of immediate labels, what is corrected to `prior`."""
+        return self.prior / (1.0 + self.prior) if self.labels == "immediate" else self.prior
+
+    @property
     def closes_after_ms(self) -> int:
         """Event time from a trigger until stream time closes its window."""
         return self.window_ms + self.grace_ms
@@ -170,7 +175,7 @@ def variant_of(variant_name: str) -> str:
 
 
 def declared_model(model: Mapping[str, Any], prior: float) -> Mapping[str, Any]:
-    """Let our own models begin where the scorers begin, instead of learning the base rate first."""
+    """Write into the declaration of a model of ours where it begins, so that it need not learn the base rate first."""
     if model["name"] in ("ftrl", "neural_net"):
         return {"intercept_init": log(prior / (1.0 - prior)), **model}
     return model
@@ -408,7 +413,7 @@ class _Reader:
         model = self.body.get("model", {"name": "ftrl"})
         if not isinstance(model, Mapping) or not isinstance(model.get("name"), str):
             raise self.wrong("Expected a mapping with a `name`, such as `{name: ftrl, alpha: 0.05}`", "model")
-        return declared_model(model, self.prior())
+        return model
 
     def rule(self, features: FeatureSet) -> tuple[tuple[tuple[Condition, ...], float], ...]:
         declared = self.body.get("rule", [])

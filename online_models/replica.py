@@ -317,6 +317,11 @@ class OpaqueReplica:
 class ReplicaSet(Mapping[str, Follower]):
     """The replicas of all variants of all objectives, by name.
 
+    Parameters
+    ----------
+    former_lineages
+        By the names of variants, another name of the lineage under which earlier versions publish the same model.
+
     Attributes
     ----------
     served
@@ -327,9 +332,15 @@ class ReplicaSet(Mapping[str, Follower]):
         Records of objectives or lineages that are not declared here; passed over.
     """
 
-    def __init__(self, replicas: Mapping[str, Follower], served: Mapping[str, Served] | None = None) -> None:
+    def __init__(
+        self,
+        replicas: Mapping[str, Follower],
+        served: Mapping[str, Served] | None = None,
+        former_lineages: Mapping[str, str] | None = None,
+    ) -> None:
         self._replicas = dict(replicas)
         self.served = dict(served or {})
+        self._former_lineages = dict(former_lineages or {})
         self.unreadable = 0
         self.foreign = 0
 
@@ -352,10 +363,10 @@ class ReplicaSet(Mapping[str, Follower]):
                 self._serve(record)
                 return
             replica = self._replicas.get(record.objective)
-            if replica is None or replica.lineage != record.lineage:
-                self.foreign += 1
-            else:
+            if replica is not None and record.lineage in (replica.lineage, self._former_lineages.get(record.objective)):
                 replica.follow(record)
+            else:
+                self.foreign += 1
         except BadRecord:
             self.unreadable += 1
 

@@ -43,6 +43,7 @@ def new_cores(objectives: Sequence[Objective], settings: Settings) -> Iterator[L
                 own_features=settings.has_own_features(variant),
                 contest=None if name else new_contest(objective, settings),
                 calibrator=calibrator,
+                former_lineage=settings.former_lineage(variant),
             )
 
 
@@ -58,8 +59,14 @@ def new_contest(objective: Objective, settings: Settings) -> Contest | None:
     """Return the contest of an objective's challengers; None if it has none."""
     if not objective.challengers:
         return None
-    lineages = {name: settings.lineage(variant) for name, variant in objective.variants.items()}
-    return Contest(objective.name, lineages, objective.promotion, closes_after_ms=objective.closes_after_ms)
+    variants = objective.variants
+    return Contest(
+        objective.name,
+        {name: settings.lineage(one) for name, one in variants.items()},
+        objective.promotion,
+        closes_after_ms=objective.closes_after_ms,
+        former={name: settings.former_lineage(one) for name, one in variants.items()},
+    )
 
 
 def new_replicas(settings: Settings) -> ReplicaSet:
@@ -67,6 +74,7 @@ def new_replicas(settings: Settings) -> ReplicaSet:
     return ReplicaSet(
         {one.name: _new_replica(one, settings) for one in settings.variants},
         {one.name: Served(one.variants) for one in settings.objectives},
+        {one.name: settings.former_lineage(one) for one in settings.variants},
     )
 
 

@@ -26,7 +26,7 @@ from online_models.crowd import CROWD, CROWD_OBJECTIVE, CrowdCounts
 from online_models.errors import ConfigError
 from online_models.estimators import Estimator, build
 from online_models.features import FeatureSet, compile_features
-from online_models.objectives import Objective, objective_of, parse_objectives
+from online_models.objectives import Objective, declared_model, objective_of, parse_objectives
 from online_models.policies import Policy, parse_policies
 from online_models.rankings import Ranking, parse_rankings
 from schemas.campaigns import Campaign
@@ -98,18 +98,30 @@ class Settings(Struct, frozen=True, kw_only=True):
             return CrowdCounts(self.features.crowd_tables)
         if variant.name == MARKET and self.bidding:
             return Market(self.bidding)
-        return build(variant.model, key=self.model_key)
+        return build(variant.model, key=self.model_key, prior=variant.begins_at)
 
     def lineage(self, objective: Objective) -> str:
         """Return the identity of an objective's model: models of another lineage are not mixed with it."""
         if objective.name in (CROWD, MARKET):  # each table, and each campaign, has an identity of its own
             return objective.name
+        return self._identity(objective, objective.model)
+
+    def former_lineage(self, objective: Objective) -> str:
+        """Return what versions up to 0.5 call the lineage: where the model begins was part of it.
+
+        Models that are stored or published under this name are the same, and go on.
+        """
+        if objective.name in (CROWD, MARKET):
+            return objective.name
+        return self._identity(objective, declared_model(objective.model, objective.prior))
+
+    def _identity(self, objective: Objective, model: Mapping[str, Any]) -> str:
         declared = orjson.dumps(
             [
                 self.features.hash,
                 objective.feature_names(self.features.names),
                 objective.labels,
-                dict(objective.model),
+                dict(model),
                 # Not where there is none, so that the models of before go on.
                 *([] if objective.calibration is None else [msgspec.to_builtins(objective.calibration)]),
             ],

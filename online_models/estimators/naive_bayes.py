@@ -22,6 +22,7 @@ import msgspec
 from msgspec import Struct
 from river import base
 
+from online_models.estimators.first_rate import more_of_the_common, rate_learned
 from online_models.sums import sigmoid
 from schemas.codec import UNDECODABLE, BadRecord, undecodable
 from schemas.dead_letters import INVALID
@@ -99,6 +100,8 @@ class NaiveBayes(base.Classifier):
         Examples of each class in which every feature is taken to have been there, and not to.
     max_features
         A model that has met this many features takes on no further ones.
+    prior
+        The rate of positives that is expected: where it begins. No part of what is kept.
 
     Examples
     --------
@@ -111,7 +114,7 @@ class NaiveBayes(base.Classifier):
 
     name = NAME
 
-    def __init__(self, alpha: float = 1.0, max_features: int = 1_000_000) -> None:
+    def __init__(self, alpha: float = 1.0, max_features: int = 1_000_000, prior: float = 0.5) -> None:
         for name, value in (("alpha", alpha), ("max_features", max_features)):
             if not value > 0:
                 raise ValueError(f"Expected {name} > 0, got {value}")
@@ -119,6 +122,9 @@ class NaiveBayes(base.Classifier):
         self.max_features = max_features
         self.names: list[str] = []
         self._position: dict[str, int] = {}
+        self.prior = prior
+        # Beside those of a class that were learned; none at a prior of a half, as in River.
+        self._beforehand = more_of_the_common(prior)
         self._classes = (_Class(), _Class())
 
     def __len__(self) -> int:
@@ -130,21 +136,23 @@ class NaiveBayes(base.Classifier):
         return self.max_features
 
     def predict_proba_one(self, x: Mapping[Any, float], **_: Any) -> dict[Any, float]:
-        """Return ``{False: 1 - p, True: p}``, p from 1e-6 to 1 - 1e-6; Laplace's rule until both classes were seen."""
+        """Return ``{False: 1 - p, True: p}``, p from 1e-6 to 1 - 1e-6; `rate_learned` until both classes were seen."""
         negatives, positives = self._classes
         if not negatives.examples or not positives.examples:
-            p = (positives.examples + 1) / (negatives.examples + positives.examples + 2)
+            p = rate_learned(positives.examples, negatives.examples + positives.examples, self.prior)
         else:
             position_of = self._position.get
             there = [place for name, value in x.items() if value > 0.0 and (place := position_of(name)) is not None]
-            p = sigmoid(self._log_likelihood(positives, there) - self._log_likelihood(negatives, there))
+            less, more = self._beforehand
+            for_it = self._log_likelihood(positives, more, there)
+            p = sigmoid(for_it - self._log_likelihood(negatives, less, there))
         p = min(max(p, _EDGE), 1.0 - _EDGE)
         return {False: 1.0 - p, True: p}
 
-    def _log_likelihood(self, one: _Class, there: list[int]) -> float:
+    def _log_likelihood(self, one: _Class, beforehand: float, there: list[int]) -> float:
         alpha, n, counts = self.alpha, one.examples, one.counts
         odds = [log((counts[place] + alpha) / (n + alpha - counts[place])) for place in there]
-        return fsum([log(n), one.log_absent(alpha), *odds])
+        return fsum([log(n + beforehand), one.log_absent(alpha), *odds])
 
     def learn_one(self, x: Mapping[Any, float], y: Any) -> None:
         """Learn one example."""
@@ -163,7 +171,7 @@ class NaiveBayes(base.Classifier):
         known.seen()
 
     def parameters(self) -> dict[str, float]:
-        """Return the constructor's arguments."""
+        """Return what a declaration may say of it."""
         return {"alpha": self.alpha, "max_features": self.max_features}
 
     def to_bytes(self) -> bytes:

@@ -227,14 +227,14 @@ class NeuralNet(base.Classifier):
         )
 
     def restore(self, blob: bytes) -> None:
-        """Take up what `to_bytes` has saved of a model with the same parameters; raises BadRecord."""
+        """Take up what `to_bytes` has saved; raises BadRecord if other parameters than `intercept_init` differ."""
         try:
             saved = _unpack(blob)
         except UNDECODABLE as error:
             raise BadRecord(INVALID, f"model: {undecodable(error)}") from None
         if saved.format != FORMAT:
             raise BadRecord(INVALID, f"model: expected format {FORMAT}, got {saved.format}")
-        if saved.parameters != self.parameters():
+        if saved.parameters | {"intercept_init": self.intercept_init} != self.parameters():
             raise BadRecord(INVALID, f"model: expected the parameters {self.parameters()}, got {saved.parameters}")
         shape = (len(saved.names), self.units + 1)
         rows, row_squares = (_doubles(blob, shape) for blob in (saved.rows, saved.row_squares))

@@ -14,7 +14,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from importlib import import_module
-from math import isfinite
+from math import isfinite, log
 from typing import Any
 
 from river import base
@@ -36,6 +36,12 @@ SHORT_NAMES = {
     "adaptive_forest": "river.forest.ARFClassifier",
     "factorization_machine": "river.facto.FMClassifier",
 }
+# Where models of River that are sums take the logit that they begin at, as long as their loss is that of a logit.
+_INTERCEPTS = {
+    "river.linear_model.LogisticRegression": "intercept_init",
+    "river.facto.FMClassifier": "intercept",
+    "river.facto.FwFMClassifier": "intercept",
+}
 # Without a seed a replay would not repeat the run. Any number will do, as long as it stays the same.
 DEFAULT_SEED = 7
 
@@ -53,7 +59,7 @@ _UNSEEN = ({"d=1": 1.0, "e": 1.0, "f": 1.0}, {"d=2": 1.0, "a": 1.0, "g": 1.0})
 Path = tuple[str | int, ...]
 
 
-def build(model: Mapping[str, Any], *, key: bytes | None = None) -> Estimator:
+def build(model: Mapping[str, Any], *, key: bytes | None = None, prior: float = 0.5) -> Estimator:
     """Build the model that a declaration names, with nothing learned.
 
     Parameters
@@ -62,6 +68,9 @@ def build(model: Mapping[str, Any], *, key: bytes | None = None) -> Estimator:
         ``name``, and for a model of River ``params`` and ``scale``.
     key
         Signs models of River, which travel pickled; at least 16 bytes.
+    prior
+        The rate of positives that is expected: where models of ours, River's linear ones and factorization machines
+        begin, unless their declaration says so, and what others give until they have an answer.
 
     Raises
     ------
@@ -78,11 +87,11 @@ def build(model: Mapping[str, Any], *, key: bytes | None = None) -> Estimator:
     """
     name = model.get("name")
     if name in OWN:
-        return _own(model, OWN[str(name)])
+        return _own(model, OWN[str(name)], prior)
     unknown = sorted(map(str, set(model) - {"name", "params", "scale"}))
     if unknown:
         raise ConfigError((unknown[0],), "Unknown key; expected `name`, `params` and `scale`")
-    classifier = _classifier(name, model.get("params", {}))
+    classifier = _classifier(name, model.get("params", {}), prior)
     scale = model.get("scale")
     if scale is not None:
         if scale not in _SCALERS:
@@ -97,8 +106,8 @@ def build(model: Mapping[str, Any], *, key: bytes | None = None) -> Estimator:
     # Here, because what it needs of River takes a worker 0.7 s to load, which models of our own do without.
     from online_models.estimators.river_model import RiverModel
 
-    _try_out(*(RiverModel(str(name), classifier.clone(), key=key) for _ in range(2)))
-    return RiverModel(str(name), classifier, key=key)
+    _try_out(*(RiverModel(str(name), classifier.clone(), key=key, prior=prior) for _ in range(2)))
+    return RiverModel(str(name), classifier, key=key, prior=prior)
 
 
 def sums_up(model: Mapping[str, Any]) -> bool:
@@ -115,9 +124,11 @@ def sums_up(model: Mapping[str, Any]) -> bool:
     return name == SparseFTRL.name or SHORT_NAMES.get(name, name).startswith(_SUMMING)
 
 
-def _own(model: Mapping[str, Any], kind: type[Own]) -> Own:
-    allowed = inspect.signature(kind).parameters
-    arguments: dict[str, Any] = {}
+def _own(model: Mapping[str, Any], kind: type[Own], prior: float) -> Own:
+    allowed = dict(inspect.signature(kind).parameters)
+    # The objective's, and no matter of the model's declaration.
+    by_prior = allowed.pop("prior", None) is not None
+    arguments: dict[str, Any] = {"prior": prior} if by_prior else {"intercept_init": _logit(prior)}
     for name, value in model.items():
         if name == "name":
             continue
@@ -134,10 +145,17 @@ def _own(model: Mapping[str, Any], kind: type[Own]) -> Own:
         raise ConfigError(named[:1], str(error)) from None
 
 
-def _classifier(name: object, params: object) -> Any:
+def _logit(prior: float) -> float:
+    return log(prior / (1.0 - prior))
+
+
+def _classifier(name: object, params: object, prior: float) -> Any:
     if str(name).startswith("river.neural_net"):
         raise ConfigError(("name",), "River 0.26 has no neural net for classes; ours is called `neural_net`")
     path = SHORT_NAMES.get(name, name) if isinstance(name, str) else name
+    intercept = _INTERCEPTS.get(str(path))
+    if intercept and isinstance(params, Mapping) and "loss" not in params:
+        params = {intercept: _logit(prior), **params}
     classifier = _river_object(path, params, at=("name",), below=("params",))
     kind = type(classifier)
     if not isinstance(classifier, base.Classifier):

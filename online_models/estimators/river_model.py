@@ -8,6 +8,7 @@ from typing import Any
 from river import compose, facto
 
 from online_models.estimators import signed_pickle
+from online_models.estimators.first_rate import rate_learned
 from schemas.codec import BadRecord
 from schemas.dead_letters import INVALID
 
@@ -27,13 +28,16 @@ class RiverModel:
         Anything with River's ``learn_one`` and ``predict_proba_one``, for the classes True and False.
     key
         Signs the bytes in which the model is kept and sent; at least 16 bytes.
+    prior
+        The rate of positives that is expected; no part of what is kept.
     """
 
-    def __init__(self, name: str, classifier: Any, *, key: bytes) -> None:
+    def __init__(self, name: str, classifier: Any, *, key: bytes, prior: float = 0.5) -> None:
         self._name = name
         self._classifier = classifier
         self._learned_names = _names_with_latents(classifier)
         self._key = key
+        self._prior = prior
         self._n = 0
         self._positives = 0
 
@@ -51,7 +55,7 @@ class RiverModel:
         """Return probabilities from 1e-6 to 1 - 1e-6.
 
         Where the classifier has no answer (nothing learned, one class seen, NaN, numbers too large for its sums), it
-        is the rate of positives learned, by Laplace's rule.
+        is the rate of positives learned, see `rate_learned`.
         """
         known = self._learned_names
         seen = dict(x) if known is None else {name: value for name, value in x.items() if name in known}
@@ -60,7 +64,7 @@ class RiverModel:
         except ArithmeticError:
             p = None
         if p is None or not 0.0 <= p <= 1.0:
-            p = (self._positives + 1) / (self._n + 2)
+            p = rate_learned(self._positives, self._n, self._prior)
         p = min(max(float(p), _EDGE), 1.0 - _EDGE)
         return {False: 1.0 - p, True: p}
 

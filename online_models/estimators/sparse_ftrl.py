@@ -99,8 +99,9 @@ class SparseFTRL(base.Classifier):
         clip_gradient: float = 1e12,
         max_weights: int = 1_000_000,
     ) -> None:
-        if not alpha > 0:
-            raise ValueError(f"Expected alpha > 0, got {alpha}")
+        for name, value in (("alpha", alpha), ("clip_gradient", clip_gradient), ("max_weights", max_weights)):
+            if not value > 0:
+                raise ValueError(f"Expected {name} > 0, got {value}")
         for name, value in (("beta", beta), ("l1", l1), ("l2", l2), ("intercept_lr", intercept_lr)):
             if not value >= 0:
                 raise ValueError(f"Expected {name} >= 0, got {value}")
@@ -272,9 +273,9 @@ class SparseFTRL(base.Classifier):
         return model
 
     def restore(self, blob: bytes) -> None:
-        """Take up what `to_bytes` has saved of a model with the same parameters; raises BadRecord."""
+        """Take up what `to_bytes` has saved; raises BadRecord if other parameters than `intercept_init` differ."""
         saved = _decode(blob)
-        if saved.parameters != self.parameters():
+        if saved.parameters | {"intercept_init": self.intercept_init} != self.parameters():
             raise BadRecord(INVALID, f"model: expected the parameters {self.parameters()}, got {saved.parameters}")
         self._adopt(saved)
 

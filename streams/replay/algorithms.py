@@ -54,7 +54,7 @@ def _with_model(objective: Objective, name: str) -> Objective:
     model = ALGORITHMS[name].model
     if objective.model["name"] == model["name"]:
         model = objective.model
-    return structs.replace(objective, model=declared_model(model, objective.prior), challengers=())
+    return structs.replace(objective, model=declared_model(model, objective.begins_at), challengers=())
 
 
 class Cost(NamedTuple):

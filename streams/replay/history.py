@@ -217,6 +217,7 @@ class ModelHistory:
             variant=self._variant,
             own_features=settings.has_own_features(objective),
             calibrator=objective.new_calibrator(),
+            former_lineage=settings.former_lineage(objective),
         )
         if blob is not None and not learner.restore(blob):
             raise VersionLost(

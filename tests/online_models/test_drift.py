@@ -5,9 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 from functools import reduce
+from math import log
 from operator import add
 from random import Random
 
+import numpy as np
+
+from benchmarks.drift import labels_until_found
 from online_models.drift import BLOCK, Change, DriftDetector
 
 
@@ -15,6 +19,13 @@ def losses(rate: float, count: int, seed: int) -> list[float]:
     """Return losses as of a click: small for the many, large for the few."""
     random = Random(seed)
     return [3.0 if random.random() < rate else 0.05 for _ in range(count)]
+
+
+def scored(rate: float, score: float, count: int, seed: int) -> list[float]:
+    """Return the log losses of a model that says the same of everything."""
+    came = np.random.default_rng(seed).random(count) < rate
+    found: list[float] = np.where(came, -log(score), -log(1 - score)).tolist()
+    return found
 
 
 def test_a_steady_stream_raises_no_alarm() -> None:
@@ -37,6 +48,40 @@ def test_a_rise_is_found_and_is_worse_and_a_fall_is_better() -> None:
     assert not falls[-1].worse
     assert detector.level is not None
     assert abs(detector.level - 0.14) < 0.02
+
+
+def test_scores_of_a_rare_outcome_that_become_three_times_too_high_are_found() -> None:
+    found = [labels_until_found(0.01, 300_000, seed, lambda p: 3.0 * p) for seed in range(3)]
+
+    assert all(one is not None and one <= 25_000 for one in found), found
+
+
+def test_a_change_is_told_in_nats_however_rare_the_outcome() -> None:
+    detector = DriftDetector()
+    assert detector.update_many(scored(0.01, 0.01, 300_000, seed=0)) == []
+
+    [change] = detector.update_many(scored(0.01, 0.1, 20_000, seed=1))
+
+    assert abs(change.before - 0.056) < 0.002
+    assert change.before < change.after < 0.1
+
+
+def test_the_rarest_outcomes_raise_no_false_alarms() -> None:
+    for seed in range(2):
+        assert DriftDetector().update_many(scored(0.001, 0.001, 1_000_000, seed)) == []
+
+
+def test_the_level_is_told_as_it_is_however_small() -> None:
+    detector = DriftDetector()
+    for blocks in (399, 1, 1, 500):
+        detector.update_many([0.01] * (blocks * BLOCK))
+        assert detector.level is None or abs(detector.level - 0.01) < 1e-12
+
+    [rise] = detector.update_many([0.08] * 10_000)
+
+    assert abs(rise.before - 0.01) < 1e-12
+    assert detector.level is not None
+    assert abs(detector.level - 0.08) < 1e-12
 
 
 def test_how_losses_are_cut_changes_nothing() -> None:

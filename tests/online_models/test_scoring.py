@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from online_models.distribution import make_distributor
 from online_models.estimators import SparseFTRL
 from online_models.learning import LearningCore
+from online_models.replica import LinearReplica
 from schemas.codec import encode_json
 from streams.simulate import Shop, disturbed
 from streams.sources import RawRecord
@@ -192,6 +193,17 @@ def test_fake_negatives_are_learned_at_once_and_judged_at_the_end() -> None:
     assert bench.examples[-1].features == {}
     raw = Bench().run(log).scores[0].score
     assert bench.scores[0].score == pytest.approx(raw / (1 - raw))
+
+
+@pytest.mark.parametrize("intercept", [0.0, 1.0, 40.0])
+def test_a_model_of_fake_negatives_that_says_more_than_a_half_makes_nobody_certain(intercept: float) -> None:
+    replica = LinearReplica(lineage="test", name="ftrl", prior=0.5)
+    replica.version, replica.intercept = 7, intercept
+    log = EventLog().add(an_impression("i1"))
+
+    [score] = Bench({"click": {**CLICK, "labels": "immediate"}}, replicas={"click": replica}).run(log).scores
+
+    assert score.score == 1 - 1e-6
 
 
 def test_a_repeated_event_changes_nothing() -> None:

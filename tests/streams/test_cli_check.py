@@ -152,6 +152,26 @@ def test_windows_beyond_what_is_remembered_of_a_visitor_are_named(tmp_path: Path
     ]
 
 
+@pytest.mark.parametrize(
+    ("declared", "minded"),
+    [
+        ({"prior": 0.05}, []),
+        ({"prior": 0.3}, []),
+        ({"prior": 0.31}, ["click (ftrl)"]),
+        ({}, ["click (ftrl)"]),
+        ({"prior": 0.05, "model": {"name": "naive_bayes"}}, ["click (naive_bayes)"]),
+        ({"prior": 0.05, "challengers": {"nb": {"model": {"name": "naive_bayes"}}}}, ["click~nb (naive_bayes)"]),
+        ({"prior": 0.5, "labels": "at_window_end"}, []),
+    ],
+)
+def test_fake_negatives_of_common_outcomes_are_minded(
+    tmp_path: Path, declared: dict[str, Any], minded: list[str]
+) -> None:
+    found = checked(tmp_path / "c.yaml", **{"labels": "immediate", "features": ["clicks"], **declared})
+
+    assert [line.split(" has `labels: immediate`")[0] for line in found] == minded
+
+
 @pytest.mark.parametrize("name", shipped_configs())
 def test_nothing_is_minded_of_what_is_shipped(name: str) -> None:
     done = CliRunner().invoke(app, ["check", name])
