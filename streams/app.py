@@ -87,6 +87,8 @@ class Worker:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.telemetry = Telemetry()
+        for topic in (settings.topics.events, settings.topics.examples):  # none yet, until the start is over
+            self.telemetry.assigned.labels(topic.name).set(0)
         self.dashboard = Dashboard(settings, self.telemetry)
         self.store = open_store(settings)
         self.lease = Lease(valid_s=_lease_s(settings), ask=self._is_member)
@@ -148,7 +150,7 @@ class Worker:
 
     async def attempt(self, step: Callable[[], Awaitable[T]], name: str) -> T:
         """Run one I/O step; repeat it, and only it, while what it needs is away."""
-        return await retrying(step, name=name, on_outage=lambda: self.telemetry.outages.labels(name).inc())
+        return await retrying(step, name=name, outages=self.telemetry.waits)
 
     # ---------------------------------------------------------------- life
 

@@ -14,12 +14,13 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import HistogramMetricFamily, Metric
+from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from online_models.bidding.desk import NOTICES
 from schemas.metrics import Progress
 from schemas.scores import Score
+from streams.retry import Outages
 from streams.summary import RECENT_SCORES, Summary
 
 # From a batch that waits for nothing to a backlog of a minute.
@@ -111,10 +112,29 @@ class _CatchUp(Collector):
         return iter(())
 
 
+class _Waiting(Collector):
+    """For how long steps have been repeated, at the moment of the question: nobody's clock has to run for it."""
+
+    def __init__(self, outages: Outages) -> None:
+        self._outages = outages
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        text = "Seconds for which a step has been repeated because what it needs is away; 0: it is not."
+        family = GaugeMetricFamily("streamscore_waiting", text, labels=["step"])
+        for step, seconds in self._outages.waiting_s(time.monotonic()).items():
+            family.add_metric([step], seconds)
+        yield family
+
+
 class Telemetry:
     """Counters and gauges of one worker, in a registry of their own.
 
     Batches are counted several at once, and whenever somebody looks.
+
+    Attributes
+    ----------
+    waits
+        The steps that wait at the moment; whoever repeats one tells it.
     """
 
     def __init__(self) -> None:
@@ -137,6 +157,8 @@ class Telemetry:
             "recent", "How good the last 20,000 judged scores were, and the simple rules.", "objective", "metric"
         )
         self.outages = self._counter("outages", "Times that a dependency was away.", "step")
+        self.waits = Outages(lambda step: self.outages.labels(step).inc())
+        self.registry.register(_Waiting(self.waits))
         self.chunks = Histogram(
             "streamscore_chunk_seconds",
             "Time from a chunk's hand-over until its state is stored.",

@@ -325,6 +325,10 @@ class RecordConsumer(driver.Consumer):
         """See `Transport.is_member`."""
         return await self._thread.is_member()
 
+    def look_at_ends(self) -> None:
+        """See `Transport.look_at_ends`."""
+        self._thread.look_at_ends()
+
     def status(self) -> dict[TP, PartitionStatus]:
         """See `Transport.status`."""
         statuses = {}

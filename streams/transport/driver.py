@@ -99,6 +99,14 @@ class Transport(driver.Transport):
         """
         return None if self._consumer is None else await self._consumer.is_member()
 
+    def look_at_ends(self) -> None:
+        """Keep `lag` and `status` true of partitions that are full, so not fetched. Call it every few seconds.
+
+        Asks, in the background, for the ends of those for which no fetch was answered since the last call.
+        """
+        if self._consumer is not None:
+            self._consumer.look_at_ends()
+
     def status(self) -> dict[TP, PartitionStatus]:
         """Return how each of our partitions stands; empty without an assignment."""
         return {} if self._consumer is None else self._consumer.status()

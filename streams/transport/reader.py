@@ -38,6 +38,7 @@ from faust.types import TP
 
 from schemas.dead_letters import locator
 from streams.header_names import is_unreadable_name, replace_unreadable_names
+from streams.transport.log_ends import LogEnds
 from streams.transport.options import TransportOptions
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class UnreadableRecord(RuntimeError):
 
 
 class LogEnd(NamedTuple):
-    """What the latest fetch response said about a partition; None before the first one."""
+    """What the latest fetch response said about a partition; None before the first one. `end` can be newer."""
 
     end: int | None
     fetched_at_ms: int | None
@@ -119,6 +120,7 @@ class RecordReader(driver.AIOKafkaConsumerThread):
         self._turn = 0
         self._leaving = False
         self._committing: asyncio.Future[None] | None = None
+        self._ends = LogEnds()
 
     # -- lifecycle
 
@@ -137,6 +139,7 @@ class RecordReader(driver.AIOKafkaConsumerThread):
         self._leaving = True
         if self._method_queue is not None:
             await self._method_queue.stop()
+        await self._ends.stop()
         consumer, limit_s = self._consumer, self.options.stop_timeout_s
         if consumer is not None:
             # Each in a task of its own: a rebalance would keep us until all members have joined, and without a
@@ -198,15 +201,25 @@ class RecordReader(driver.AIOKafkaConsumerThread):
         position = self._positions[tp] = int(assignment.state_value(tp).position)
         return position
 
+    def look_at_ends(self) -> None:
+        """Ask for the ends of logs that no fetch has told since the last call; see `streams.transport.log_ends`."""
+        consumer = None if self._leaving else self._consumer
+        assignment = None if consumer is None else self._assignment()
+        if assignment is not None:
+            self._ends.look(consumer, assignment)
+
     def log_end(self, tp: TP) -> LogEnd:
-        """Return what the latest fetch response said."""
+        """Return what the latest fetch response said, or was asked for since."""
         assignment = self._assignment()
         state = None if assignment is None else assignment.state_value(tp)
-        if state is None:
+        if assignment is None or state is None:
             return LogEnd(None, None)
         end = state.highwater
         if self.options.isolation_level == "read_committed" and state.lso is not None and state.lso >= 0:
             end = state.lso  # records behind it cannot be read yet, so they are no lag
+        asked = self._ends.asked(tp, assignment)
+        if asked is not None:  # of the embedded broker it can be a little too small
+            end = asked if end is None else max(end, asked)
         return LogEnd(end, state.timestamp)
 
     # -- membership

@@ -18,8 +18,8 @@ class PartitionStatus(msgspec.Struct, frozen=True, kw_only=True):
         What the broker holds for the group, or where this assignment began while nothing is committed. Below what
         `Transport.commit_from` names: how far commits would be.
     end
-        End of the log as of `fetched_at_ms` (epoch ms): the high watermark, or with ``read_committed`` the last
-        stable offset.
+        End of the log as of `fetched_at_ms` (epoch ms), or as it was asked for since: the high watermark, or with
+        ``read_committed`` the last stable offset.
     open_chunks, open_records
         Handed out and not acknowledged.
     """
