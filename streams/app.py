@@ -36,6 +36,7 @@ from streams.dashboard import Dashboard
 from streams.example_log import KafkaExampleLog
 from streams.faust_app import make_faust_app
 from streams.freshness import Freshness
+from streams.group_watch import GroupWatch
 from streams.housekeeping import Housekeeping
 from streams.learner import LearnerSession, new_replicas, open_learner
 from streams.lease import Lease
@@ -125,6 +126,7 @@ class Worker:
             on_revoked=self._on_revoked,
             on_truncated=self._on_truncated,
         )
+        self.group = GroupWatch(settings, self.transport, self.fail)
         role = settings.worker.role
         if role in ("all", "scoring"):
             self._agent(settings.topics.events.name)

@@ -145,6 +145,8 @@ class Housekeeping:
         worker = self._worker
         if worker.app.should_stop and not worker.ended.is_set():
             worker.fail(worker.app.crash_reason or RuntimeError("Faust has stopped"))
+        if worker.consumes:
+            worker.group.look(time.monotonic())
         worker.transport.look_at_ends()
         for tp, lag in worker.transport.lag().items():
             worker.telemetry.lag.labels(tp.topic, str(tp.partition)).set(lag)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.consumer.fetcher import Fetcher
+from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.consumer.subscription_state import Assignment
 from aiokafka.errors import (
     ConsumerStoppedError,
@@ -38,6 +39,7 @@ from faust.types import TP
 
 from schemas.dead_letters import locator
 from streams.header_names import is_unreadable_name, replace_unreadable_names
+from streams.transport.group import Place, check_group, place_of
 from streams.transport.log_ends import LogEnds
 from streams.transport.options import TransportOptions
 
@@ -224,6 +226,20 @@ class RecordReader(driver.AIOKafkaConsumerThread):
 
     # -- membership
 
+    def _coordinator(self) -> GroupCoordinator | None:
+        return None if self._consumer is None or self._leaving else self._consumer._coordinator  # None until it starts
+
+    def check_group(self) -> None:
+        """See `Transport.check_group`."""
+        coordinator = self._coordinator()
+        if coordinator is not None:
+            check_group(coordinator)
+
+    def place_in_group(self) -> Place | None:
+        """See `Transport.place_in_group`."""
+        coordinator = self._coordinator()
+        return None if coordinator is None else place_of(coordinator)
+
     async def is_member(self) -> bool | None:
         """Ask the coordinator with a heartbeat; None: no answer.
 
@@ -264,7 +280,7 @@ class RecordReader(driver.AIOKafkaConsumerThread):
             while True:
                 if consumer._closed or fetcher._closed:
                     raise ConsumerStoppedError
-                consumer._coordinator.check_errors()  # otherwise an authorization error would be waited on for ever
+                check_group(consumer._coordinator)  # otherwise an authorization error would be waited on for ever
                 fetched, self._taken = self._taken, []
                 fetched = fetched or await self._take(fetcher, wanted)
                 remaining = deadline - monotonic()

@@ -96,7 +96,8 @@ class WebServer:
         if not worker.consumes:
             return None if worker.started else "the models are being read"
         if not worker.sessions and not worker.learners:
-            return "no partitions are assigned"
+            outside = worker.group.why_outside
+            return "no partitions are assigned" + (f": {outside}" if outside else "")
         stuck = worker.transport.stalled(time.monotonic(), _NOT_PROGRESSING_S)
         if stuck:
             return "no progress on " + ", ".join(f"{tp.topic}[{tp.partition}]" for tp in stuck)
