@@ -170,6 +170,9 @@ class Telemetry:
         self._bid_latency = Latencies("bid", "a bid request")
         self.registry.register(self._bid_latency)
         self.lag = self._gauge("lag_records", "Records that wait on a partition.", "topic", "partition")
+        self.unstable = self._gauge(
+            "unstable_records", "Records that cannot be read before a transaction is over.", "topic", "partition"
+        )
         self.open = self._gauge("open_attributions", "Triggers that wait for their label.", "partition")
         self.stream_time = self._gauge("stream_time_seconds", "Highest event time seen.", "partition")
         self.version = self._gauge("model_version", "Version of the scorer's model.", "objective")

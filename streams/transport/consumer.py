@@ -352,6 +352,7 @@ class RecordConsumer(driver.Consumer):
                 fetched_at_ms=log_end.fetched_at_ms,
                 open_chunks=ledger.open_chunks,
                 open_records=ledger.open_records,
+                unstable_records=log_end.unstable,
             )
         return statuses
 

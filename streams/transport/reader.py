@@ -70,10 +70,14 @@ class UnreadableRecord(RuntimeError):
 
 
 class LogEnd(NamedTuple):
-    """What the latest fetch response said about a partition; None before the first one. `end` can be newer."""
+    """What the latest fetch response said about a partition; None before the first one. `end` can be newer.
+
+    `unstable` are the offsets from `end` up to the high watermark, which wait for transactions to be over.
+    """
 
     end: int | None
     fetched_at_ms: int | None
+    unstable: int = 0
 
 
 class RebalanceListener(driver.ConsumerRebalanceListener):
@@ -222,7 +226,8 @@ class RecordReader(driver.AIOKafkaConsumerThread):
         asked = self._ends.asked(tp, assignment)
         if asked is not None:  # of the embedded broker it can be a little too small
             end = asked if end is None else max(end, asked)
-        return LogEnd(end, state.timestamp)
+        unstable = 0 if end is None or state.highwater is None else max(0, state.highwater - end)
+        return LogEnd(end, state.timestamp, unstable)
 
     # -- membership
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import re
 import signal
 import time
 from collections.abc import Iterator
@@ -103,20 +102,20 @@ def test_while_the_store_is_away_what_is_exported_says_so(make_site: Any) -> Non
         os.kill(valkey.pid, signal.SIGSTOP)
         asyncio.run(site.feed(shop_events(10_000)))
         # The end that the embedded broker names is too small by up to a batch.
-        eventually(lambda: exported(site, "lag_records", topic=events) > 6_000, within_s=20)
+        eventually(lambda: site.exported("lag_records", topic=events) > 6_000, within_s=20)
         asyncio.run(site.feed(shop_events(5_000)))
-        eventually(lambda: exported(site, "lag_records", topic=events) > 10_000, within_s=20)
-        eventually(lambda: exported(site, "waiting") > 5, within_s=20)
+        eventually(lambda: site.exported("lag_records", topic=events) > 10_000, within_s=20)
+        eventually(lambda: site.exported("waiting") > 5, within_s=20)
         lag = json.loads(site.get("/status")[1])["lag"]
         worker.kill()
         worker.wait()
 
         site.launch_worker()
-        eventually(lambda: exported(site, "waiting", step="reach the store") > 2, within_s=40)
-        assigned = exported(site, "assigned_partitions", topic=events)
+        eventually(lambda: site.exported("waiting", step="reach the store") > 2, within_s=40)
+        assigned = site.exported("assigned_partitions", topic=events)
         os.kill(valkey.pid, signal.SIGCONT)
         site.await_ready()
-        eventually(lambda: exported(site, "waiting", step="reach the store") == 0, within_s=20)
+        eventually(lambda: site.exported("waiting", step="reach the store") == 0, within_s=20)
     finally:
         os.kill(valkey.pid, signal.SIGCONT)
         site.end()
@@ -124,14 +123,6 @@ def test_while_the_store_is_away_what_is_exported_says_so(make_site: Any) -> Non
 
     assert lag > 10_000
     assert assigned == 0
-
-
-def exported(site: Site, name: str, **labels: str) -> float:
-    """Return the sum of a metric's series that carry these labels; -1 when there are none."""
-    wanted = [f'{key}="{value}"' for key, value in labels.items()]
-    lines = re.findall(rf"^streamscore_{name}({{.*}}) (\S+)$", site.get("/metrics")[1], re.MULTILINE)
-    found = [float(value) for series, value in lines if all(one in series for one in wanted)]
-    return sum(found) if found else -1.0
 
 
 def test_a_store_that_comes_back_is_waited_for_and_nothing_is_lost(make_site: Any) -> None:

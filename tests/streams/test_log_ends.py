@@ -125,3 +125,17 @@ def test_a_reader_that_has_not_begun_or_is_leaving_asks_for_nothing() -> None:
     reader.look_at_ends()
     reader._leaving, reader._consumer = True, object()
     reader.look_at_ends()
+
+
+async def test_what_waits_for_a_transaction_to_be_over_is_no_lag_and_counted_by_itself() -> None:
+    reading = Reading()
+    state = reading.assignment.state_value(TopicPartition(*P0))
+    state.highwater, state.lso = 643, 43
+    assert reading.reader.log_end(P0) == LogEnd(43, 1000, 600)
+
+    state.lso = -1  # a broker that does not know
+    assert reading.reader.log_end(P0) == LogEnd(643, 1000, 0)
+
+    reading.reader.options = TransportOptions(isolation_level="read_uncommitted")
+    state.lso = 43
+    assert reading.reader.log_end(P0) == LogEnd(643, 1000, 0)
