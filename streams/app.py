@@ -103,6 +103,7 @@ class Worker:
             settings.topics.models.name,
             lambda record: self.replicas.apply(record.value),
             on_failure=self.fail,
+            outages=self.telemetry.waits,
         )
         self.freshness = Freshness(
             self.replicas,
@@ -132,7 +133,8 @@ class Worker:
             self._agent(settings.topics.events.name)
         if role in ("all", "learning"):
             self._agent(settings.topics.examples.name)
-        self.campaigns = CampaignFeed(settings, on_failure=self.fail) if settings.bidding else None
+        waits = self.telemetry.waits
+        self.campaigns = CampaignFeed(settings, on_failure=self.fail, outages=waits) if settings.bidding else None
         self.ledger = open_ledger(settings) if settings.bidding else None
         self.clerk: Clerk | None = None
         self.housekeeping = Housekeeping(self)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import yaml
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.protocol.admin import CreateAclsRequest
@@ -201,22 +202,38 @@ def test_who_is_not_let_in_is_told_so(kafka: Secured, wrong: dict[str, str], tol
     assert b"Traceback" not in said
 
 
-def test_a_worker_that_may_not_join_its_group_ends_and_says_what_is_missing(
-    kafka: Secured, valkey_url: str, tmp_path: Path
+@pytest.mark.parametrize(
+    ("declared", "granted", "told"),
+    [
+        (
+            {"app": "somebody-else"},
+            [],
+            b"Kafka does not let us into the consumer group somebody-else; give this user Read on the group",
+        ),
+        (
+            {"topics": {"models": "unread-models"}},
+            [(RESOURCES["topic"], "unread-models", "Write")],
+            b"check user, password and permissions: Read on the topic unread-models",
+        ),
+    ],
+)
+def test_a_worker_that_lacks_a_permission_ends_and_says_which(
+    kafka: Secured, declared: dict[str, Any], granted: Any, told: bytes, valkey_url: str, tmp_path: Path
 ) -> None:
     config = tmp_path / "scoring.yaml"
-    config.write_text(shipped_config("shop").read_text().replace("app: shop", "app: somebody-else"))
-    variables = {"STREAMSCORE_CONFIG": str(config)}
-    made = start_streamscore(
-        ["topics", "create"], {**variables, "STREAMSCORE_KAFKA_BOOTSTRAP_SERVERS": kafka.plain_servers}, tmp_path
-    )
-    made.communicate(timeout=60)
-    port = {"STREAMSCORE_WORKER_HTTP_PORT": str(free_port())}
+    config.write_text(yaml.safe_dump(yaml.safe_load(shipped_config("shop").read_text()) | declared))
+    variables = {"STREAMSCORE_CONFIG": str(config), "STREAMSCORE_WORKER_HTTP_PORT": str(free_port())}
+    plain = {"STREAMSCORE_KAFKA_BOOTSTRAP_SERVERS": kafka.plain_servers}
+    made = start_streamscore(["topics", "create"], {**variables, **plain}, tmp_path)
+    said, _ = made.communicate(timeout=60)
+    assert made.returncode == 0, said.decode()
+    asyncio.run(give_permissions(kafka.plain_servers, granted))
 
     worker = start_streamscore(
-        ["worker"], {**variables, **kafka.variables, **port, "STREAMSCORE_REDIS_URL": valkey_url}, tmp_path
+        ["worker"], {**variables, **kafka.variables, "STREAMSCORE_REDIS_URL": valkey_url}, tmp_path
     )
     said, _ = worker.communicate(timeout=60)
 
     assert worker.returncode == 1, said.decode()
-    assert b"Kafka does not let us into the consumer group somebody-else; give this user Read on the group" in said
+    assert told in said
+    assert b"Traceback" not in said
