@@ -40,7 +40,7 @@ class Latencies(Collector):
 
     def __init__(self, what: str = "score", of: str = "an event") -> None:
         self._name = f"streamscore_{what}_latency_seconds"
-        self._text = f"Time from the Kafka timestamp of {of} to the publishing of its {what}."
+        self._text = f"Time from the Kafka timestamp of {of} until its {what} is published and its state is stored."
         finite = (0.0, *_LATENCY_BUCKETS[:-1])
         parts = [np.linspace(low, high, _PARTS + 1)[1:] for low, high in pairwise(finite)]
         self._edges = np.append(np.concatenate(parts), inf)
@@ -278,7 +278,7 @@ class Telemetry:
 
     @property
     def latency(self) -> Latencies:
-        """From the Kafka timestamps of events to the publishing of their scores."""
+        """From the Kafka timestamps of events until their scores are published and their states stored."""
         self.catch_up()
         return self._latency
 
