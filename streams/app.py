@@ -37,6 +37,7 @@ from streams.dashboard import Dashboard
 from streams.example_log import KafkaExampleLog
 from streams.faust_app import make_faust_app
 from streams.freshness import Freshness
+from streams.group_watch import GroupWatch
 from streams.housekeeping import Housekeeping
 from streams.learner import LearnerSession, open_learner
 from streams.lease import Lease
@@ -89,6 +90,8 @@ class Worker:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.telemetry = Telemetry([one.name for one in settings.learned], bidding=settings.bidding is not None)
+        for topic in (settings.topics.events, settings.topics.examples):  # none yet, until the start is over
+            self.telemetry.assigned.labels(topic.name).set(0)
         self.dashboard = Dashboard(settings, self.telemetry)
         self.store = open_store(settings)
         self.lease = Lease(valid_s=_lease_s(settings), ask=self._is_member)
@@ -102,6 +105,7 @@ class Worker:
             settings.topics.models.name,
             lambda record: self.replicas.apply(record.value),
             on_failure=self.fail,
+            outages=self.telemetry.waits,
         )
         self.freshness = Freshness(
             self.replicas,
@@ -125,12 +129,14 @@ class Worker:
             on_revoked=self._on_revoked,
             on_truncated=self._on_truncated,
         )
+        self.group = GroupWatch(settings, self.transport, self.fail)
         role = settings.worker.role
         if role in ("all", "scoring"):
             self._agent(settings.topics.events.name)
         if role in ("all", "learning"):
             self._agent(settings.topics.examples.name)
-        self.campaigns = CampaignFeed(settings, on_failure=self.fail) if settings.bidding else None
+        waits = self.telemetry.waits
+        self.campaigns = CampaignFeed(settings, on_failure=self.fail, outages=waits) if settings.bidding else None
         self.ledger = open_ledger(settings) if settings.bidding else None
         self.clerk: Clerk | None = None
         self.housekeeping = Housekeeping(self)
@@ -150,7 +156,7 @@ class Worker:
 
     async def attempt(self, step: Callable[[], Awaitable[T]], name: str) -> T:
         """Run one I/O step; repeat it, and only it, while what it needs is away."""
-        return await retrying(step, name=name, on_outage=lambda: self.telemetry.outages.labels(name).inc())
+        return await retrying(step, name=name, outages=self.telemetry.waits)
 
     # ---------------------------------------------------------------- life
 

@@ -16,6 +16,7 @@ from schemas.campaigns import Campaign
 from schemas.codec import BadRecord, decode_campaign
 from streams.campaign_sizes import fitting, why_too_large
 from streams.logs import log_event
+from streams.retry import Outages
 from streams.settings import Settings
 from streams.topic_feed import TopicFeed
 
@@ -51,8 +52,15 @@ class CampaignFeed(TopicFeed):
         Grows with each change.
     """
 
-    def __init__(self, settings: Settings, *, on_failure: Callable[[BaseException], None] = lambda error: None) -> None:
-        super().__init__(settings.kafka, settings.topics.campaigns.name, self._take_record, on_failure=on_failure)
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        on_failure: Callable[[BaseException], None] = lambda error: None,
+        outages: Outages | None = None,
+    ) -> None:
+        topic = settings.topics.campaigns.name
+        super().__init__(settings.kafka, topic, self._take_record, on_failure=on_failure, outages=outages)
         self.revision = 0
         self._max_event_bytes = settings.worker.max_event_bytes
         self.campaigns: dict[str, Told] = {}

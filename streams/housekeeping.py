@@ -27,6 +27,7 @@ from streams.learner_place import PartitionsChanged
 from streams.logs import log_event
 from streams.out_records import OutRecord
 from streams.stores import Fenced
+from streams.unstable import UnstableWatch
 
 if TYPE_CHECKING:
     from streams.app import Worker
@@ -53,6 +54,7 @@ class Housekeeping:
         self._tasks: list[asyncio.Task[None]] = []
         self._moved_at: dict[int, tuple[int, float]] = {}
         self._looked_at = 0.0
+        self._unstable = UnstableWatch()
 
     def start(self) -> None:
         """Start the tasks; each failure of theirs ends the worker."""
@@ -145,8 +147,12 @@ class Housekeeping:
         worker = self._worker
         if worker.app.should_stop and not worker.ended.is_set():
             worker.fail(worker.app.crash_reason or RuntimeError("Faust has stopped"))
+        if worker.consumes:
+            worker.group.look(time.monotonic())
+        worker.transport.look_at_ends()
         for tp, lag in worker.transport.lag().items():
             worker.telemetry.lag.labels(tp.topic, str(tp.partition)).set(lag)
+        self._unstable.look(worker.transport.status(), worker.telemetry.unstable, time.monotonic())
         topics = worker.settings.topics
         worker.telemetry.assigned.labels(topics.events.name).set(len(worker.sessions))
         worker.telemetry.assigned.labels(topics.examples.name).set(len(worker.learners))

@@ -54,12 +54,18 @@ class _LastWords(logging.Handler):
 _kafka_client = _LastWords()
 
 
-def quiet_kafka_client() -> None:
-    """Keep what aiokafka logs to ourselves: it repeats every connection error some ten times a second."""
+def quiet_kafka_client(*, aloud: bool = False) -> None:
+    """Keep what aiokafka logs to ourselves: it repeats every connection error some ten times a second.
+
+    Parameters
+    ----------
+    aloud
+        Log it all the same, and remember it.
+    """
     client = logging.getLogger("aiokafka")
     client.setLevel(logging.WARNING)
     client.handlers[:] = [_kafka_client]
-    client.propagate = False
+    client.propagate = aloud
 
 
 def kafka_client_said() -> str:
@@ -68,15 +74,14 @@ def kafka_client_said() -> str:
 
 
 def configure_logging(level: str, format_: str) -> None:
-    """Send all logs to standard error in one format; libraries speak from WARNING on."""
+    """Send all logs to standard error in one format; libraries speak from WARNING on, aiokafka at DEBUG only."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if format_ == "json" else TextFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("streamscore").setLevel(level)
-    if level != "DEBUG":
-        quiet_kafka_client()
+    quiet_kafka_client(aloud=level == "DEBUG")
 
 
 def log_event(logger: logging.Logger, level: int, event: str, **fields: object) -> None:

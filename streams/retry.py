@@ -49,14 +49,24 @@ class Backoff(NamedTuple):
 
 
 class Outages:
-    """The steps that wait for something to come back; for readiness."""
+    """The steps that wait for something to come back; for readiness and the metrics.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    on_outage
+        Called with the name of the step when an outage begins.
+    """
+
+    def __init__(self, on_outage: Callable[[str], None] = lambda name: None) -> None:
         self._began: dict[object, tuple[str, float]] = {}
+        self._known: dict[str, None] = {}
+        self._on_outage = on_outage
 
     def began(self, outage: object, name: str, at: float) -> None:
-        """Note that a step waits since `at`."""
+        """Note that a step waits since `at`, by ``time.monotonic()``."""
         self._began[outage] = name, at
+        self._known[name] = None
+        self._on_outage(name)
 
     def ended(self, outage: object) -> None:
         """Note that a step waits no more, whatever became of it."""
@@ -71,6 +81,16 @@ class Outages:
     def steps(self) -> list[str]:
         """Names of the steps that wait."""
         return sorted({name for name, _ in self._began.values()})
+
+    def waiting_s(self, now_s: float) -> dict[str, float]:
+        """Return for how many seconds each step that has ever waited does so by now; 0.0: it does not.
+
+        Where a step waits in several places, as for several partitions, the longest counts.
+        """
+        waits = dict.fromkeys(self._known, 0.0)
+        for name, at in self._began.values():
+            waits[name] = max(waits[name], now_s - at)
+        return waits
 
 
 async def retrying(

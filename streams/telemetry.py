@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import HistogramMetricFamily, Metric
+from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from online_models.bidding.desk import NOTICES
@@ -24,6 +24,7 @@ from online_models.learning import Size
 from schemas.dead_letters import REASONS
 from schemas.metrics import Progress
 from schemas.scores import Score
+from streams.retry import Outages
 from streams.summary import RECENT_SCORES, Summary
 
 # From a batch that waits for nothing to a backlog of a minute.
@@ -57,7 +58,7 @@ class Latencies(Collector):
 
     def __init__(self, what: str = "score", of: str = "an event") -> None:
         self._name = f"streamscore_{what}_latency_seconds"
-        self._text = f"Time from the Kafka timestamp of {of} to the publishing of its {what}."
+        self._text = f"Time from the Kafka timestamp of {of} until its {what} is published and its state is stored."
         finite = (0.0, *_LATENCY_BUCKETS[:-1])
         parts = [np.linspace(low, high, _PARTS + 1)[1:] for low, high in pairwise(finite)]
         self._edges = np.append(np.concatenate(parts), inf)
@@ -129,10 +130,29 @@ class _CatchUp(Collector):
         return iter(())
 
 
+class _Waiting(Collector):
+    """For how long steps have been repeated, at the moment of the question: nobody's clock has to run for it."""
+
+    def __init__(self, outages: Outages) -> None:
+        self._outages = outages
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        text = "Seconds for which a step has been repeated because what it needs is away; 0: it is not."
+        family = GaugeMetricFamily("streamscore_waiting", text, labels=["step"])
+        for step, seconds in self._outages.waiting_s(time.monotonic()).items():
+            family.add_metric([step], seconds)
+        yield family
+
+
 class Telemetry:
     """Counters and gauges of one worker, in a registry of their own.
 
     Batches are counted several at once, and whenever somebody looks.
+
+    Attributes
+    ----------
+    waits
+        The steps that wait at the moment; whoever repeats one tells it.
     """
 
     def __init__(self, objectives: Sequence[str] = (), *, bidding: bool = True) -> None:
@@ -155,6 +175,8 @@ class Telemetry:
             "recent", "How good the last 20,000 judged scores were, and the simple rules.", "objective", "metric"
         )
         self.outages = self._counter("outages", "Times that a dependency was away.", "step")
+        self.waits = Outages(lambda step: self.outages.labels(step).inc())
+        self.registry.register(_Waiting(self.waits))
         self.chunks = Histogram(
             "streamscore_chunk_seconds",
             "Time from a chunk's hand-over until its state is stored.",
@@ -166,6 +188,9 @@ class Telemetry:
         self._bid_latency = Latencies("bid", "a bid request")
         self.registry.register(self._bid_latency)
         self.lag = self._gauge("lag_records", "Records that wait on a partition.", "topic", "partition")
+        self.unstable = self._gauge(
+            "unstable_records", "Records that cannot be read before a transaction is over.", "topic", "partition"
+        )
         self.open = self._gauge("open_attributions", "Triggers that wait for their label.", "partition")
         self.stream_time = self._gauge("stream_time_seconds", "Highest event time seen.", "partition")
         self.version = self._gauge("model_version", "Version of the scorer's model.", "objective")
@@ -316,7 +341,7 @@ class Telemetry:
 
     @property
     def latency(self) -> Latencies:
-        """From the Kafka timestamps of events to the publishing of their scores."""
+        """From the Kafka timestamps of events until their scores are published and their states stored."""
         self.catch_up()
         return self._latency
 

@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -102,6 +103,13 @@ class Site:
                 return error.code, error.read().decode()
         except OSError:
             return 0, ""
+
+    def exported(self, name: str, **labels: str) -> float:
+        """Return the sum of a metric's series that carry these labels; -1 when there are none."""
+        wanted = [f'{key}="{value}"' for key, value in labels.items()]
+        lines = re.findall(rf"^streamscore_{name}({{.*}}) (\S+)$", self.get("/metrics")[1], re.MULTILINE)
+        found = [float(value) for series, value in lines if all(one in series for one in wanted)]
+        return sum(found) if found else -1.0
 
     def post(self, path: str, body: Any) -> bytes:
         """Send JSON to the latest worker's web server; return what it answers, if that is no error."""

@@ -30,6 +30,7 @@ from mode import Service
 from streams.cancelling import cancel_until_done
 from streams.offsets import OffsetLedger, StallClock
 from streams.transport.chunk import RecordChunk, RecordSchema
+from streams.transport.group import Place
 from streams.transport.reader import Fetched, RebalanceListener, RecordReader
 from streams.transport.status import PartitionStatus
 
@@ -325,6 +326,18 @@ class RecordConsumer(driver.Consumer):
         """See `Transport.is_member`."""
         return await self._thread.is_member()
 
+    def check_group(self) -> None:
+        """See `Transport.check_group`."""
+        self._thread.check_group()
+
+    def place_in_group(self) -> Place | None:
+        """See `Transport.place_in_group`."""
+        return self._thread.place_in_group()
+
+    def look_at_ends(self) -> None:
+        """See `Transport.look_at_ends`."""
+        self._thread.look_at_ends()
+
     def status(self) -> dict[TP, PartitionStatus]:
         """See `Transport.status`."""
         statuses = {}
@@ -339,6 +352,7 @@ class RecordConsumer(driver.Consumer):
                 fetched_at_ms=log_end.fetched_at_ms,
                 open_chunks=ledger.open_chunks,
                 open_records=ledger.open_records,
+                unstable_records=log_end.unstable,
             )
         return statuses
 

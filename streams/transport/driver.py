@@ -14,6 +14,7 @@ from faust.types.transports import ConsumerCallback
 
 from streams.transport.chunk import RecordChunk
 from streams.transport.consumer import RecordConsumer
+from streams.transport.group import Place
 from streams.transport.options import TransportOptions
 from streams.transport.status import PartitionStatus
 
@@ -98,6 +99,31 @@ class Transport(driver.Transport):
             False: what was ours may be others' by now, and is about to be taken away. None: no answer.
         """
         return None if self._consumer is None else await self._consumer.is_member()
+
+    def check_group(self) -> None:
+        """Raise what keeps us out of the group for good. Call it every few seconds: without partitions, only this does.
+
+        Raises
+        ------
+        GroupRefused
+            Says what to do.
+        KafkaError
+            Any other fault that aiokafka does not get over by itself.
+        """
+        if self._consumer is not None:
+            self._consumer.check_group()
+
+    def place_in_group(self) -> Place | None:
+        """Tell, without asking anybody, whether the group has taken us in; None: not started, or stopping."""
+        return None if self._consumer is None else self._consumer.place_in_group()
+
+    def look_at_ends(self) -> None:
+        """Keep `lag` and `status` true of partitions that are full, so not fetched. Call it every few seconds.
+
+        Asks, in the background, for the ends of those for which no fetch was answered since the last call.
+        """
+        if self._consumer is not None:
+            self._consumer.look_at_ends()
 
     def status(self) -> dict[TP, PartitionStatus]:
         """Return how each of our partitions stands; empty without an assignment."""

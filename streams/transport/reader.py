@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.consumer.fetcher import Fetcher
+from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.consumer.subscription_state import Assignment
 from aiokafka.errors import (
     ConsumerStoppedError,
@@ -39,6 +40,8 @@ from faust.types import TP
 from schemas.dead_letters import locator
 from streams import no_made_topics
 from streams.header_names import is_unreadable_name, replace_unreadable_names
+from streams.transport.group import Place, check_group, place_of
+from streams.transport.log_ends import LogEnds
 from streams.transport.options import TransportOptions
 
 if TYPE_CHECKING:
@@ -70,10 +73,14 @@ class UnreadableRecord(RuntimeError):
 
 
 class LogEnd(NamedTuple):
-    """What the latest fetch response said about a partition; None before the first one."""
+    """What the latest fetch response said about a partition; None before the first one. `end` can be newer.
+
+    `unstable` are the offsets from `end` up to the high watermark, which wait for transactions to be over.
+    """
 
     end: int | None
     fetched_at_ms: int | None
+    unstable: int = 0
 
 
 class RebalanceListener(driver.ConsumerRebalanceListener):
@@ -122,6 +129,7 @@ class RecordReader(driver.AIOKafkaConsumerThread):
         self._turn = 0
         self._leaving = False
         self._committing: asyncio.Future[None] | None = None
+        self._ends = LogEnds()
 
     # -- lifecycle
 
@@ -140,6 +148,7 @@ class RecordReader(driver.AIOKafkaConsumerThread):
         self._leaving = True
         if self._method_queue is not None:
             await self._method_queue.stop()
+        await self._ends.stop()
         consumer, limit_s = self._consumer, self.options.stop_timeout_s
         if consumer is not None:
             # Each in a task of its own: a rebalance would keep us until all members have joined, and without a
@@ -201,18 +210,43 @@ class RecordReader(driver.AIOKafkaConsumerThread):
         position = self._positions[tp] = int(assignment.state_value(tp).position)
         return position
 
+    def look_at_ends(self) -> None:
+        """Ask for the ends of logs that no fetch has told since the last call; see `streams.transport.log_ends`."""
+        consumer = None if self._leaving else self._consumer
+        assignment = None if consumer is None else self._assignment()
+        if assignment is not None:
+            self._ends.look(consumer, assignment)
+
     def log_end(self, tp: TP) -> LogEnd:
-        """Return what the latest fetch response said."""
+        """Return what the latest fetch response said, or was asked for since."""
         assignment = self._assignment()
         state = None if assignment is None else assignment.state_value(tp)
-        if state is None:
+        if assignment is None or state is None:
             return LogEnd(None, None)
         end = state.highwater
         if self.options.isolation_level == "read_committed" and state.lso is not None and state.lso >= 0:
             end = state.lso  # records behind it cannot be read yet, so they are no lag
-        return LogEnd(end, state.timestamp)
+        asked = self._ends.asked(tp, assignment)
+        if asked is not None:  # of the embedded broker it can be a little too small
+            end = asked if end is None else max(end, asked)
+        unstable = 0 if end is None or state.highwater is None else max(0, state.highwater - end)
+        return LogEnd(end, state.timestamp, unstable)
 
     # -- membership
+
+    def _coordinator(self) -> GroupCoordinator | None:
+        return None if self._consumer is None or self._leaving else self._consumer._coordinator  # None until it starts
+
+    def check_group(self) -> None:
+        """See `Transport.check_group`."""
+        coordinator = self._coordinator()
+        if coordinator is not None:
+            check_group(coordinator)
+
+    def place_in_group(self) -> Place | None:
+        """See `Transport.place_in_group`."""
+        coordinator = self._coordinator()
+        return None if coordinator is None else place_of(coordinator)
 
     async def is_member(self) -> bool | None:
         """Ask the coordinator with a heartbeat; None: no answer.
@@ -254,7 +288,7 @@ class RecordReader(driver.AIOKafkaConsumerThread):
             while True:
                 if consumer._closed or fetcher._closed:
                     raise ConsumerStoppedError
-                consumer._coordinator.check_errors()  # otherwise an authorization error would be waited on for ever
+                check_group(consumer._coordinator)  # otherwise an authorization error would be waited on for ever
                 fetched, self._taken = self._taken, []
                 fetched = fetched or await self._take(fetcher, wanted)
                 remaining = deadline - monotonic()

@@ -18,10 +18,13 @@ class PartitionStatus(msgspec.Struct, frozen=True, kw_only=True):
         What the broker holds for the group, or where this assignment began while nothing is committed. Below what
         `Transport.commit_from` names: how far commits would be.
     end
-        End of the log as of `fetched_at_ms` (epoch ms): the high watermark, or with ``read_committed`` the last
-        stable offset.
+        End of the log as of `fetched_at_ms` (epoch ms), or as it was asked for since: the high watermark, or with
+        ``read_committed`` the last stable offset.
     open_chunks, open_records
         Handed out and not acknowledged.
+    unstable_records
+        Offsets behind `end` that exist and cannot be read with ``read_committed`` until a transaction is over; they
+        are no lag.
     """
 
     epoch: int
@@ -32,6 +35,7 @@ class PartitionStatus(msgspec.Struct, frozen=True, kw_only=True):
     fetched_at_ms: int | None
     open_chunks: int
     open_records: int
+    unstable_records: int = 0
 
     @property
     def lag_records(self) -> int | None:

@@ -92,15 +92,20 @@ class WebServer:
         worker = self._worker
         if worker.failure is not None:
             return "the worker is ending with an error"
+        steps = worker.telemetry.waits.steps
+        waits = f"; it waits to {', '.join(steps)}" if steps else ""
+        if not worker.started:
+            return ("the worker is starting" if worker.consumes or waits else "the models are being read") + waits
         if worker.taking_since is not None:
-            return "partitions are being taken up"
+            return "partitions are being taken up" + waits
         if not worker.consumes:
-            return None if worker.started else "the models are being read"
+            return None
         if not worker.sessions and not worker.learners:
-            return "no partitions are assigned"
+            outside = worker.group.why_outside
+            return "no partitions are assigned" + (f": {outside}" if outside else "")
         stuck = worker.transport.stalled(time.monotonic(), _NOT_PROGRESSING_S)
         if stuck:
-            return "no progress on " + ", ".join(f"{tp.topic}[{tp.partition}]" for tp in stuck)
+            return "no progress on " + ", ".join(f"{tp.topic}[{tp.partition}]" for tp in stuck) + waits
         return None
 
     async def _metrics(self, _: web.Request) -> web.Response:

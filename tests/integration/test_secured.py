@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import yaml
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.protocol.admin import CreateAclsRequest
@@ -70,7 +71,7 @@ def kafka(certificate: Path) -> Iterator[Secured]:
         "STREAMSCORE_KAFKA_SSL_CAFILE": str(certificate / "cert.pem"),
     }
     with kafka_or_skip(settings=settings, format_arguments=["--add-scram", scram]) as cluster:
-        asyncio.run(give_permissions(cluster.bootstrap_servers))
+        asyncio.run(give_permissions(cluster.bootstrap_servers, documented_permissions()))
         yield Secured(variables, cluster.bootstrap_servers)
 
 
@@ -80,11 +81,11 @@ def documented_permissions() -> list[tuple[int, str, str]]:
     return [(RESOURCES[kind], name, operation) for kind, name, all_of in rows for operation in all_of.split(", ")]
 
 
-async def give_permissions(servers: str) -> None:
+async def give_permissions(servers: str, permissions: list[tuple[int, str, str]]) -> None:
     admin = AIOKafkaAdminClient(bootstrap_servers=servers)
     await admin.start()
     try:
-        for resource, name, operation in documented_permissions():
+        for resource, name, operation in permissions:
             request = CreateAclsRequest(resource, name, LITERAL, "User:streamscore", "*", OPERATIONS[operation], ALLOW)
             response = await admin._send_request(request)
             assert [code for code, _ in response.creation_responses] == [0]
@@ -198,4 +199,41 @@ def test_who_is_not_let_in_is_told_so(kafka: Secured, wrong: dict[str, str], tol
 
     assert made.returncode == 1
     assert re.search(told, said)
+    assert b"Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("declared", "granted", "told"),
+    [
+        (
+            {"app": "somebody-else"},
+            [],
+            b"Kafka does not let us into the consumer group somebody-else; give this user Read on the group",
+        ),
+        (
+            {"topics": {"models": "unread-models"}},
+            [(RESOURCES["topic"], "unread-models", "Write")],
+            b"check user, password and permissions: Read on the topic unread-models",
+        ),
+    ],
+)
+def test_a_worker_that_lacks_a_permission_ends_and_says_which(
+    kafka: Secured, declared: dict[str, Any], granted: Any, told: bytes, valkey_url: str, tmp_path: Path
+) -> None:
+    config = tmp_path / "scoring.yaml"
+    config.write_text(yaml.safe_dump(yaml.safe_load(shipped_config("shop").read_text()) | declared))
+    variables = {"STREAMSCORE_CONFIG": str(config), "STREAMSCORE_WORKER_HTTP_PORT": str(free_port())}
+    plain = {"STREAMSCORE_KAFKA_BOOTSTRAP_SERVERS": kafka.plain_servers}
+    made = start_streamscore(["topics", "create"], {**variables, **plain}, tmp_path)
+    said, _ = made.communicate(timeout=60)
+    assert made.returncode == 0, said.decode()
+    asyncio.run(give_permissions(kafka.plain_servers, granted))
+
+    worker = start_streamscore(
+        ["worker"], {**variables, **kafka.variables, "STREAMSCORE_REDIS_URL": valkey_url}, tmp_path
+    )
+    said, _ = worker.communicate(timeout=60)
+
+    assert worker.returncode == 1, said.decode()
+    assert told in said
     assert b"Traceback" not in said

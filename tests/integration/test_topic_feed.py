@@ -8,12 +8,16 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaConnectionError, SaslAuthenticationFailed, TopicAuthorizationFailedError
 from conftest import Broker
+from polling import eventually_async
 
 from schemas.codec import BadRecord, decode_model_record
 from schemas.dead_letters import INVALID
+from streams.output import OutputRefused
+from streams.retry import Outages
 from streams.sections import KafkaSettings
 from streams.topic_feed import NotTaken, TopicFeed
 
@@ -29,6 +33,8 @@ class Topic:
         self.taken: list[bytes] = []
         self.failures: list[BaseException] = []
         self.failed = asyncio.Event()
+        self.began: list[str] = []
+        self.outages = Outages(self.began.append)
 
     async def put(self, *values: bytes) -> None:
         async with AIOKafkaProducer(**self.kafka.client_kwargs()) as producer:
@@ -40,7 +46,7 @@ class Topic:
             take(record.value)
             self.taken.append(record.value)
 
-        return TopicFeed(self.kafka, self.name, taking, on_failure=self._fail)
+        return TopicFeed(self.kafka, self.name, taking, on_failure=self._fail, outages=self.outages)
 
     def _fail(self, error: BaseException) -> None:
         self.failures.append(error)
@@ -152,3 +158,68 @@ async def test_models_that_are_not_utf8_are_passed_over(topic: Topic) -> None:
 
     await feed.stop()
     assert (len(topic.taken), feed.unreadable) == (1, 1)
+
+
+@pytest.mark.parametrize("refusal", [TopicAuthorizationFailedError("fed"), SaslAuthenticationFailed("fed")])
+async def test_what_the_broker_does_not_let_us_read_ends_the_worker_and_says_what_to_do(
+    topic: Topic, refusal: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def getmany(consumer: object, timeout_ms: int) -> None:
+        raise refusal
+
+    monkeypatch.setattr("aiokafka.AIOKafkaConsumer.getmany", getmany)
+    feed = topic.feed(lambda value: None)
+
+    async with asyncio.timeout(10):
+        assert not await feed.start()
+
+    [failure] = topic.failures
+    assert isinstance(failure, OutputRefused)
+    assert str(failure) == (
+        f"Kafka does not let us read {topic.name} ({refusal}); check user, password and permissions: "
+        f"Read on the topic {topic.name}"
+    )
+    assert (caplog.messages, topic.began) == ([], [])
+
+
+async def test_a_topic_that_is_away_is_one_outage_however_often_it_is_tried(
+    topic: Topic, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("streams.topic_feed._RETRY_S", 0.01)
+    caplog.set_level(logging.INFO, logger="streamscore.feeds")
+    due = [KafkaConnectionError("away")] * 3
+    waiting: list[list[str]] = []
+
+    reading = AIOKafkaConsumer.getmany
+
+    async def getmany(consumer: AIOKafkaConsumer, timeout_ms: int) -> Any:
+        waiting.append(topic.outages.steps)
+        if due:
+            raise due.pop()
+        return await reading(consumer, timeout_ms=timeout_ms)
+
+    monkeypatch.setattr("aiokafka.AIOKafkaConsumer.getmany", getmany)
+    await topic.put(b"a")
+    feed = topic.feed(lambda value: None)
+    assert await feed.start()
+    await eventually_async(lambda: topic.taken == [b"a"])
+
+    step = f"follow {topic.name}"
+    assert waiting[:4] == [[], [step], [step], [step]]
+    assert (topic.began, topic.outages.steps, topic.failures) == ([step], [], [])
+    assert caplog.messages == ["topic is away, trying again", "topic is back"]
+    await feed.stop()
+
+
+async def test_a_feed_that_is_stopped_while_its_topic_is_away_waits_no_more(
+    topic: Topic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic.name = f"{topic.name}-none"
+    feed = topic.feed(lambda value: None)
+    starting = asyncio.create_task(feed.start())
+    await eventually_async(lambda: topic.outages.steps == [f"follow {topic.name}"])
+
+    starting.cancel()
+    await feed.stop()
+
+    assert topic.outages.steps == []

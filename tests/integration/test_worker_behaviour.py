@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
+from polling import eventually
 from site_under_test import Site, fed_and_accounted, shop_events
 
 from online_models.crowd import CROWD
@@ -89,6 +90,39 @@ def test_a_worker_that_is_stuck_with_records_waiting_ends_with_an_error(make_sit
 
     assert status == 1
     assert "no progress for 4 s with records waiting" in site.logs()
+
+
+def test_while_the_store_is_away_what_is_exported_says_so(make_site: Any) -> None:
+    valkey = EmbeddedValkey()
+    valkey.start()
+    site = make_site(valkey.url, STREAMSCORE_REDIS_TIMEOUT="1s", STREAMSCORE_WORKER_CHUNK_RECORDS="50")
+    events = site.settings.topics.events.name
+    worker = site.start_worker()
+    try:
+        os.kill(valkey.pid, signal.SIGSTOP)
+        asyncio.run(site.feed(shop_events(10_000)))
+        # The end that the embedded broker names is too small by up to a batch.
+        eventually(lambda: site.exported("lag_records", topic=events) > 6_000, within_s=20)
+        asyncio.run(site.feed(shop_events(5_000)))
+        eventually(lambda: site.exported("lag_records", topic=events) > 10_000, within_s=20)
+        eventually(lambda: site.exported("waiting") > 5, within_s=20)
+        lag = json.loads(site.get("/status")[1])["lag"]
+        worker.kill()
+        worker.wait()
+
+        site.launch_worker()
+        eventually(lambda: site.exported("waiting", step="reach the store") > 2, within_s=40)
+        assigned = site.exported("assigned_partitions", topic=events)
+        os.kill(valkey.pid, signal.SIGCONT)
+        site.await_ready()
+        eventually(lambda: site.exported("waiting", step="reach the store") == 0, within_s=20)
+    finally:
+        os.kill(valkey.pid, signal.SIGCONT)
+        site.end()
+        valkey.stop()
+
+    assert lag > 10_000
+    assert assigned == 0
 
 
 def test_a_store_that_comes_back_is_waited_for_and_nothing_is_lost(make_site: Any) -> None:

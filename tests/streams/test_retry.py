@@ -122,3 +122,18 @@ async def test_chance_is_its_own() -> None:
     await retrying(World(away=2).step, name="save", sleep=World(0).sleep)
 
     assert random.getstate() == state
+
+
+def test_each_step_tells_for_how_long_its_oldest_outage_has_lasted_and_nothing_afterwards() -> None:
+    told: list[str] = []
+    outages = Outages(told.append)
+    outages.began(1, "save", 20.0)
+    outages.began(2, "publish", 10.0)
+    outages.began(3, "save", 15.0)
+    during = outages.waiting_s(60.0)
+    outages.ended(2)
+    outages.ended(3)
+
+    assert during == {"save": 45.0, "publish": 50.0}
+    assert outages.waiting_s(60.0) == {"save": 40.0, "publish": 0.0}
+    assert told == ["save", "publish", "save"]

@@ -212,3 +212,16 @@ def test_a_latency_is_of_the_moment_when_the_batch_was_done_not_of_the_look(monk
     found = telemetry.latency.percentiles(telemetry.latency.counts(), [1.0])
 
     assert found == [pytest.approx(50.0, rel=0.1)]
+
+
+def test_a_step_that_waits_is_exposed_with_the_seconds_and_counted_once() -> None:
+    telemetry = Telemetry()
+    outage = object()
+
+    telemetry.waits.began(outage, "reach the store", time.monotonic() - 90)
+    during = telemetry.registry.get_sample_value("streamscore_waiting", {"step": "reach the store"})
+    telemetry.waits.ended(outage)
+
+    assert during == pytest.approx(90, abs=5)
+    assert telemetry.registry.get_sample_value("streamscore_waiting", {"step": "reach the store"}) == 0
+    assert telemetry.registry.get_sample_value("streamscore_outages_total", {"step": "reach the store"}) == 1
