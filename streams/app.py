@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from importlib.metadata import version
 from typing import TypeVar
@@ -25,11 +25,10 @@ from faust.types import TP
 
 from online_models import sums, timers
 from online_models.features.durations import parse_duration_ms
-from schemas.codec import encode_json
-from schemas.events import SystemEvent
 from streams import garbage
 from streams.actors import Actor
 from streams.budgets import Clerk, open_ledger
+from streams.budgets.clerk import open_clerk
 from streams.campaign_feed import CampaignFeed
 from streams.campaign_watch import watch_campaigns
 from streams.cancelling import cancel_until_done
@@ -40,10 +39,9 @@ from streams.freshness import Freshness
 from streams.group_watch import GroupWatch
 from streams.housekeeping import Housekeeping
 from streams.learner import LearnerSession, open_learner
-from streams.lease import Lease
+from streams.lease import Lease, valid_s
 from streams.logs import kafka_client_said, log_event
 from streams.new_models import new_replicas
-from streams.out_records import OutRecord
 from streams.output import KafkaOutput, RecordOutput
 from streams.publish import Publisher
 from streams.rebuild import LogTruncated, begin_in_log, end_of_log
@@ -66,14 +64,6 @@ _REOPEN_S = 1.0
 _FAUST_STOP_S = 6.0
 
 
-def _lease_s(settings: Settings) -> float:
-    """How long an answer of the group counts: less than it waits for us, and more than lies between two questions."""
-    session_s, heartbeat_s = (
-        parse_duration_ms(one) / 1000 for one in (settings.kafka.session_timeout, settings.kafka.heartbeat)
-    )
-    return max(session_s / 2, session_s - heartbeat_s)
-
-
 class Worker:
     """One worker process: scores the partitions it is given, learns where it is the learner, answers over HTTP.
 
@@ -89,12 +79,14 @@ class Worker:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.telemetry = Telemetry([one.name for one in settings.learned], bidding=settings.bidding is not None)
-        for topic in (settings.topics.events, settings.topics.examples):  # none yet, until the start is over
-            self.telemetry.assigned.labels(topic.name).set(0)
+        self.telemetry = Telemetry(
+            [one.name for one in settings.learned],
+            [settings.topics.events.name, settings.topics.examples.name],
+            bidding=settings.bidding is not None,
+        )
         self.dashboard = Dashboard(settings, self.telemetry)
         self.store = open_store(settings)
-        self.lease = Lease(valid_s=_lease_s(settings), ask=self._is_member)
+        self.lease = Lease(valid_s=valid_s(settings.kafka), ask=self._is_member)
         self.output = KafkaOutput(settings, may_write=lambda: self.lease.is_valid)
         self.replicas = new_replicas(settings)
         for variant in settings.variants:
@@ -171,7 +163,9 @@ class Worker:
         partitions = {name: await self.output.partitions(name) for name in topics}
         self.partitions = partitions
         await self.models.start()
-        await self._open_bidding()
+        if self.campaigns is not None and self.ledger is not None:
+            await self.campaigns.start()
+            self.clerk = open_clerk(self, self.ledger, self.campaigns)
         self._ready.set()
         log_event(
             logger,
@@ -184,25 +178,6 @@ class Worker:
         self.housekeeping.start()  # before Faust, which can have handed out records long before it has started
         if self.consumes:
             await self.app.start()
-
-    async def _open_bidding(self) -> None:
-        """Read the campaigns, and see to it that the partitions to come are served by a clerk."""
-        if self.campaigns is None or self.ledger is None:
-            return
-        await self.campaigns.start()
-        events = self.settings.topics.events.name
-        self.clerk = Clerk(
-            self.ledger,
-            expected=[str(PartitionId(events, number)) for number in range(self.partitions[events])],
-            partitions=lambda: list(self.sessions.values()),
-            campaigns=self.campaigns.campaigns,
-            write=self._write_events,
-            clock=time.monotonic,
-        )
-
-    async def _write_events(self, partition: PartitionId, events: Sequence[SystemEvent]) -> None:
-        records = [OutRecord(None, encode_json(one)) for one in events]
-        await self.output.publish({(partition.topic, partition.partition): records})
 
     def lag_of_events(self) -> int:
         """Records of `events` that wait on the partitions of this worker."""

@@ -15,7 +15,15 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
+from online_models.features.durations import parse_duration_ms
+from streams.sections import KafkaSettings
 from streams.stores import Fenced, Unavailable
+
+
+def valid_s(kafka: KafkaSettings) -> float:
+    """How long an answer of the group counts: less than it waits for us, and more than lies between two questions."""
+    session_s, heartbeat_s = (parse_duration_ms(one) / 1000 for one in (kafka.session_timeout, kafka.heartbeat))
+    return max(session_s / 2, session_s - heartbeat_s)
 
 
 class Lease:

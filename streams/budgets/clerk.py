@@ -16,16 +16,21 @@ stream time of the partition, which they do not move on.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from schemas.codec import MIN_TS_MS
+from schemas.codec import MIN_TS_MS, encode_json
 from schemas.events import BudgetGranted, CampaignSet, LedgerBegun, SystemEvent
 from streams.budgets.base import CampaignDay, Ledger, Want
 from streams.budgets.books import Books
-from streams.campaign_feed import Told
+from streams.campaign_feed import CampaignFeed, Told
 from streams.logs import log_event
+from streams.out_records import OutRecord
 from streams.stores import PartitionId, Unavailable
+
+if TYPE_CHECKING:
+    from streams.app import Worker
 
 logger = logging.getLogger("streamscore.budgets")
 
@@ -202,3 +207,21 @@ class Clerk:
 
 def _ts(desk: _Desk) -> int:
     return max(desk.partition.stream_time_ms, MIN_TS_MS)
+
+
+def open_clerk(worker: Worker, ledger: Ledger, campaigns: CampaignFeed) -> Clerk:
+    """Return the clerk of the partitions that a worker will have."""
+    events = worker.settings.topics.events.name
+
+    async def write(partition: PartitionId, told: Sequence[SystemEvent]) -> None:
+        records = [OutRecord(None, encode_json(one)) for one in told]
+        await worker.output.publish({(partition.topic, partition.partition): records})
+
+    return Clerk(
+        ledger,
+        expected=[str(PartitionId(events, number)) for number in range(worker.partitions[events])],
+        partitions=lambda: list(worker.sessions.values()),
+        campaigns=campaigns.campaigns,
+        write=write,
+        clock=time.monotonic,
+    )
