@@ -52,11 +52,9 @@ class Labellings:
         self.since[objective] = offset
         self.now[objective] = replace(self.now[objective], since=offset)
 
-    def why_not(self, one: OpenAttribution) -> str | None:
-        """Tell why a trigger can have no label; None: it can."""
-        if one.offset >= self.since.get(one.objective, 0):
-            return None
-        return GONE if self.now[one.objective].was_gone else CHANGED
+    def is_of_before(self, one: OpenAttribution) -> bool:
+        """Tell whether a trigger was opened under another declaration, and can have no label."""
+        return one.offset < self.since.get(one.objective, 0)
 
 
 def _labelling(objective: Objective, known: Mapping[str, Labelling] | None) -> Labelling:

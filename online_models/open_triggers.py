@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from online_models.attribution import mark_outcome
 from online_models.bound import BoundObjective, by_event_type
-from online_models.labelling import GONE, Labellings
+from online_models.labelling import CHANGED, GONE, Labellings
 from online_models.open_count import OpenCount
 from online_models.rest import QUIET_MS, rest
 from online_models.step import Collected
@@ -182,8 +182,8 @@ class OpenTriggers:
         bound = self._objectives.get(one.objective)
         if bound is None:
             out.notes[GONE] += 1
-        elif self.labellings.since and (cause := self.labellings.why_not(one)) is not None:
-            out.notes[cause] += 1
+        elif self.labellings.since and self.labellings.is_of_before(one):
+            out.notes[GONE if self.labellings.now[one.objective].was_gone else CHANGED] += 1
         elif not bound.immediate:
             self._release(bound, user_id, one, label=one.hit, use="both", out=out)
         elif not one.hit:
@@ -196,7 +196,7 @@ class OpenTriggers:
             if key is None:
                 continue
             for one in mark_outcome(bound.objective, user.open, key, ts):
-                if bound.immediate and (not self.labellings.since or self.labellings.why_not(one) is None):
+                if bound.immediate and not (self.labellings.since and self.labellings.is_of_before(one)):
                     self._release(bound, event.user_id, one, label=True, use="both", out=out)
 
     def outcome_came(self, kind: str, ts: int, user: UserState) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -68,8 +69,24 @@ async def read_told(settings: Settings, *, of_any_size: bool = True) -> dict[str
     return told
 
 
-async def standings(settings: Settings, ledger: Ledger) -> list[tuple[CampaignState, Campaign | None]]:
-    """Return how all campaigns stand at this moment, and how each is declared, None of one that is wrong or gone.
+class Standing(NamedTuple):
+    """How a campaign stands.
+
+    Attributes
+    ----------
+    declared
+        As it counts; None: it is wrong or gone.
+    differs
+        Whether the configuration declares it, and what counts is a record of the topic that says something else.
+    """
+
+    state: CampaignState
+    declared: Campaign | None
+    differs: bool
+
+
+async def standings(settings: Settings, ledger: Ledger) -> list[Standing]:
+    """Return how all campaigns stand at this moment.
 
     Raises
     ------
@@ -78,11 +95,21 @@ async def standings(settings: Settings, ledger: Ledger) -> list[tuple[CampaignSt
     desks, declared = desks_of(settings), _of_configuration(settings)
     known = known_campaigns(declared.values(), await read_told(settings, of_any_size=False), desks.check)
     states = await states_of(known, ledger, time.time_ns() // 1_000_000)
-    return [(state, _declared(known[state.campaign].campaign)) for state in states]
+    return [_standing(state, known[state.campaign].campaign, declared.get(state.campaign)) for state in states]
 
 
-def _declared(campaign: Checked | None) -> Campaign | None:
-    return campaign.declared if campaign else None
+def _standing(state: CampaignState, counts: Checked | None, configured: Campaign | None) -> Standing:
+    declared = counts.declared if counts else None
+    return Standing(state, declared, configured is not None and state.version > 0 and declared != configured)
+
+
+def is_configured(name: str, settings: Settings) -> bool:
+    """Tell whether the configuration declares a campaign, which counts only while the topic has no record of it.
+
+    There is no way back: partitions keep what the topic has told last, and take a record without value for a campaign
+    that is gone.
+    """
+    return name in _of_configuration(settings)
 
 
 async def put(campaigns: Sequence[Campaign], settings: Settings) -> dict[str, bool]:
@@ -139,7 +166,7 @@ async def remove(name: str, settings: Settings) -> None:
     if name in _of_configuration(settings):
         raise Refused(
             f"{name} is declared in the configuration; take it out there and restart the workers, or stop it: "
-            f"streamscore campaigns pause {name}"
+            f"streamscore campaigns pause {name}; or change it: streamscore campaigns put FILE"
         )
     told = await read_told(settings)
     if name not in told or (told[name].campaign is None and not told[name].why):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from online_models.bidding.declaration import KEYS
 from schemas.campaigns import Campaign
+from streams.cli.main import app
 from streams.configs import shipped_config
 from streams.settings import load_settings
 from streams.telemetry import Telemetry
@@ -45,6 +46,16 @@ def test_the_permissions_are_of_the_topics_and_the_group_of_the_configuration() 
         assert f"`{topic.name}`" in PRODUCTION.partition("With `bidding:` also")[2].partition(". ")[0]
     assert re.findall(r"^\| group `(\w+)`", PRODUCTION, re.MULTILINE) == [settings.app]
     assert f"~{settings.app}:*" in PRODUCTION
+
+
+def test_the_permissions_of_every_command_are_told() -> None:
+    table = PRODUCTION.partition("| command |")[2].partition("\n\n")[0]
+    told = {words.split()[0] for row in table.splitlines() for words in re.findall(r"`([^`]+)`", row.split("|")[1])}
+    commands = {one.name for one in [*app.registered_commands, *app.registered_groups]}
+
+    # Those that meet no Kafka but their own, and the worker, which has a table of its own.
+    assert commands - told == {"demo", "check", "simulate-auctions", "worker"}
+    assert told - commands == set()
 
 
 def test_every_key_of_a_campaign_is_told_of() -> None:

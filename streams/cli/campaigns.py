@@ -17,8 +17,7 @@ from streams.cli.errors import UserError
 from streams.cli.options import ConfigOption, settings_of
 
 if TYPE_CHECKING:
-    from schemas.api import CampaignState
-    from schemas.campaigns import Campaign
+    from streams.campaign_orders import Standing
     from streams.settings import Settings
 
 T = TypeVar("T")
@@ -79,16 +78,15 @@ def list_(
     """Show the campaigns of the topic and of the configuration, and what each has spent today."""
     found = _done(_standings(settings_of(config)))
     if json:
-        print(json_module.dumps([_plain(*one) for one in found]))
+        print(json_module.dumps([_plain(one) for one in found]))
         return
     table = Table("campaign", "from", "status", "flight", "day")
     for column in ("budget", "spent", "committed"):
         table.add_column(column, justify="right")
-    for one in (_plain(*one) for one in found):
+    for one in map(_plain, found):
         money = [f"{one[key]:,.2f}" for key in ("budget", "spent", "committed")] if one["day"] else [""] * 3
-        table.add_row(
-            *map(escape, (one["campaign"], one["from"], one["status"], _flight(one), one["day"], *money)),
-        )
+        source = f"{one['from']}; the configuration differs" if one["differs"] else one["from"]
+        table.add_row(*map(escape, (one["campaign"], source, one["status"], _flight(one), one["day"], *money)))
     Console(emoji=False).print(table)
 
 
@@ -98,11 +96,13 @@ def _flight(one: dict[str, Any]) -> str:
     return f"{one['starts'] or '…'} to {one['ends'] or '…'}"
 
 
-def _plain(state: CampaignState, declared: Campaign | None) -> dict[str, Any]:
+def _plain(standing: Standing) -> dict[str, Any]:
+    state, declared, differs = standing
     return {
         "campaign": state.campaign,
         "from": "topic" if state.version else "configuration",
         "version": state.version,
+        "differs": differs,
         "status": state.status,
         "starts": declared.starts.isoformat() if declared and declared.starts else None,
         "ends": declared.ends.isoformat() if declared and declared.ends else None,
@@ -113,7 +113,7 @@ def _plain(state: CampaignState, declared: Campaign | None) -> dict[str, Any]:
     }
 
 
-async def _standings(settings: Settings) -> list[tuple[CampaignState, Campaign | None]]:
+async def _standings(settings: Settings) -> list[Standing]:
     from streams.budgets import open_ledger
     from streams.campaign_orders import standings
 
@@ -125,12 +125,18 @@ async def _standings(settings: Settings) -> list[tuple[CampaignState, Campaign |
 
 
 def _set_active(name: str, active: bool, config: str | None) -> None:
-    from streams.campaign_orders import set_active
+    from streams.campaign_orders import is_configured, set_active
 
-    changed = _done(set_active(name, active, settings_of(config)))
+    settings = settings_of(config)
+    changed = _done(set_active(name, active, settings))
     said = "bids again" if active else "is paused"
     back = f"back: streamscore campaigns {'pause' if active else 'resume'} {name}"
     print(f"{name} {said}; {back}" if changed else f"{name} {'is not paused' if active else 'was paused already'}")
+    if changed and is_configured(name, settings):
+        print(
+            f"{name} stands on `{settings.topics.campaigns.name}` from now on, and what the configuration declares of "
+            "it no longer counts; change it with: streamscore campaigns put FILE"
+        )
 
 
 def _done(order: Coroutine[Any, Any, T]) -> T:

@@ -20,8 +20,9 @@ ConfigOption = Annotated[
     typer.Option(
         "--config",
         "-c",
-        help="The configuration: a file, or the name of a shipped one (`shop`, `ads`, `globo`, `criteo`, `shoppers`, "
-        "`obd`). Default: scoring.yaml here, else the shipped `shop`.",
+        help="The configuration: a file, or the name of a shipped one "
+        f"({', '.join(f'`{name}`' for name in shipped_configs())}). Default: scoring.yaml here, else the shipped "
+        f"`{DEFAULT_SHIPPED}`.",
         envvar="STREAMSCORE_CONFIG",
         show_default=False,
     ),

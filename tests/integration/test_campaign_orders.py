@@ -47,6 +47,12 @@ class Operator:
         assert type(done.exception).__name__ == "UserError", done.exception
         return [f"error: {line}" for line in str(done.exception).splitlines()]
 
+    def declare(self, campaigns: dict[str, Any]) -> None:
+        """Write other campaigns into the configuration."""
+        declared = yaml.safe_load(self.site.config.read_text())
+        declared["bidding"]["campaigns"] = campaigns
+        self.site.config.write_text(yaml.safe_dump(declared, sort_keys=False))
+
     def told(self) -> dict[str, Campaign | None]:
         return {name: one.campaign for name, one in asyncio.run(read_told(self.site.settings)).items()}
 
@@ -94,6 +100,32 @@ def test_a_campaign_of_the_configuration_is_paused_on_the_topic_and_not_taken_aw
     assert {name: one.active for name, one in operator.told().items() if one} == {"rest": False}
     [refused] = operator("remove", "rest")
     assert refused.startswith("error: rest is declared in the configuration; take it out there")
+
+
+def test_who_pauses_a_campaign_of_the_configuration_is_told_that_it_counts_no_more_and_sees_where_they_differ(
+    operator: Operator,
+) -> None:
+    topic = operator.site.settings.topics.campaigns.name
+    goes = (
+        f"rest stands on `{topic}` from now on, and what the configuration declares of it no longer counts; "
+        "change it with: streamscore campaigns put FILE"
+    )
+    operator("put", operator.write({"shoes": SHOES}))
+
+    assert operator("pause", "rest") == ["rest is paused; back: streamscore campaigns resume rest", goes]
+    assert operator("resume", "rest") == ["rest bids again; back: streamscore campaigns pause rest", goes]
+    assert operator("resume", "rest") == ["rest is not paused"]
+    assert {name: one["differs"] for name, one in operator.listed().items()} == {"rest": False, "shoes": False}
+
+    operator.declare({"rest": SHOES | {"budget_per_day": 500}})
+    found = operator.listed()["rest"]
+    assert (found["from"], found["budget"], found["differs"]) == ("topic", 200.0, True)
+    assert any("differs" in line for line in operator("list"))
+    [refused] = operator("remove", "rest")
+    assert refused.endswith("campaigns pause rest; or change it: streamscore campaigns put FILE")
+
+    operator("put", operator.write({"rest": SHOES | {"budget_per_day": 500}}))
+    assert operator.listed()["rest"]["differs"] is False
 
 
 def test_what_cannot_be_read_or_would_not_bid_is_mended_first(operator: Operator) -> None:
