@@ -384,7 +384,7 @@ class ScoringCore:
                 stream_time_ms=self.stream_time_ms,
             )
         if places is None:
-            places = ranker.places(request, answer.ranked, user.slots)
+            places = ranker.places(request, answer.ranked, user.slots, crowd_hash=answer.crowd_hash)
         out.scores.append(answer)
         out.scored += 1
         for number, impression, values in places:
@@ -428,7 +428,7 @@ class ScoringCore:
                 stream_time_ms=self.stream_time_ms,
             )
         elif score.crowd:
-            values = self._features.with_crowd(values, score.crowd)
+            values = self._features.with_crowd(values, score.crowd, score.crowd_hash)
         out.scores.append(score)
         self._open.add(bound, score, bound.key_of(event), values, user, out, place)
         if self._observer is not None:
