@@ -35,6 +35,7 @@ from online_models.objectives import Objective
 from online_models.open_count import OpenCount
 from online_models.open_triggers import OpenTriggers, score_id_of
 from online_models.parts import result_of
+from online_models.published import published_score
 from online_models.ranker import Place, Ranker, score_of_place
 from online_models.rankings import Ranking
 from online_models.records import DecodedBatch, DecodedEvent
@@ -364,7 +365,7 @@ class ScoringCore:
         bound = ranker.bound
         places: list[Place] | None = None
         score_id = score_id_of(self._id_prefix, out.offset, ranker.name)
-        answer = self._published(score_id, request)
+        answer = published_score(self, score_id, request) if self.published else None
         if answer is None:
             said = request.answered
             if said is None:
@@ -398,12 +399,6 @@ class ScoringCore:
         for _, impression, _ in places:  # they are all shown at once, so none counts in the features of another
             self._features.fold(user.slots, impression)
 
-    def _published(self, score_id: str, event: EventBase) -> Score | None:
-        """Return what an earlier life of the partition has published of an event."""
-        score = self.published.get(score_id) if self.published else None
-        # Another event at this offset: the topic was created anew meanwhile.
-        return score if score is not None and score.event_id == event.event_id else None
-
     def _score_objective(
         self,
         bound: BoundObjective,
@@ -416,7 +411,7 @@ class ScoringCore:
         place: int = 0,
     ) -> None:
         score_id = score_id_of(self._id_prefix, out.offset, bound.name, place)
-        score = self._published(score_id, event)
+        score = published_score(self, score_id, event) if self.published else None
         if score is None:
             score = self._maker.score(
                 bound,
