@@ -35,7 +35,7 @@ from online_models.objectives import Objective
 from online_models.open_count import OpenCount
 from online_models.open_triggers import OpenTriggers, score_id_of
 from online_models.parts import result_of
-from online_models.published import published_score
+from online_models.published import is_scored, published_score
 from online_models.ranker import Place, Ranker, score_of_place
 from online_models.rankings import Ranking
 from online_models.records import DecodedBatch, DecodedEvent
@@ -95,9 +95,10 @@ class ScoringCore:
     published
         By score_id, scores of the events to come that were published before a crash: they stand, whatever the
         model would say by now, so that state and examples are what they would have been.
-    published_to
-        Of an event before this offset nothing was published beside that: a request that no candidates were known for
-        remains without an answer, although some are known by now.
+    published_from, published_to
+        Of an event between these offsets nothing was published beside that: a request that no candidates were known
+        for remains without an answer, although some are known by now, and an event that did not meet a condition on
+        what all visitors do without a score. Before them it is no longer known what was, and behind them nothing was.
     """
 
     def __init__(
@@ -176,7 +177,7 @@ class ScoringCore:
         )
         self._open.desk = self.desk
         self.published: Mapping[str, Score] = {}
-        self.published_to = -1
+        self.published_from, self.published_to = 0, -1
 
     @property
     def open_count(self) -> int:
@@ -346,9 +347,10 @@ class ScoringCore:
             return
         if values is None:
             values = self._features.extract(user.slots, event, self._crowd.weights)
+        again = self.published or out.offset < self.published_to
         scored = False
         for bound in triggered:
-            if bound.applies(values):
+            if self._is_scored(bound, event, values, out.offset) if again else bound.applies(values):
                 scored = True
                 self._score_objective(bound, event, ts, source_ts, values, user, out)
         if scored:
@@ -369,7 +371,7 @@ class ScoringCore:
         if answer is None:
             said = request.answered
             if said is None:
-                sourced = not request.candidates and out.offset < self.published_to
+                sourced = not request.candidates and self.published_from <= out.offset < self.published_to
                 candidates = [] if sourced else ranker.candidates(request, user.slots)
                 if not candidates:
                     out.ignored[NO_CANDIDATES] += 1
@@ -394,10 +396,18 @@ class ScoringCore:
             if self._observer is not None:
                 self._observer.scored(score, impression, values, lambda other: self._would_score(bound, other, user))
             for one in self._by_trigger.get(Impression.type, ()):
-                if one is not bound and one.applies(values):
+                if one is not bound and self._is_scored(one, impression, values, out.offset, number):
                     self._score_objective(one, impression, answer.ts, source_ts, values, user, out, number)
         for _, impression, _ in places:  # they are all shown at once, so none counts in the features of another
             self._features.fold(user.slots, impression)
+
+    def _is_scored(
+        self, bound: BoundObjective, event: EventBase, values: list[Any], offset: int, place: int = 0
+    ) -> bool:
+        if not self.published and self.published_to <= offset:
+            return bound.applies(values)
+        score_id = score_id_of(self._id_prefix, offset, bound.name, place)
+        return is_scored(self, bound, score_id, event, values, self._features, offset=offset)
 
     def _score_objective(
         self,
