@@ -92,6 +92,8 @@ class ScoringCore:
 
     Attributes
     ----------
+    dropped
+        By user id, how many triggers `adopt` has let go that no step has told of yet.
     published
         By score_id, scores of the events to come that were published before a crash: they stand, whatever the
         model would say by now, so that state and examples are what they would have been.
@@ -178,6 +180,7 @@ class ScoringCore:
         self._open.desk = self.desk
         self.published: Mapping[str, Score] = {}
         self.published_from, self.published_to = 0, -1
+        self.dropped: dict[str, int] = {}
 
     @property
     def open_count(self) -> int:
@@ -204,16 +207,19 @@ class ScoringCore:
         users.update(dict.fromkeys(self._open.timers.due_until(latest)))
         return list(users)
 
-    def adopt(self, user: UserState) -> UserState:
+    def adopt(self, user: UserState, user_id: str = "") -> UserState:
         """Bring a stored state to the current layout, in place; what it no longer knows starts empty.
 
-        To be called before the next `step`: what stream time has closed by then is taken out.
+        To be called before the next `step`: what stream time has closed by then is taken out. With it a visitor whose
+        triggers have to go is among the changed; one of whom no id is given is only looked at.
         """
         if user.open:
             self._open.drop_closed(user, self.stream_time_ms)
         if user.layout != self._layout.id:
             self._layouts.move(user)
             # Their values stand in the order of the old layout; a wrong example would be worse than none.
+            if user.open and user_id:
+                self.dropped[user_id] = len(user.open)
             self._open.drop_all(user)
             if self.desk is not None:
                 self.desk.forget_values(user)

@@ -290,7 +290,7 @@ class Session:
             blobs = await attempt(lambda: self.store.load_users(self.partition, missing), "load")
             for user_id, blob in zip(missing, blobs, strict=True):
                 if blob is not None:
-                    users[user_id] = self.core.adopt(decode_user_state(blob))
+                    users[user_id] = self.core.adopt(decode_user_state(blob), user_id)
         keep_in_use(users, user_ids, self._cache_users)
 
     def _packed(self, next_offset: int, result: StepResult, needed: Collection[str]) -> _Unsaved:
