@@ -16,7 +16,7 @@ from schemas.metrics import Accounting
 if TYPE_CHECKING:
     from online_models.scoring import ScoringCore
 
-TOMBSTONE = "tombstone"
+TOMBSTONE, FEATURES_CHANGED = "tombstone", "features_changed"
 
 _EVENTS = 50
 # Behind a gap of so long in event time many can have left; so many visitors at a time.
@@ -45,6 +45,7 @@ def in_parts(core: ScoringCore, batch: DecodedBatch, out: Collected) -> Iterator
 def result_of(core: ScoringCore, batch: DecodedBatch, out: Collected) -> StepResult:
     """Return what a batch that was processed leads to, but for what was handed over; to be asked once."""
     core.tidy()
+    _note_dropped(core, out)
     if batch.tombstones:
         out.ignored[TOMBSTONE] = batch.tombstones
     scores, examples, bids = out.counts()
@@ -76,3 +77,12 @@ def result_of(core: ScoringCore, batch: DecodedBatch, out: Collected) -> StepRes
         core.desk.allowances.take_changed() if core.desk else (),
         out.labels_its_own,
     )
+
+
+def _note_dropped(core: ScoringCore, out: Collected) -> None:
+    """Have visitors stored without the triggers that had to go: else each time they are loaded these go once more."""
+    for user_id, count in core.dropped.items():
+        out.notes[FEATURES_CHANGED] += count
+        if user_id in out.users:
+            out.changed[user_id] = out.users[user_id]
+    core.dropped.clear()

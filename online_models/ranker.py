@@ -113,6 +113,7 @@ class Ranker:
             variant=shown.name,
             ranked=ranked,
             crowd_version=self._crowd.version,
+            crowd_hash=self._features.crowd_hash,
         )
         return said, places
 
@@ -139,7 +140,9 @@ class Ranker:
         scores = [bound.score(shown, one) if bound.calibrating else shown.score(one, 0)[0] for one in unplaced]
         return scores, logit_variances(uncertainty, [*map(shown.vectorize, unplaced)]) if uncertainty else ()
 
-    def places(self, request: RankRequest, ranked: Sequence[Ranked], slots: list[Any]) -> list[Place]:
+    def places(
+        self, request: RankRequest, ranked: Sequence[Ranked], slots: list[Any], *, crowd_hash: str
+    ) -> list[Place]:
         """Return the places of an answer that was given before; an item that the request does not name has none."""
         candidates, crowd = _candidates(request), self._crowd.weights
         if not candidates:
@@ -151,7 +154,7 @@ class Ranker:
             if candidate is not None:
                 impression = _impression(request, candidate, number, one.propensity)
                 values = self._features.extract_unfolded(slots, impression, crowd)
-                values = self._features.with_crowd(values, one.crowd)
+                values = self._features.with_crowd(values, one.crowd, crowd_hash)
                 places.append(Place(number, impression, values))
         return places
 

@@ -81,6 +81,7 @@ class ScoreMaker:
         )
         if self._features.crowd_positions:
             score.crowd = self._features.crowd_values(values)
+            score.crowd_hash = self._features.crowd_hash
             score.crowd_version = self._crowd.version
             score.segment = self._features.segment_in(score.crowd)
         if not bound.alone:
@@ -129,7 +130,8 @@ class ScoreMaker:
             ranking=ranker.name,
             ranked=said.ranked,
             crowd_version=said.crowd_version,
-            segment=self._features.segment_in(first.crowd),
+            crowd_hash=said.crowd_hash,
+            segment=self._features.told_segment(first.crowd, said.crowd_hash),
             raw=first.raw,
             raw_shadows=first.raw_shadows,
         )

@@ -38,6 +38,7 @@ from online_models.objectives import Objective
 from online_models.open_count import OpenCount
 from online_models.open_triggers import OpenTriggers, score_id_of
 from online_models.parts import result_of
+from online_models.published import is_scored, published_score
 from online_models.ranker import Place, Ranker, score_of_place
 from online_models.rankings import Ranking
 from online_models.records import DecodedBatch, DecodedEvent
@@ -94,12 +95,15 @@ class ScoringCore:
 
     Attributes
     ----------
+    dropped
+        By user id, how many triggers `adopt` has let go that no step has told of yet.
     published
         By score_id, scores of the events to come that were published before a crash: they stand, whatever the
         model would say by now, so that state and examples are what they would have been.
-    published_to
-        Of an event before this offset nothing was published beside that: a request that no candidates were known for
-        remains without an answer, although some are known by now.
+    published_from, published_to
+        Of an event between these offsets nothing was published beside that: a request that no candidates were known
+        for remains without an answer, although some are known by now, and an event that did not meet a condition on
+        what all visitors do without a score. Before them it is no longer known what was, and behind them nothing was.
     """
 
     def __init__(
@@ -184,7 +188,8 @@ class ScoringCore:
             )
         self._open.desk = self._settling
         self.published: Mapping[str, Score] = {}
-        self.published_to = -1
+        self.published_from, self.published_to = 0, -1
+        self.dropped: dict[str, int] = {}
 
     @property
     def open_count(self) -> int:
@@ -217,16 +222,19 @@ class ScoringCore:
         users.update(dict.fromkeys(self._open.timers.due_until(latest)))
         return list(users)
 
-    def adopt(self, user: UserState) -> UserState:
+    def adopt(self, user: UserState, user_id: str = "") -> UserState:
         """Bring a stored state to the current layout, in place; what it no longer knows starts empty.
 
-        To be called before the next `step`: what stream time has closed by then is taken out.
+        To be called before the next `step`: what stream time has closed by then is taken out. With it a visitor whose
+        triggers have to go is among the changed; one of whom no id is given is only looked at.
         """
         if user.open:
             self._open.drop_closed(user, self.stream_time_ms)
         if user.layout != self._layout.id:
             self._layouts.move(user)
             # Their values stand in the order of the old layout; a wrong example would be worse than none.
+            if user.open and user_id:
+                self.dropped[user_id] = len(user.open)
             self._open.drop_all(user)
             if self._settling is not None:
                 self._settling.forget_values(user)
@@ -360,9 +368,10 @@ class ScoringCore:
             return
         if values is None:
             values = self._features.extract(user.slots, event, self._crowd.weights)
+        again = self.published or out.offset < self.published_to
         scored = False
         for bound in triggered:
-            if bound.applies(values):
+            if self._is_scored(bound, event, values, out.offset) if again else bound.applies(values):
                 scored = True
                 self._score_objective(bound, event, ts, source_ts, values, user, out)
         if scored:
@@ -379,11 +388,11 @@ class ScoringCore:
         bound = ranker.bound
         places: list[Place] | None = None
         score_id = score_id_of(self._id_prefix, out.offset, ranker.name)
-        answer = self._published(score_id, request)
+        answer = published_score(self, score_id, request) if self.published else None
         if answer is None:
             said = request.answered
             if said is None:
-                sourced = not request.candidates and out.offset < self.published_to
+                sourced = not request.candidates and self.published_from <= out.offset < self.published_to
                 candidates = [] if sourced else ranker.candidates(request, user.slots)
                 if not candidates:
                     out.ignored[NO_CANDIDATES] += 1
@@ -399,7 +408,7 @@ class ScoringCore:
                 stream_time_ms=self.stream_time_ms,
             )
         if places is None:
-            places = ranker.places(request, answer.ranked, user.slots)
+            places = ranker.places(request, answer.ranked, user.slots, crowd_hash=answer.crowd_hash)
         out.scores.append(answer)
         out.scored += 1
         for number, impression, values in places:
@@ -409,18 +418,20 @@ class ScoringCore:
                 if self._observer is not None:
                     self._observer.scored(score, impression, values, partial(self._would_score, bound, user, None))
             for one in self._by_trigger.get(Impression.type, ()):
-                if one is not bound and one.applies(values):
+                if one is not bound and self._is_scored(one, impression, values, out.offset, number):
                     self._score_objective(one, impression, answer.ts, source_ts, values, user, out, number)
         for number, impression, _ in places:  # they are all shown at once, so none counts in the features of another
             self._features.fold(user.slots, impression)
             if self._telling is not None:
                 self._telling.tell(impression, user, self._crowd.weights, out, number)
 
-    def _published(self, score_id: str, event: EventBase) -> Score | None:
-        """Return what an earlier life of the partition has published of an event."""
-        score = self.published.get(score_id) if self.published else None
-        # Another event at this offset: the topic was created anew meanwhile.
-        return score if score is not None and score.event_id == event.event_id else None
+    def _is_scored(
+        self, bound: BoundObjective, event: EventBase, values: list[Any], offset: int, place: int = 0
+    ) -> bool:
+        if not self.published and self.published_to <= offset:
+            return bound.applies(values)
+        score_id = score_id_of(self._id_prefix, offset, bound.name, place)
+        return is_scored(self, bound, score_id, event, values, self._features, offset=offset)
 
     def _score_objective(
         self,
@@ -434,7 +445,7 @@ class ScoringCore:
         place: int = 0,
     ) -> None:
         score_id = score_id_of(self._id_prefix, out.offset, bound.name, place)
-        score = self._published(score_id, event)
+        score = published_score(self, score_id, event) if self.published else None
         if score is None:
             score = self._maker.score(
                 bound,
@@ -446,7 +457,7 @@ class ScoringCore:
                 stream_time_ms=self.stream_time_ms,
             )
         elif score.crowd:
-            values = self._features.with_crowd(values, score.crowd)
+            values = self._features.with_crowd(values, score.crowd, score.crowd_hash)
         out.scores.append(score)
         self._open.add(bound, score, bound.key_of(event), values, user, out, place)
         if self._observer is not None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from schemas.examples import CrowdValues, Version
+from schemas.examples import CrowdHash, CrowdValues, Version
 
 BIDS_VERSION = 1
 
@@ -60,7 +60,7 @@ class BidDecision(Struct, kw_only=True, omit_defaults=True):
         Versions of the models that were asked, by objective; of a challenger that is served, by ``objective~variant``.
     market_version
         The `examples` offset up to which (exclusive) pacing and prices had come; 0: nothing yet.
-    crowd, crowd_version
+    crowd, crowd_version, crowd_hash
         As of a `Score`.
     """
 
@@ -80,6 +80,7 @@ class BidDecision(Struct, kw_only=True, omit_defaults=True):
     market_version: Version = 0
     crowd: CrowdValues = []
     crowd_version: Version = 0
+    crowd_hash: CrowdHash = ""
 
 
 class AnsweredBid(BidDecision, kw_only=True, omit_defaults=True):

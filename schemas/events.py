@@ -20,7 +20,7 @@ from msgspec import Meta, Struct
 
 from schemas.bids import AnsweredBid
 from schemas.campaigns import Campaign
-from schemas.examples import Version
+from schemas.examples import CrowdHash, Version
 from schemas.scores import Ranked
 
 SCHEMA_VERSION = 1
@@ -158,7 +158,7 @@ class Answered(Struct, kw_only=True, omit_defaults=True):
         Whose scores these are, as on `scores`.
     ranked
         What the site was told to show, first place first.
-    crowd_version
+    crowd_version, crowd_hash
         As of a `Score`.
     """
 
@@ -167,6 +167,7 @@ class Answered(Struct, kw_only=True, omit_defaults=True):
     ranked: Annotated[list[Ranked], Meta(min_length=1, max_length=100)]
     variant: Annotated[str, Meta(max_length=128)] = ""
     crowd_version: Version = 0
+    crowd_hash: CrowdHash = ""
 
 
 class RankRequest(EventBase, kw_only=True, tag="rank_request"):

@@ -14,6 +14,8 @@ Probability = Annotated[float, Meta(ge=0.0, le=1.0)]
 Version = Annotated[int, Meta(ge=0, le=2**53)]
 # Values of the features that count all visitors, in the order of their declaration.
 CrowdValues = list[float | int | str | None]
+# Tells apart what such values mean.
+CrowdHash = Annotated[str, Meta(max_length=64)]
 # By variant: what it said, and the version of its model.
 Shadows = dict[str, tuple[Probability, Version]]
 # By variant: what its model said before it was calibrated.

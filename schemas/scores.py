@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from schemas.examples import CrowdValues, Probability, RawShadows, Shadows, Version
+from schemas.examples import CrowdHash, CrowdValues, Probability, RawShadows, Shadows, Version
 
 SCORES_VERSION = 1
 
@@ -69,6 +69,9 @@ class Score(Struct, kw_only=True, omit_defaults=True, gc=False):
         first place first. Item, score, reasons and propensity above are those of the first place.
     crowd
         Values of the features that count all visitors, as they were, in the order of their declaration.
+    crowd_hash
+        8 hex digits of what the values in `crowd`, also in those of `ranked`, mean: by which features and rules they
+        were made. Empty: there are none, or a version before has written them.
     crowd_version
         The `examples` offset up to which (exclusive) the counts of all visitors had come; 0: no feature needs them,
         or nothing came yet.
@@ -102,6 +105,7 @@ class Score(Struct, kw_only=True, omit_defaults=True, gc=False):
     ranked: list[Ranked] = []
     crowd: CrowdValues = []
     crowd_version: Version = 0
+    crowd_hash: CrowdHash = ""
     segment: str | None = None
     raw: Probability | None = None
     raw_shadows: RawShadows = {}

@@ -18,6 +18,7 @@ from typing import Generic, Protocol, TypeVar
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from online_models.published import NEVER
 from schemas.bids import Bid
 from schemas.codec import BadRecord, decode_bid, decode_score
 from schemas.scores import Score
@@ -53,6 +54,12 @@ class EarlierOutput(Generic[P]):
         How a record is read, and what names it.
     start
         Offset on that topic behind the last one that the stored state reflects; 0: it reflects none.
+
+    Attributes
+    ----------
+    known_from
+        From which event on all that was published is still there, once some of it was returned: what retention has
+        taken from the topic was of events before.
     """
 
     def __init__(
@@ -76,6 +83,7 @@ class EarlierOutput(Generic[P]):
         self._ahead: dict[str, P] = {}
         self._reached = -1
         self._end: int | None = None
+        self.known_from = NEVER
 
     @property
     def end(self) -> int | None:
@@ -105,6 +113,7 @@ class EarlierOutput(Generic[P]):
         consumer = self._consumer or await self._open()
         batches = await consumer.getmany(self._where, timeout_ms=_POLL_MS)
         for one in self._of_ours(batches.get(self._where, ())):
+            self.known_from = min(self.known_from, one.offset + 1)  # of this event a part may have been taken
             if one.offset >= self._reached:
                 self._ahead.setdefault(self._id_of(one), one)
                 self._reached = one.offset
@@ -146,6 +155,8 @@ class EarlierOutput(Generic[P]):
         self._ahead.clear()
         self._reached = -1
         self._consumer = consumer
+        begins: int = (await consumer.beginning_offsets([self._where]))[self._where]
+        self.known_from = 0 if begins <= self._start else NEVER
         return consumer
 
     async def close(self) -> None:

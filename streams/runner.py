@@ -25,6 +25,7 @@ from aiokafka import TopicPartition
 from msgspec.structs import replace
 
 from online_models.parts import in_parts, result_of
+from online_models.published import NEVER
 from online_models.records import DecodedBatch, Record, decode_batch
 from online_models.replica import ReplicaSet
 from online_models.scoring import ScoringCore
@@ -88,6 +89,10 @@ class Earlier(Protocol[P]):
     """What an earlier life of the partition has published beyond what it stored; see `streams.earlier`."""
 
     @property
+    def known_from(self) -> int:
+        """From which event on it is known what was published, and what was not, once some of it was returned."""
+
+    @property
     def end(self) -> int | None:
         """Offset behind all of it on its topic, once all was returned; None before."""
 
@@ -105,10 +110,13 @@ class Published(Generic[P]):
     ----------
     end
         Offset behind what the state reflects; -1: not known.
+    known_from
+        From which event on it is known what was published, and what was not.
     """
 
     def __init__(self, end: int, earlier: Earlier[P] | None) -> None:
         self.end = end
+        self.known_from = NEVER
         self._earlier = earlier
 
     @property
@@ -122,6 +130,7 @@ class Published(Generic[P]):
         if earlier is None:
             return {}
         published = await attempt(lambda: earlier.before(next_offset), name)
+        self.known_from = earlier.known_from
         if earlier.end is not None:
             self.end, self._earlier = earlier.end, None
         return published
@@ -224,12 +233,14 @@ class Session:
         await self._load(user_ids, attempt)
         published = self.core.published = await self._scores.before(batch.next_offset, attempt, "read scores")
         last = max((one.offset for one in published.values()), default=-1)
-        self.core.published_to = last if self._scores.is_read else batch.next_offset
+        publishing = batch.next_offset > self.publish_from
+        self.core.published_from = max(self.core.published_from, self._scores.known_from)
+        self.core.published_to = last if self._scores.is_read and publishing else batch.next_offset
         promised = await self._bids.before(batch.next_offset, attempt, "read bids")
         if self.core.desk is not None:
             self.core.desk.published = promised
         out, messages, summary = Collected(self._users), Messages(), Summary()
-        publishing, breathed_s = batch.next_offset > self.publish_from, time.perf_counter()
+        breathed_s = time.perf_counter()
         for part in in_parts(self.core, batch, out):
             summary.take(part)
             if publishing:
@@ -279,7 +290,7 @@ class Session:
             blobs = await attempt(lambda: self.store.load_users(self.partition, missing), "load")
             for user_id, blob in zip(missing, blobs, strict=True):
                 if blob is not None:
-                    users[user_id] = self.core.adopt(decode_user_state(blob))
+                    users[user_id] = self.core.adopt(decode_user_state(blob), user_id)
         keep_in_use(users, user_ids, self._cache_users)
 
     def _packed(self, next_offset: int, result: StepResult, needed: Collection[str]) -> _Unsaved:

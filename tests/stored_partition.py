@@ -60,7 +60,7 @@ class Stored:
         for records in cut(log.records, chunk):
             bench, batch = self.bench, decode_batch(records, topic="events", partition=0)
             asked = [one for one in bench.core.users_of(batch.events) if one in self.blobs]
-            bench.users = {one: bench.core.adopt(decode_user_state(self.blobs[one])) for one in asked}
+            bench.users = {one: bench.core.adopt(decode_user_state(self.blobs[one]), one) for one in asked}
             result = bench.core.step(batch, bench.users)
             bench.results.append(result)
             self.blobs |= {one: encode_user_state(user) for one, user in result.changed_users.items()}

@@ -167,6 +167,7 @@ class Bidder:
         decision = self._decision(chosen, asked, considered)
         if chosen and self._features.crowd_positions:
             decision.crowd = self._features.crowd_values(self.values_of(chosen.campaign, request, slots))
+            decision.crowd_hash = self._features.crowd_hash
         return decision, chosen
 
     def values_of(self, campaign: Checked, request: BidRequest, slots: list[Any]) -> list[Any]:

@@ -266,7 +266,7 @@ class Desk:
         else:
             values = self._bidder.values_of(campaign, request, user.slots)
             if bid.crowd:  # as they were when the bid was made
-                values = self._features.with_crowd(values, bid.crowd)
+                values = self._features.with_crowd(values, bid.crowd, bid.crowd_hash)
         if ANSWERED in bid.flags:
             self.allowances.move_in((name, bid.day), reserved)
         else:

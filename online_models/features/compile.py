@@ -11,6 +11,7 @@ from typing import Any
 from online_models.errors import ConfigError
 from online_models.features.categories import category_feature
 from online_models.features.crosses import cross
+from online_models.features.crowd_values import hash_of, meaning_of
 from online_models.features.feature_set import FeatureSet
 from online_models.features.fields import PERSONAL_FIELDS
 from online_models.features.generate import describe_source
@@ -67,6 +68,7 @@ class _Compiler:
         self._bodies = {name: body for name, body in declaration.items() if name != DEFAULTS}
         self._known: dict[str, str] = {}
         self._windows_ms: dict[str, int] = {}
+        self._of_crowd: list[list[Any]] = []
         self._segments: Segments | None = None
         if segments is not None:
             self._segments = parse_segments(segments, self._bodies, self._slots)
@@ -104,6 +106,7 @@ class _Compiler:
             sources=sources,
             segments=self._segments,
             windows_ms=self._windows_ms,
+            crowd_hash=hash_of(self._of_crowd, MEANING_VERSION),
         )
 
     def _bind_segments(self, segments: Segments, describing: Mapping[str, Feature]) -> None:
@@ -123,7 +126,10 @@ class _Compiler:
             raise ConfigError(
                 ("features", SEGMENT), "Segments have this name; declare `segment: {segment: visitor}`, or rename this"
             )
-        return Feature(SEGMENT, Reading("category", read_crowd=self._slots.segment_of, of_item=False), "category")
+        options = Options(SEGMENT, {SEGMENT: "visitor"}, self._slots, self._defaults)
+        feature = Feature(SEGMENT, FAMILIES[SEGMENT](options), "category")
+        self._of_crowd.append(meaning_of(SEGMENT, options))
+        return feature
 
     def _is_personal(self, name: str) -> bool:
         return self._bodies[name]["field"] in PERSONAL_FIELDS
@@ -137,6 +143,8 @@ class _Compiler:
         feature = _with_rules(options, reading)
         options.refuse_unknown()
         self._keep(options, family)
+        if reading.read_crowd is not None:
+            self._of_crowd.append(meaning_of(family, options))
         return feature
 
     def _cross(self, name: str, features: list[str], crosses: list[str]) -> Cross:

@@ -172,6 +172,7 @@ def _group(options: Options) -> tuple[str, ReadCrowd]:
         raise options.error(f"Unknown field {field!r}; expected one of: {allowed}, properties.NAME", "by")
     options.canonical["by"] = field
     if field == _SEGMENT:
+        options.rests_on.append(options.slots.segment_key)
         return f"{field}:{options.slots.segment_key}", options.slots.segment_reading(options.name)
     group_of = reader(field)
     return field, lambda slots, event, now, crowd: group_of(event)

@@ -162,6 +162,7 @@ class Trail:
         self._counts = counts
         self.reach = reach
         self._session, session_key = use_session(options)
+        options.rests_on.append(session_key)
         key = f"trail_in_{session_key}:{counts.field}:{'+'.join(counts.types)}:{reach}"
         self._slot = options.slots.use(Accumulator(key, self._bind, frozenset(counts.types)))
 

@@ -7,6 +7,7 @@ from typing import Any
 from zlib import crc32
 
 from online_models.errors import ConfigError
+from online_models.features.crowd_values import CrowdValues
 from online_models.features.generate import (
     extract_source,
     fold_source,
@@ -57,6 +58,8 @@ class FeatureSet:
         the event in whose place this one stands, the last one that was folded, such as of a bid request an ad's.
     crowd_tables
         By prefix, the tables that ``crowd`` is made of; empty if no feature needs it.
+    crowd_hash
+        8 hex digits of what the values of features that need the crowd mean; empty if there are none.
     crowd_positions
         Where the values of features that need the crowd stand in what extract returns.
     segments
@@ -79,6 +82,7 @@ class FeatureSet:
         sources: Sources | None = None,
         segments: Segments | None = None,
         windows_ms: Mapping[str, int] | None = None,
+        crowd_hash: str = "",
     ) -> None:
         self.hash = hash_
         self.names = list(names)
@@ -86,7 +90,9 @@ class FeatureSet:
         self.slot_keys = slots.keys
         self.sources = sources
         self.crowd_tables = slots.crowd.by_prefix
-        self.crowd_positions = [index for index, one in enumerate(features) if one.reading.read_crowd]
+        self._crowd_values = CrowdValues(features, crowd_hash, segments.count if segments else 0)
+        self.crowd_hash = crowd_hash
+        self.crowd_positions = self._crowd_values.positions
         self.segments = segments
         self.windows_ms = dict(windows_ms or {})
         crowded = [one.reading.read_crowd for one in features if one.reading.read_crowd]
@@ -144,13 +150,18 @@ class FeatureSet:
         """Return the values of the features that need the crowd."""
         return [values[position] for position in self.crowd_positions]
 
-    def with_crowd(self, values: Sequence[Value], crowd_values: Sequence[Value]) -> list[Value]:
+    def with_crowd(self, values: Sequence[Value], crowd_values: Sequence[Value], crowd_hash: str = "") -> list[Value]:
         """Return values in which those of the features that need the crowd are what `crowd_values` gave before.
 
         They stay as they are if that was of another declaration, or none needed the crowd then.
+
+        Parameters
+        ----------
+        crowd_hash
+            What was told with them; empty: a version before has written them.
         """
         found = list(values)
-        if len(crowd_values) != len(self.crowd_positions):
+        if not self._crowd_values.may_stand(crowd_values, crowd_hash):
             return found
         for position, value in zip(self.crowd_positions, crowd_values, strict=True):
             found[position] = value
@@ -162,6 +173,11 @@ class FeatureSet:
             return None
         found = crowd_values[self._segment]
         return found if isinstance(found, str) else None
+
+    def told_segment(self, crowd_values: Sequence[Value], crowd_hash: str) -> str | None:
+        """Return the segment in what was told with a hash, see `with_crowd`; None: it is of another declaration."""
+        known = self._crowd_values.may_stand(crowd_values, crowd_hash)
+        return self.segment_in(crowd_values) if known else None
 
     def position(self, name: str) -> int:
         """Return where the value of a base feature stands in what extract returns.

@@ -43,6 +43,11 @@ class Options:
     ----------
     path
         Where it stands in the configuration, if not under `features:`.
+
+    Attributes
+    ----------
+    rests_on
+        Identities of what else decides its value, such as that of the sessions.
     """
 
     def __init__(
@@ -59,6 +64,7 @@ class Options:
         self.slots = slots
         self.defaults = defaults
         self.canonical: dict[str, Any] = {}
+        self.rests_on: list[str] = []
         self._body = body
         self._known: dict[str, None] = {}
 

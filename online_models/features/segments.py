@@ -263,6 +263,7 @@ def _use_visit(options: Options, slots: SlotTable) -> int:
 def segment(options: Options) -> Reading:
     """``{segment: visitor}``: the visitor's segment, as a category."""
     options.choice(SEGMENT, ("visitor",))
+    options.rests_on.append(options.slots.segment_key)
     return Reading("category", read_crowd=options.slots.segment_reading(options.name), of_item=False)
 
 

@@ -49,7 +49,7 @@ class Contribution(NamedTuple):
     share: float
 
 
-_COMPARED = [name for name in Score.__struct_fields__ if name not in ("shadows", "raw_shadows")]
+_COMPARED = [name for name in Score.__struct_fields__ if name not in ("shadows", "raw_shadows", "crowd_hash")]
 
 
 @dataclass

@@ -207,7 +207,7 @@ class Candidate:
             needed = core.users_of(events)
             missing = [user_id for user_id in needed if user_id not in cached]
             for user_id, blob in self._state.load_users(partition, missing).items():
-                cached[user_id] = core.adopt(decode_user_state(blob))
+                cached[user_id] = core.adopt(decode_user_state(blob), user_id)
             keep_in_use(cached, needed, self._most_cached())
 
     def _most_cached(self) -> int:

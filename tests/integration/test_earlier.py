@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.records_to_delete import RecordsToDelete
 from msgspec import structs
 from site_under_test import Site
 
+from online_models.published import NEVER
 from schemas.codec import encode_json
 from schemas.scores import Score
 from streams.admin import create_topics
@@ -88,6 +91,36 @@ async def test_nothing_behind_the_stored_place_is_known_at_once(tmp_path: Path, 
 
     assert await scores.before(10) == {}
     assert scores.end == 0
+    assert scores.known_from == 0, "nothing was taken"
+
+
+async def test_what_retention_has_taken_was_of_events_before_the_first_that_is_left(
+    tmp_path: Path, kafka_broker: Any, unique: Any
+) -> None:
+    settings = await a_site(tmp_path, kafka_broker.bootstrap_servers, unique("earlier"))
+    output, admin = KafkaOutput(settings), AIOKafkaAdminClient(**settings.kafka.client_kwargs())
+    await output.start()
+    await admin.start()
+    where = TopicPartition(settings.topics.scores.name, 1)
+
+    async def known_from(start: int) -> int:
+        scores = earlier(settings, start=start)
+        await scores.before(10)
+        await scores.close()
+        return scores.known_from
+
+    await output.publish({where: [a_score(settings, offset) for offset in (3, 5, 5, 8)]})
+    whole = await known_from(0)
+    await admin.delete_records({where: RecordsToDelete(2)})
+    left = [await known_from(start) for start in (0, 1, 2, 3)]
+    await admin.delete_records({where: RecordsToDelete(4)})
+    nothing = [await known_from(start) for start in (0, 4)]
+    await admin.close()
+    await output.stop()
+
+    assert whole == 0
+    assert left == [6, 6, 0, 0]
+    assert nothing == [NEVER, 0]
 
 
 async def test_what_a_transaction_has_aborted_was_never_published(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+import pytest
 from builders import (
     DAY,
     HOUR,
@@ -100,6 +101,47 @@ def test_other_features_end_what_waits_and_keep_the_outcome_times() -> None:
     assert decode_user_state(stored.blobs["u1"]).open == []
     assert stored.bench.core.open_count == 0
     assert len(stored.stored_meta().layouts) == 2
+
+
+def two_who_wait() -> Stored:
+    """Return a partition of two visitors with two triggers each: one for five minutes, one for a day."""
+    both = {"click": {**CLICK, "window": "5m"}, "bought": {**PURCHASE, "trigger": "impression"}}
+    log = EventLog().add(*(an_impression("i1", n, user_id=f"u{n}", event_id=f"e{n}") for n in (1, 2)))
+    return Stored(both).run(log)
+
+
+WINDOWS_END = EventLog().add(a_page_view(6 * MINUTE, user_id="other"))  # too soon for them to be at rest
+REPEATED = EventLog().add(an_impression("i1", 1, user_id="u1", event_id="e1"))
+
+
+@pytest.mark.parametrize("coming", [WINDOWS_END, REPEATED])
+def test_what_other_features_end_is_counted_once(coming: EventLog) -> None:
+    stored = two_who_wait()
+
+    stored.again(features=OTHER_FEATURES)
+    stored.run(coming).run(EventLog().add(an_impression("i1", 6 * MINUTE, user_id="new")))
+    stored.again()
+    stored.run(EventLog().add(*(a_page_view(7 * MINUTE, user_id=one) for one in ("u1", "u2"))))
+
+    assert stored.bench.core.open_count == 2, "those of the new visitor"
+    assert stored.bench.notes() == {"features_changed": 4}
+
+
+@pytest.mark.parametrize("coming", [WINDOWS_END, REPEATED])
+def test_what_other_features_have_ended_does_not_come_back_with_the_features_of_before(coming: EventLog) -> None:
+    stored = two_who_wait()
+
+    stored.again(features=OTHER_FEATURES)
+    stored.run(coming)
+    stored.again(features=FEATURES)
+    stored.run(EventLog().tick(2 * DAY))
+
+    ended = ["u1", "u2"] if coming is WINDOWS_END else ["u1"]
+    assert stored.bench.notes() == {"features_changed": 2 * len(ended)}
+    assert [decode_user_state(stored.blobs[one]).open for one in ended] == [[]] * len(ended)
+    labelled = [] if coming is WINDOWS_END else ["events-0-1:click", "events-0-1:bought"]
+    assert [one.score_id for one in stored.bench.examples] == labelled
+    assert stored.bench.core.open_count == 0
 
 
 # ---------------------------------------------------------------- what versions before have stored

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from builders import MINUTE, EventLog, a_click, a_page_view, an_impression
 from core_bench import ALL, Bench
+from crowds import crowded_bench
 from hypothesis import given
 from hypothesis import strategies as st
 
+from online_models.published import NEVER
 from online_models.records import DecodedBatch
 from schemas.codec import decode_example, decode_partition_meta, decode_score, encode_json
 from schemas.examples import Example
@@ -34,6 +36,8 @@ class Log:
         self._end = len(self.scores)
         self.published: list[Score] = []
         self.examples: list[Example] = []
+
+    known_from = 0
 
     @property
     def end(self) -> int | None:
@@ -164,6 +168,26 @@ async def test_scores_of_a_topic_of_the_same_name_that_is_no_more_do_not_count()
 
     assert len(again.published) == len(first.published)
     assert {one.model_version for one in again.published} == {9}
+
+
+@pytest.mark.parametrize(("known_from", "opened"), [(0, [0]), (2, [0]), (3, [0, 2]), (NEVER, [0, 2])])
+async def test_what_did_not_meet_a_condition_on_the_crowd_does_not_meet_it_when_it_is_rebuilt(
+    known_from: int, opened: list[int]
+) -> None:
+    events = EventLog().add(*(an_impression(f"i{number}", number, event_id=f"e{number}") for number in (0, 1, 2)))
+    first = Log([])
+    await a_session(crowded_bench("i0"), DictStateStore(), first).run_batch(events.records, first, once)
+
+    again = Log(first.published)
+    again.known_from = known_from
+    session = a_session(crowded_bench("i2"), DictStateStore(), again)
+    session.publish_from = 3
+    for record in events.records:
+        await session.run_batch([record], again, once)
+
+    assert [one.offset for one in first.published] == [0]
+    assert [one.offset for one in session._users["u1"].open] == opened
+    assert again.published == []
 
 
 class Watched(DictStateStore):
