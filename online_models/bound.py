@@ -77,6 +77,8 @@ class BoundObjective:
 
     Attributes
     ----------
+    asks_the_crowd
+        Whether one of its conditions is on what all visitors do.
     kept
         Packs the values of a trigger that are needed when it gets its label.
     """
@@ -110,6 +112,7 @@ class BoundObjective:
             name: one.vectorize for name, one in self.variants.items() if one.vectorize is not self.vectorize
         }
         self.conditions = [(features.position(test.feature), test.holds) for test in objective.when]
+        self.asks_the_crowd = any(position in features.crowd_positions for position, _ in self.conditions)
         # By the variant's name, where the values stand that it must have to learn from a trigger.
         self._needs = {
             name: features.positions_behind(one.feature_names(features.names))

@@ -10,7 +10,10 @@ Where nothing is lost nothing is ever left, so that replays, which lose nothing,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+
+from online_models.objectives import Objective
+from schemas.user_state import PartitionMeta
 
 # Spans of 2 ** 24 ms, that is 4 h 40 min: six of them, or five bytes each in the store, for a window of a day.
 SPAN_BITS = 24
@@ -100,3 +103,11 @@ class OpenCount:
         self._tidied_to = now
         for span in [one for one in self._by_end if one < now]:
             self.about -= self._by_end.pop(span)
+
+
+def count_of(meta: PartitionMeta | None, objectives: Sequence[Objective]) -> OpenCount:
+    """Return the count of a partition, as the store held it; None: of a new one."""
+    if meta is None:
+        return OpenCount()
+    longest_ms = max((one.closes_after_ms for one in objectives), default=0)
+    return OpenCount(meta.open_count, meta.open_by_end, latest_ms=meta.stream_time_ms + longest_ms)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from online_models.bound import BoundObjective
-from online_models.features import FeatureSet
+from online_models.open_triggers import score_id_of
 from schemas.events import EventBase
 from schemas.scores import Score
 
@@ -29,14 +29,7 @@ def published_score(core: ScoringCore, score_id: str, event: EventBase) -> Score
 
 
 def is_scored(
-    core: ScoringCore,
-    bound: BoundObjective,
-    score_id: str,
-    event: EventBase,
-    values: Sequence[Any],
-    features: FeatureSet,
-    *,
-    offset: int,
+    core: ScoringCore, bound: BoundObjective, event: EventBase, values: Sequence[Any], offset: int, place: int = 0
 ) -> bool:
     """Tell whether an event is scored for an objective: as it was before, else by the objective's conditions.
 
@@ -46,11 +39,13 @@ def is_scored(
     ----------
     values
         Compact feature values of the event.
+    place
+        Of an item in a ranking, from 1.
     """
-    if published_score(core, score_id, event) is not None:
+    if not core.published and core.published_to <= offset:
+        return bound.applies(values)
+    if published_score(core, score_id_of(core.id_prefix, offset, bound.name, place), event) is not None:
         return True
-    if core.published_from <= offset < core.published_to and bound.conditions:
-        of_crowd = features.crowd_positions
-        if any(position in of_crowd for position, _ in bound.conditions):
-            return False
+    if bound.asks_the_crowd and core.published_from <= offset < core.published_to:
+        return False
     return bound.applies(values)

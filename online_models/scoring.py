@@ -26,8 +26,7 @@ from functools import partial
 from typing import Any
 
 from online_models.attribution import MAX_OPEN_PER_PARTITION, MAX_OPEN_PER_USER
-from online_models.bidding.closed import ClosedDesk
-from online_models.bidding.desks import Desks
+from online_models.bidding.desks import Desks, open_desk
 from online_models.bound import BoundObjective, Replica, by_event_type
 from online_models.crowd import crowd_of
 from online_models.duplicates import MAX_LATE_MS, remember
@@ -35,7 +34,7 @@ from online_models.features import FeatureSet
 from online_models.labelling import Labellings
 from online_models.layouts import Layouts
 from online_models.objectives import Objective
-from online_models.open_count import OpenCount
+from online_models.open_count import count_of
 from online_models.open_triggers import OpenTriggers, score_id_of
 from online_models.parts import result_of
 from online_models.published import is_scored, published_score
@@ -62,10 +61,9 @@ from schemas.events import (
 from schemas.scores import Score
 from schemas.user_state import PartitionMeta, UserState
 
-TICK, DUPLICATE, LATE = Tick.type, "duplicate", "late"
+TICK, DUPLICATE, LATE, NOTICE = Tick.type, "duplicate", "late", "notice"
 NO_TRIGGER, CONDITION = "no_trigger", "condition_not_met"
 NO_RANKING, NO_CANDIDATES = "no_ranking", "no_candidates"
-NOTICE = "notice"
 
 
 class ScoringCore:
@@ -142,7 +140,7 @@ class ScoringCore:
             features, self._crowd, topic=topic, partition=partition, n_reasons=n_reasons, shadowing=shadowing
         )
         bound = [BoundObjective(one, features, replicas, served.get(one.name) or Served()) for one in objectives]
-        self._id_prefix = f"{topic}-{partition}-"
+        self.id_prefix = f"{topic}-{partition}-"
         self._by_trigger = by_event_type(bound, lambda objective: objective.trigger)
         by_name = {one.name: one for one in bound}
         rankers = [Ranker(one, by_name[one.objective], features, self._crowd, n_reasons=n_reasons) for one in rankings]
@@ -152,40 +150,30 @@ class ScoringCore:
         self._layouts = Layouts(features, outcomes, meta.layouts if meta else ())
         self._layout = self._layouts.now
         self.stream_time_ms = meta.stream_time_ms if meta else 0
-        longest_ms = max((one.closes_after_ms for one in objectives), default=0)
         self._open = OpenTriggers(
             bound,
             topic=topic,
             partition=partition,
             outcome_types=self._layout.outcome_types,
             timers=Timers((timers or {}).items()),
-            count=OpenCount(meta.open_count, meta.open_by_end, latest_ms=self.stream_time_ms + longest_ms)
-            if meta
-            else OpenCount(),
+            count=count_of(meta, objectives),
             most_of_user=max_open_per_user,
             most=max_open_per_partition,
             labellings=Labellings(objectives, meta.labelling if meta else None),
             asking_rules=asking_rules,
         )
-        self.desk = (
-            bidding.desk(
-                by_name,
-                self._crowd,
-                replicas,
-                telling=self._telling,
-                timers=self._open.timers,
-                topic=topic,
-                partition=partition,
-                meta=meta,
-            )
-            if bidding and self._telling
-            else None
+        self.desk, self._settling = open_desk(
+            bidding,
+            by_name,
+            self._crowd,
+            replicas,
+            features=features,
+            telling=self._telling,
+            timers=self._open.timers,
+            topic=topic,
+            partition=partition,
+            meta=meta,
         )
-        self._settling = self.desk
-        if self.desk is None and meta and meta.bidding:
-            self._settling = ClosedDesk(
-                meta.bidding, features=features, timers=self._open.timers, topic=topic, partition=partition
-            )
         self._open.desk = self._settling
         self.published: Mapping[str, Score] = {}
         self.published_from, self.published_to = 0, -1
@@ -371,7 +359,7 @@ class ScoringCore:
         again = self.published or out.offset < self.published_to
         scored = False
         for bound in triggered:
-            if self._is_scored(bound, event, values, out.offset) if again else bound.applies(values):
+            if is_scored(self, bound, event, values, out.offset) if again else bound.applies(values):
                 scored = True
                 self._score_objective(bound, event, ts, source_ts, values, user, out)
         if scored:
@@ -387,7 +375,7 @@ class ScoringCore:
             return
         bound = ranker.bound
         places: list[Place] | None = None
-        score_id = score_id_of(self._id_prefix, out.offset, ranker.name)
+        score_id = score_id_of(self.id_prefix, out.offset, ranker.name)
         answer = published_score(self, score_id, request) if self.published else None
         if answer is None:
             said = request.answered
@@ -413,25 +401,17 @@ class ScoringCore:
         out.scored += 1
         for number, impression, values in places:
             if bound.applies(values):
-                score = score_of_place(answer, number, score_id_of(self._id_prefix, out.offset, bound.name, number))
+                score = score_of_place(answer, number, score_id_of(self.id_prefix, out.offset, bound.name, number))
                 self._open.add(bound, score, bound.key_of(impression), values, user, out, number)
                 if self._observer is not None:
                     self._observer.scored(score, impression, values, partial(self._would_score, bound, user, None))
             for one in self._by_trigger.get(Impression.type, ()):
-                if one is not bound and self._is_scored(one, impression, values, out.offset, number):
+                if one is not bound and is_scored(self, one, impression, values, out.offset, number):
                     self._score_objective(one, impression, answer.ts, source_ts, values, user, out, number)
         for number, impression, _ in places:  # they are all shown at once, so none counts in the features of another
             self._features.fold(user.slots, impression)
             if self._telling is not None:
                 self._telling.tell(impression, user, self._crowd.weights, out, number)
-
-    def _is_scored(
-        self, bound: BoundObjective, event: EventBase, values: list[Any], offset: int, place: int = 0
-    ) -> bool:
-        if not self.published and self.published_to <= offset:
-            return bound.applies(values)
-        score_id = score_id_of(self._id_prefix, offset, bound.name, place)
-        return is_scored(self, bound, score_id, event, values, self._features, offset=offset)
 
     def _score_objective(
         self,
@@ -444,7 +424,7 @@ class ScoringCore:
         out: Collected,
         place: int = 0,
     ) -> None:
-        score_id = score_id_of(self._id_prefix, out.offset, bound.name, place)
+        score_id = score_id_of(self.id_prefix, out.offset, bound.name, place)
         score = published_score(self, score_id, event) if self.published else None
         if score is None:
             score = self._maker.score(

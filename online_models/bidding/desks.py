@@ -7,6 +7,7 @@ from typing import Any
 
 from online_models.bidding.bidder import Bidder
 from online_models.bidding.campaigns import Checked, check_campaign
+from online_models.bidding.closed import ClosedDesk
 from online_models.bidding.declaration import Bidding
 from online_models.bidding.desk import Desk
 from online_models.bidding.market import MARKET, MarketReader
@@ -73,3 +74,30 @@ class Desks:
             meta=meta.bidding if meta else None,
             pot=self._pot,
         )
+
+
+def open_desk(
+    bidding: Desks | None,
+    bound: Mapping[str, BoundObjective],
+    crowd: CrowdView,
+    replicas: Mapping[str, Any],
+    *,
+    features: FeatureSet,
+    telling: Telling | None,
+    timers: Timers,
+    topic: str,
+    partition: int,
+    meta: PartitionMeta | None,
+) -> tuple[Desk | None, Desk | None]:
+    """Return the desk of a partition, and who settles what it has bid.
+
+    They are the same; without bidding there is no desk, and a closed one settles, if the partition has bid before.
+    """
+    if bidding is not None and telling is not None:
+        desk = bidding.desk(
+            bound, crowd, replicas, telling=telling, timers=timers, topic=topic, partition=partition, meta=meta
+        )
+        return desk, desk
+    if meta is not None and meta.bidding is not None:
+        return None, ClosedDesk(meta.bidding, features=features, timers=timers, topic=topic, partition=partition)
+    return None, None
