@@ -39,8 +39,9 @@ CANDIDATES = [
     Candidate(item_id="i1"),
 ]
 OF_REQUEST = {
-    "session_id": "s2", "url": "https://shop/a", "referrer": "https://search/", "user_agent": "Firefox", "device": "phone",
-    "country": "de", "region": "by", "campaign": "autumn", "tz_offset_min": 60, "properties": {"size": 2, "plan": "gold"},
+    "session_id": "s2", "url": "https://shop/a", "referrer": "https://search/", "user_agent": "Firefox",
+    "device": "phone", "country": "de", "region": "by", "campaign": "autumn", "tz_offset_min": 60,
+    "properties": {"size": 2, "plan": "gold"},
 }  # fmt: skip
 
 
