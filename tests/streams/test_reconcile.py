@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 
@@ -173,3 +174,19 @@ def test_quality_is_that_of_the_published_scores() -> None:
     assert quality["auc"] == pytest.approx(roc_auc_score(labels, scores))
     assert quality["log_loss"] == pytest.approx(log_loss(labels, scores))
     assert found.unknown_scores == 1
+
+
+def test_examples_of_others_are_neither_counted_nor_missed() -> None:
+    found = Reconciliation("events", {0: (5, 10)})  # an example is released at offset 9 unless said otherwise
+    other = {"topic": "others", "partition": 1, "offset": 10}
+
+    found.add_score(a_score(6), 1000)
+    found.add_example(an_example(6, True))
+    for seq, (name, value) in enumerate(other.items(), 1):
+        found.add_example(msgspec.structs.replace(an_example(4, True, seq=seq), **{name: value}))
+    found.add_example(an_example(4, True, seq=8))  # of a trigger before ours, released among ours
+    found.add_example(an_example(10, True, seq=9))
+
+    assert found.examples_found == 1 + 2
+    assert found.report(events=5, seconds=1.0)["objectives"]["click"]["n"] == 1
+    assert found.unknown_scores == 0
