@@ -10,6 +10,7 @@ from schemas.bids import BID, Bid
 from schemas.examples import Example
 from schemas.metrics import Accounting
 from schemas.scores import Score
+from streams.cli.feeding import show
 from streams.reconcile import Reconciliation
 
 
@@ -174,6 +175,7 @@ def test_quality_is_that_of_the_published_scores() -> None:
     assert quality["auc"] == pytest.approx(roc_auc_score(labels, scores))
     assert quality["log_loss"] == pytest.approx(log_loss(labels, scores))
     assert found.unknown_scores == 1
+    assert found.report(events=5, seconds=1.0)["unknown_scores"] == 1
 
 
 def test_examples_of_others_are_neither_counted_nor_missed() -> None:
@@ -190,3 +192,16 @@ def test_examples_of_others_are_neither_counted_nor_missed() -> None:
     assert found.examples_found == 1 + 2
     assert found.report(events=5, seconds=1.0)["objectives"]["click"]["n"] == 1
     assert found.unknown_scores == 0
+
+
+@pytest.mark.parametrize(("bad", "passed_over"), [(0, 0), (3, 0), (0, 4), (3, 4)])
+def test_rows_that_became_no_events_are_told_with_the_report(
+    bad: int, passed_over: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = Reconciliation("events", {0: (5, 10)}).report(events=5, seconds=1.0)
+
+    show({**report, "bad_rows": bad, "rows_without_event": passed_over})
+
+    said = capsys.readouterr().out
+    assert ("rows that could not be used, and are no events: 3" in said) is bool(bad)
+    assert ("rows to which no rule of the mapping applied: 4" in said) is bool(passed_over)
