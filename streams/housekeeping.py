@@ -161,6 +161,7 @@ class Housekeeping:
             worker.telemetry.behind.labels(objective).set(worker.freshness.behind(objective))
             worker.telemetry.incomplete.labels(objective).set(replica.incomplete)
         worker.telemetry.unreadable.set(worker.replicas.unreadable)
+        worker.telemetry.foreign.set(worker.replicas.foreign)
         self._look_at_partitions()
         if worker.taking_since is not None and time.monotonic() - worker.taking_since > self._stall_s:
             worker.fail(RuntimeError(f"partitions could not be taken up for {self._stall_s:.0f} s"))

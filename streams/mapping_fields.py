@@ -24,7 +24,6 @@ Get = Callable[[Any, int, int], Any]  # (row, line, ts) -> value, None for a nul
 BUILT_IN = ("line", "ts", "type")
 _PLACE = re.compile(r"\{([^{}]+)\}")
 _KEYS = {"column", "template", "const", "cast", "scale", "map", "default", "separator"}
-_MISSING = object()
 
 
 class Columns:

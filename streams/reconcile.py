@@ -73,6 +73,11 @@ class Reconciliation:
     ----------
     ranges
         Partition to (first, behind the last) offset of the events that were fed.
+
+    Attributes
+    ----------
+    unknown_scores
+        Labels of events that were fed, whose score was not found; they are not judged.
     """
 
     def __init__(self, topic: str, ranges: Ranges) -> None:
@@ -197,6 +202,7 @@ class Reconciliation:
             "scores": len(self._scores),
             "bids": len(self._bids),
             "duplicate_bids": self.duplicate_bids,
+            "unknown_scores": self.unknown_scores,
         }
 
     def _latency(self) -> dict[str, float] | None:

@@ -40,6 +40,7 @@ from schemas.codec import (
 from schemas.scores import Score
 from schemas.user_state import BiddingMeta, UserState
 from streams.budgets.books import Books
+from streams.cores import scoring_core
 from streams.earlier import EarlierBids, EarlierScores
 from streams.failpoints import failpoint
 from streams.messages import Messages, not_published
@@ -385,18 +386,14 @@ async def open_session(
     bids_end = max(bids_end, 0) if bids else -1  # a partition that did not bid before has nothing to be passed over
     earlier = EarlierScores(settings, partition, scores, start=scores_end) if scores_end >= 0 else None
     promised = EarlierBids(settings, partition, bids, start=bids_end) if bids else None
-    core = ScoringCore(
+    core = scoring_core(
+        settings,
         topic=partition.topic,
         partition=partition.partition,
-        features=settings.features,
-        objectives=settings.objectives,
-        rankings=settings.rankings,
-        bidding=settings.desks(granted=True),
         replicas=replicas,
         served=replicas.served,
         meta=meta,
         timers=record.timers if record else None,
-        n_reasons=settings.worker.n_reasons,
         asking_rules=True,
     )
     return Session(

@@ -204,6 +204,7 @@ class Telemetry:
             "model_features_limit", "Features that it takes on at most; it never learns further ones.", "objective"
         )
         self.unreadable = self._gauge("unreadable_model_records", "Records of the models topic that are none.")
+        self.foreign = self._gauge("foreign_model_records", "Records of models that are not declared here.")
         self.incomplete = self._gauge("incomplete_models", "Model versions passed over for missing parts.", "objective")
         self.quality = self._gauge("progressive", "Progressive validation of the learner.", "objective", "metric")
         self.bids = self._counter("bids", "Bid requests answered, by `bid` or the reason that none was made.", "reason")

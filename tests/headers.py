@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from aiokafka import AIOKafkaProducer, codec
@@ -21,9 +22,18 @@ COMPRESSED |= {4: codec.zstd_encode} if codec.has_zstd() else {}
 
 
 def a_batch(
-    values: dict[bytes, bool], *, first_offset: int = 0, codec_number: int = 0, timestamp: int = 1_000
+    values: Mapping[bytes | None, bool] | Mapping[bytes, bool],
+    *,
+    first_offset: int = 0,
+    codec_number: int = 0,
+    timestamp: int = 1_000,
+    step_ms: int = 1,
+    key: bytes | None = b"key",
 ) -> bytes:
-    """Build a batch of values; those that are said to be bad have a header whose name is not UTF-8."""
+    """Build a batch of values; those that are said to be bad have a header whose name is not UTF-8.
+
+    Timestamps go on, or back, by `step_ms`.
+    """
     builder = DefaultRecordBatchBuilder(
         magic=2,
         compression_type=0,
@@ -35,7 +45,7 @@ def a_batch(
     )
     for offset, (value, bad) in enumerate(values.items()):
         more = [(_GOOD, b"\xff"), (_GOOD, None)] if bad else []
-        builder.append(offset, timestamp + offset, b"key", value, [("a", b"1"), *more])
+        builder.append(offset, timestamp + offset * step_ms, key, value, [("a", b"1"), *more])
     batch = bytes(builder.build()).replace(_GOOD.encode(), BAD_NAME)
     return with_records(batch, COMPRESSED[codec_number](batch[61:]), codec_number, first_offset)
 

@@ -153,8 +153,15 @@ class SegmentLearner(CrowdLearner):
             self.next_offset += 1
 
 
-def assert_right(reader: Reader, truth: Truth) -> None:
-    """Whatever version the replica says it has, it has exactly that one, and all of its information or none."""
+def assert_right(reader: Reader, truth: Truth, *, informed: bool | None) -> None:
+    """Whatever version the replica says it has, it has exactly that one, and all of its information or none.
+
+    Parameters
+    ----------
+    informed
+        The learner has always (True) or never (False) sent information: then who asks has it with each version, or
+        nobody ever has. None: it was told in between, and its records lead to one or the other.
+    """
     replica = reader.replica
     if isinstance(replica, CrowdReplica):
         looked_through = Leaders({TABLE.prefix: TABLE})
@@ -164,6 +171,7 @@ def assert_right(reader: Reader, truth: Truth) -> None:
     if replica.version:
         weights, intercept, information = truth[replica.version]
         assert (replica.weights, replica.intercept) == (weights, intercept)
-        assert replica.information is None or (reader.asking and replica.information == information)
+        known = replica.information is not None if informed is None else informed
+        assert replica.information == (information if known and reader.asking else None)
     else:
         assert (replica.weights, replica.information) == ({}, None)

@@ -113,6 +113,13 @@ def test_a_package_only_gives_names_to_what_its_files_hold() -> None:
     assert wrong == []
 
 
+def test_whoever_scores_has_the_core_made_in_one_place() -> None:
+    """Else an audit or a replay would differ from live by what one of them was not told."""
+    made = [named(path) for path in sources("streams") if "ScoringCore" in called(parsed(path))]
+
+    assert made == ["streams/cores.py"]
+
+
 def test_every_file_says_what_it_is_for() -> None:
     wrong = [
         named(path)

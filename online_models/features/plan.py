@@ -319,4 +319,3 @@ class Cross:
 
 
 FamilyBuilder = Callable[..., Reading]
-Families = Mapping[str, FamilyBuilder]

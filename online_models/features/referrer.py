@@ -14,8 +14,6 @@ from online_models.features.memo import MAX_LONG, Memo
 from online_models.features.options import Options
 from online_models.features.plan import Reading, Slots
 
-MEDIA = ("direct", "internal", "search", "social", "email", "paid", "other")
-
 _PAID_WORDS = ("cpc", "ppc", "cpm", "cpv", "cpa", "paid", "display", "banner", "retarget", "affiliate")
 _PAID_CLICK_IDS = ("gclid", "msclkid", "dclid", "gbraid", "wbraid")
 # By the label that tells whose host it is: google.com, www.google.de and news.google.co.uk have one in common. Of an

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -103,6 +102,7 @@ async def _demo(
             report = None if interrupted.is_set() else await running.report()
             if report is not None and source is not None:
                 report["bad_rows"] = source.problems.count
+                report["rows_without_event"] = events.rows_without_event
                 show_problems(str(file), source)
     except (DemoFailed, EmbeddedServerError) as error:
         raise UserError(str(error)) from None
@@ -119,10 +119,8 @@ def _set_all(*events: asyncio.Event) -> None:
         event.set()
 
 
-def _events(
-    stack: contextlib.ExitStack, file: str | None, mapping: str | None, seed: int
-) -> tuple[Iterable[Any], Source | None]:
-    """Return what to feed, and the file that it comes from."""
+def _events(stack: contextlib.ExitStack, file: str | None, mapping: str | None, seed: int) -> tuple[Any, Source | None]:
+    """Return what to feed, and the file that it comes from; then they are `MappedEvents`."""
     if file is None:
         from streams.demo import shop_events
 

@@ -76,7 +76,8 @@ async def _feed(
     try:
         chosen = Mapping.load(mapping)
         with open_source(file, columns=chosen.columns) as source:
-            events = itertools.islice(chosen.events(source), limit)
+            mapped = chosen.events(source)
+            events = itertools.islice(mapped, limit)
             watch = Watch(settings)
             if wait:
                 await watch.start()
@@ -93,6 +94,7 @@ async def _feed(
             if wait:
                 report = await watch.report(fed)
             report["bad_rows"] = source.problems.count
+            report["rows_without_event"] = mapped.rows_without_event
             show_problems(file, source)
             return report
     except (MappingError, SourceError, WorkerSilent) as error:
@@ -181,6 +183,8 @@ def show(report: dict[str, Any]) -> None:
     )
     if report.get("bad_rows"):
         console.print(f"    rows that could not be used, and are no events: {report['bad_rows']}")
+    if report.get("rows_without_event"):
+        console.print(f"    rows to which no rule of the mapping applied: {report['rows_without_event']}")
     if report["events"] and not report["scored"]:
         console.print("    Nothing was scored. Is the configuration (-c) made for these events?")
     for rule, count in report["ignored_by_rule"].items():

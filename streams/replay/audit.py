@@ -28,6 +28,7 @@ from schemas.codec import BadRecord, decode_bid, decode_event
 from schemas.events import SYSTEM_EVENTS, EventBase, Tick
 from schemas.scores import Score
 from schemas.user_state import UserState
+from streams.cores import scoring_core
 from streams.replay.as_live import open_histories
 from streams.replay.history import PastReplica
 from streams.replay.published import ScorePlace, parse_score_id, published_score, record_at
@@ -163,18 +164,14 @@ async def _recomputed(
     catch = _Catch(live.score_id)
     served = Served([live.variant])
     served.variant = live.variant
-    core = ScoringCore(
+    core = scoring_core(
+        settings,
         topic=place.topic,
         partition=place.partition,
-        features=settings.features,
-        objectives=settings.objectives,
-        rankings=settings.rankings,
-        bidding=settings.desks(granted=True),
         replicas=replicas,
         served={live.objective: served},
-        shadowing=False,
-        n_reasons=settings.worker.n_reasons,
         observer=catch,
+        shadowing=False,
     )
     users: dict[str, UserState] = {}
     collected = Collected(users)

@@ -16,6 +16,7 @@ from online_models.scoring import ScoringCore
 from online_models.serving import Served
 from schemas.codec import decode_user_state, encode_user_state
 from schemas.user_state import PartitionMeta
+from streams.cores import scoring_core
 from streams.new_models import new_contest
 from streams.replay.as_live import AsLive
 from streams.replay.chunks import Chunk
@@ -152,18 +153,15 @@ class Candidate:
                 )
 
     def _new_core(self, partition: int, meta: PartitionMeta | None, timers: Mapping[str, int] | None) -> ScoringCore:
-        return ScoringCore(
+        return scoring_core(
+            self.settings,
             topic=self.topic,
             partition=partition,
-            features=self.settings.features,
-            objectives=self.settings.objectives,
-            rankings=self.settings.rankings,
-            bidding=self._desks,
             replicas=self._replicas,
             served=self._served,
+            desks=self._desks,
             meta=meta,
             timers=timers,
-            n_reasons=self.settings.worker.n_reasons,
             observer=self._watchers,
         )
 

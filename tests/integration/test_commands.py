@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,8 +12,11 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from builders import T0, a_page_view
 from site_under_test import Site
 
+from schemas.codec import encode_json
+from schemas.events import Tick
 from streams.admin import create_topics
 from streams.reading import TopicMissing, reader
 from streams.replay.range_reader import open_range
@@ -43,6 +47,18 @@ def test_tail_shows_messages_as_they_are(site: Site) -> None:
 
     assert as_they_are.returncode == shown.returncode == 0, as_they_are.stderr + shown.stderr
     assert as_they_are.stdout == shown.stdout == b"".join(value + b"\n" for value in VALUES[:2]).decode()
+
+
+def test_feed_counts_rows_that_became_no_events(site: Site, tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    rows = [encode_json(a_page_view(number)) for number in range(3)] + [encode_json(Tick(ts=T0))] * 2 + [b"no json"]
+    path.write_bytes(b"\n".join(rows) + b"\n")
+
+    done = site.command("feed", str(path), "--json")
+
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert (report["events"], report["bad_rows"], report["rows_without_event"]) == (3, 1, 2)
 
 
 def test_tail_passes_on_bytes_that_are_no_text(site: Site) -> None:

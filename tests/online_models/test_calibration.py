@@ -110,7 +110,6 @@ def test_a_calibrator_that_was_kept_goes_on_bit_for_bit(before: list[Said], afte
 
 
 def test_counts_fade_by_half_with_each_half_life_of_positives_however_long_it_has_learned() -> None:
-    # 1,500 positives are 75 half-lives: weights have been scaled on the way.
     drawn = a_stream(5_000, 0.3)
     calibrator = taught(a_calibrator(by=None), drawn)
 
@@ -122,11 +121,37 @@ def test_counts_fade_by_half_with_each_half_life_of_positives_however_long_it_ha
         one[0] += weight
         one[1] += weight * label
         left += label
-    assert left > 64 * HALF_LIFE
+    # Some 1,500 positives are 75 half-lives: weights have been scaled on the way, once.
+    assert calibrator.state()[0][1] == left - 64 * HALF_LIFE > 0
     unit = 2.0 ** (calibrator.state()[0][1] / HALF_LIFE)
     found = {number: [weight / unit, positives / unit] for number, weight, positives, _ in calibrator.state()[1]}
     heavy = {number: values for number, values in expected.items() if values[0] > 1e-9}
     assert {number: pytest.approx(found[number]) for number in heavy} == heavy
+
+
+def test_weights_stay_far_from_the_end_of_a_double_however_long_it_has_learned() -> None:
+    """The weight of a label doubles with each half-life, so without scaling it would be beyond a double after 1,024."""
+    calibrator = taught(a_calibrator(), [(0.3, True, "a")] * (1_100 * HALF_LIFE))
+
+    _, [[_, weight, positives, _]], slices, _ = calibrator.state()
+    assert weight == positives < 2.0**70
+    assert slices == {"a": calibrator.state()[1]}
+    assert calibrator.learned == 1_100 * HALF_LIFE
+
+
+def test_what_weighs_nothing_any_more_is_forgotten_when_weights_are_scaled() -> None:
+    # labels     1 negative               1 negative    scaled
+    # half-life  0                        34            64
+    calibrator = taught(a_calibrator(), [(0.01, False, "long ago")])
+    taught(calibrator, [(0.5, True, "now")] * (34 * HALF_LIFE) + [(0.1, False, "before")])
+    assert len(calibrator.state()[1]) == 3
+    taught(calibrator, [(0.5, True, "now")] * (30 * HALF_LIFE))
+
+    _, whole, slices, _ = calibrator.state()
+    before, now = (int(logit_of(p) * BINS_PER_LOGIT // 1) for p in (0.1, 0.5))
+    assert {number: weight for number, weight, *_ in whole}.keys() == {before, now}
+    assert slices.keys() == {"before", "now"}
+    assert slices["before"][0][1] == 2.0**-30
 
 
 def test_a_line_is_the_one_of_highest_penalized_likelihood() -> None:

@@ -50,6 +50,7 @@ class World:
         self.saved: tuple[int, bytes, int] | None = None
         self.readers = [self.new(), self.new(asking=False)]
         self.newest = 0
+        self.informed: bool | None = self.learner.informed
 
     def learn_and_publish(self) -> None:
         self.learner.learn(self.rng.randrange(1, 12))
@@ -67,6 +68,7 @@ class World:
 
     def change_what_rankings_ask(self) -> None:
         self.learner = self.learner.restarted(self.saved, informed=not self.learner.informed)
+        self.informed = None
 
     def two_learners_at_once(self) -> None:
         """A learner that was given up goes on for a moment; the records of both are interleaved."""
@@ -104,7 +106,7 @@ class World:
         for reader in self.readers:
             for _ in range(self.rng.randrange(20)):
                 reader.read(self.log, 1)
-                assert_right(reader, self.truth)
+                assert_right(reader, self.truth, informed=self.informed)
 
 
 ACTIONS = [
@@ -129,7 +131,7 @@ def test_a_replica_never_errs_and_ends_with_what_the_learner_sends(kind: str, sc
     for reader in [*world.readers, world.new()]:
         while reader.position < len(world.log.records):
             reader.read(world.log, 1)
-            assert_right(reader, world.truth)
+            assert_right(reader, world.truth, informed=world.informed)
         assert reader.replica.version == world.learner.next_offset
         assert (reader.replica.information is not None) == (reader.asking and world.learner.informed)
 
@@ -152,7 +154,7 @@ def test_a_reader_that_starts_on_a_compacted_log_is_complete_at_once(kind: str, 
 
     assert reader.replica.version == learner.next_offset
     assert (reader.replica.information is not None) == learner.informed
-    assert_right(reader, truth)
+    assert_right(reader, truth, informed=learner.informed)
 
 
 def test_a_running_replica_needs_only_the_deltas() -> None:
@@ -165,7 +167,7 @@ def test_a_running_replica_needs_only_the_deltas() -> None:
         reader.read(log)
         assert reader.replica.version == learner.next_offset
         assert reader.replica.information is not None
-        assert_right(reader, truth)
+        assert_right(reader, truth, informed=True)
 
 
 def test_a_scorer_that_starts_while_a_restarted_learner_catches_up_gets_no_mixture() -> None:
@@ -191,8 +193,8 @@ def test_a_scorer_that_starts_while_a_restarted_learner_catches_up_gets_no_mixtu
 
     assert late.replica.version == 30
     assert running.replica.version == 50
-    assert_right(late, truth)
-    assert_right(running, truth)
+    assert_right(late, truth, informed=True)
+    assert_right(running, truth, informed=True)
 
 
 def test_another_course_of_learning_takes_over_whole_once_it_is_ahead() -> None:
@@ -211,7 +213,7 @@ def test_another_course_of_learning_takes_over_whole_once_it_is_ahead() -> None:
         versions.append(reader.replica.version)
 
     assert versions == [40, 40, 47, 56]
-    assert_right(reader, truth)
+    assert_right(reader, truth, informed=True)
 
 
 def test_large_publications_are_split_and_count_only_whole() -> None:
@@ -237,8 +239,8 @@ def test_large_publications_are_split_and_count_only_whole() -> None:
     assert (whole.replica.version, lacking.replica.version) == (203, 3)
     assert lacking.replica.incomplete == 1
     assert whole.replica.information is not None
-    assert_right(whole, truth)
-    assert_right(lacking, truth)
+    assert_right(whole, truth, informed=True)
+    assert_right(lacking, truth, informed=True)
 
 
 @pytest.mark.parametrize("informed", [False, True])
@@ -289,7 +291,7 @@ def test_garbage_on_the_topic_is_counted_and_changes_nothing(value: bytes) -> No
     reader.replicas.apply(value)
 
     assert reader.replicas.unreadable == 1
-    assert_right(reader, truth)
+    assert_right(reader, truth, informed=True)
 
 
 def test_tombstones_and_other_lineages_are_passed_over() -> None:

@@ -28,7 +28,7 @@ def test_a_scorer_that_asks_follows_a_learner_that_was_not_told_yet() -> None:
         log.append(learner.publish())
         reader.read(log)
         known.append((reader.replica.version, reader.replica.uncertainty() is not None))
-        assert_right(reader, truth)
+        assert_right(reader, truth, informed=None)
 
     assert known == [(9, False), (18, True)]
 
@@ -48,7 +48,7 @@ def test_information_of_a_version_that_came_without_it_is_complete_after_a_turn_
         log.append(told.publish())
         reader.read(log)
         known.append((reader.replica.version, reader.replica.information is not None))
-        assert_right(reader, truth)
+        assert_right(reader, truth, informed=None)
 
     assert known == [(18, False), (27, False), (36, False), (45, False), (54, True)]
 

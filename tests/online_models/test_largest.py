@@ -162,6 +162,18 @@ def test_without_deviations_the_largest_mean_is_the_largest_and_ties_share() -> 
     assert source.chances() == [1.0, 0.0, 0.0]
 
 
+def test_without_deviations_the_smallest_difference_decides() -> None:
+    assert chances([0.0, 1e-9], [0.0, 0.0]) == [0.0, 1.0]
+    assert chances([0.5] * 4, [0.0] * 4) == [0.25] * 4
+
+
+def test_one_that_does_not_vary_beside_one_that_does_has_a_chance_of_its_own() -> None:
+    found = chances([0.0, 0.0, 0.5], [0.0, 1.0, 0.0])
+
+    # 0.5 is the largest unless the one that varies is above it; a hundredth of its deviation is what it counts as.
+    assert found == pytest.approx([0.0, 1.0 - norm.cdf(0.5), norm.cdf(0.5)], abs=1e-4)
+
+
 def test_the_wider_of_two_equal_means_among_many_is_the_largest_more_often() -> None:
     narrow, wide, *others = chances([0.0] * 10, [0.1, 0.4, *[0.1] * 8])
 

@@ -138,3 +138,12 @@ def test_counts_are_those_of_a_plain_list(steps: list[tuple[int, bool]], of_befo
     assert again.by_end() == count.by_end()
     count.closed(MINUTE, 1000)
     assert (count.total, count.by_end()) == (0, {}), "never below nothing"
+
+
+def test_what_was_never_counted_leaves_those_that_are_opened_behind_it() -> None:
+    count = OpenCount()
+    count.closed(MINUTE)
+    count.opened(2 * MINUTE)
+
+    assert count.total == 1
+    assert sum(count.by_end().values()) == 1

@@ -78,6 +78,20 @@ def test_windows_of_many_close_some_at_a_time() -> None:
     assert {one.released_ts for one in result.examples} == {result.accounting.stream_time_ms - 1}
 
 
+@pytest.mark.parametrize(("gap_ms", "expected"), [(5_000, [601]), (5_001, [500, 101])])
+def test_only_behind_a_longer_gap_are_windows_closed_ahead_of_the_event(gap_ms: int, expected: list[int]) -> None:
+    # 601 impressions   their windows end
+    # 0 .. 600          30 min + 0 .. 600
+    log = EventLog().add(*(an_impression("i1", number, user_id=f"u{number}") for number in range(601)))
+    bench = Bench().run(log.tick(30 * MINUTE - 4_000))
+    behind = EventLog().add(a_page_view(30 * MINUTE - 4_000 + gap_ms))
+
+    batch, out = decode_batch(behind.records, topic="events", partition=0), Collected(bench.users)
+    taken = [len(part.examples) for part in in_parts(bench.core, batch, out)]
+
+    assert taken == expected
+
+
 @pytest.mark.parametrize("bids", [499, 500, 700])
 def test_money_of_bids_that_expire_together_is_free_for_the_event_that_shows_it(bids: int) -> None:
     log = EventLog().add(begun(), a_grant(10_000 * bids))

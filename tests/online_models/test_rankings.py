@@ -404,3 +404,10 @@ def test_times_are_those_of_the_request() -> None:
     [answer] = ranking_bench().run(EventLog().add(a_request(["i1"], 7))).scores
 
     assert answer.ts == T0 + 7
+
+
+@pytest.mark.parametrize(("behind_ms", "flags"), [(0, []), (1, ["late"])])
+def test_an_answer_is_late_once_stream_time_is_behind_the_end_of_its_windows(behind_ms: int, flags: list[str]) -> None:
+    log = EventLog().add(an_impression("i1", WINDOW + behind_ms, user_id="u2"), a_request(["i1"], 0))
+
+    assert ranking_bench().run(log).scores[-1].flags == flags

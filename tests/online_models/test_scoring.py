@@ -237,6 +237,19 @@ def test_a_trigger_whose_window_is_over_is_scored_late_and_gets_no_label() -> No
     assert bench.notes() == {"window_over": 1}
 
 
+@pytest.mark.parametrize(("version", "cold"), [(7, []), (0, ["cold"])])
+@pytest.mark.parametrize(("behind_ms", "late"), [(0, []), (1, ["late"])])
+def test_a_score_is_late_once_stream_time_is_behind_the_end_of_its_window(
+    version: int, cold: list[str], behind_ms: int, late: list[str]
+) -> None:
+    bench = Bench()
+    bench.replicas["click"].version = version
+
+    bench.run(EventLog().add(a_page_view(WINDOW + behind_ms, user_id="u2"), an_impression("i1", 0)))
+
+    assert [score.flags for score in bench.scores] == [cold + late]
+
+
 def test_a_visitor_with_too_many_open_triggers_loses_the_oldest_and_it_is_counted() -> None:
     log = EventLog().add(*(an_impression(f"i{n}", n) for n in range(5))).tick(DAY)
 

@@ -114,6 +114,14 @@ async def test_what_a_place_does_not_take_together_goes_one_after_another() -> N
     assert broker.requests == [{SHARED: 2}] * 4
 
 
+async def test_each_that_joins_leaves_less_room_for_the_next() -> None:
+    broker = Broker()
+
+    await asyncio.gather(broker.publish(some("a", 1)), *(broker.publish(some(name, 1, 38)) for name in "bcd"))
+
+    assert broker.requests == [{SHARED: 1}, {SHARED: 2}, {SHARED: 1}], "three of 40 bytes are more than 100"
+
+
 async def test_what_goes_to_different_places_fits_together() -> None:
     broker = Broker()
 
@@ -159,6 +167,21 @@ async def test_a_record_that_is_too_large_is_only_its_own_callers_fault() -> Non
     assert [one.key for one in broker.log["scores", 0]] == [b"e"]
 
 
+async def test_what_is_too_large_and_went_alone_or_was_the_only_one_for_its_place_is_not_sent_again() -> None:
+    broker = Broker(most_bytes=40)
+
+    outcomes = await asyncio.gather(
+        broker.publish(some("a", 1)),
+        broker.publish(some("b", 1, 120)),  # goes alone: nobody fits beside it
+        broker.publish(some("c", 1)),
+        broker.publish(some("d", 1, 50), ("scores", 0)),  # goes with c, to a place of its own
+        return_exceptions=True,
+    )
+
+    assert [type(one) for one in outcomes] == [int, MessageSizeTooLargeError, int, MessageSizeTooLargeError]
+    assert broker.requests == [{SHARED: 1}, {SHARED: 1}, {SHARED: 1, ("scores", 0): 1}]
+
+
 async def test_a_sender_that_fails_by_itself_fails_those_who_wait_and_the_line_goes_on() -> None:
     async def send(batches: Batches) -> Outcomes:
         await asyncio.sleep(0)
@@ -189,3 +212,33 @@ async def test_a_caller_that_gives_up_holds_up_nobody() -> None:
     with pytest.raises(asyncio.CancelledError):
         await second
     assert [one.key for one in broker.log[SHARED]] == [b"a", b"c"]
+
+
+async def test_where_the_sending_is_cancelled_those_who_wait_for_it_are_too_and_the_line_goes_on() -> None:
+    answered = [asyncio.Event() for _ in range(3)]
+    requests: list[Batches] = []
+
+    async def send(batches: Batches) -> Outcomes:
+        requests.append(batches)
+        await answered[len(requests) - 1].wait()
+        return {where: Written(len(records), len(records)) for where, records in batches.items()}
+
+    async def until(count: int) -> None:
+        while len(requests) < count:
+            await asyncio.sleep(0)
+
+    line = GroupCommit(send, most_bytes=MOST_BYTES)
+    callers = [asyncio.ensure_future(line.publish({SHARED: some(name, 1)})) for name in "abc"]
+    await until(1)
+    waits = [one.outcomes for one in line._waiting]
+    answered[0].set()
+    await until(2)  # b and c are under way
+
+    assert line._draining is not None
+    line._draining.cancel()
+    await asyncio.wait(callers)
+
+    assert [one.cancelled() for one in waits] == [True, True], "nothing was wrong with what they sent"
+    assert [one.cancelled() for one in callers] == [False, True, True]
+    answered[2].set()
+    assert await line.publish({SHARED: some("d", 1)}) == {SHARED: (1, 1)}

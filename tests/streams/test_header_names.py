@@ -47,6 +47,19 @@ def test_only_what_is_wrong_with_a_name_is_replaced(codec_number: int) -> None:
 
 
 @pytest.mark.parametrize("codec_number", COMPRESSED)
+def test_records_without_key_and_value_and_with_falling_timestamps_are_mended_like_any_other(codec_number: int) -> None:
+    values = {b"first": True, None: True, b"last": True}
+    records = a_batch(values, codec_number=codec_number, step_ms=-300, key=None)
+    with pytest.raises((UnicodeDecodeError, CorruptRecordException)):
+        read(records)
+
+    headers = [("a", b"1"), (MENDED_NAME, b"\xff"), (MENDED_NAME, None)]
+    assert read(readable(records)) == [
+        (number, 1_000 - 300 * number, None, value, headers) for number, value in enumerate(values)
+    ]
+
+
+@pytest.mark.parametrize("codec_number", COMPRESSED)
 def test_what_can_be_read_is_left_as_it_is(codec_number: int) -> None:
     records = a_batch(ALL_GOOD, codec_number=codec_number)
 
@@ -104,3 +117,18 @@ async def test_what_a_fetcher_gets_is_mended_once_it_is_asked_for() -> None:
     assert fetched.topics == [("t", [(0, 0, 99, -1, [], readable(records)), (1, 3, -1, -1, [], None)])]
     assert offsets.topics == [("t", [(0, 0, [5])])]
     assert fetcher._client.cluster == "the cluster"
+
+
+async def test_no_answer_is_handed_on_as_such_and_what_is_no_fetch_is_not_touched() -> None:
+    bad = a_batch(SOME_BAD)
+    other = SimpleNamespace(API_KEY=2, topics=[("t", [(0, bad)])])
+    answers: list[Any] = [None, other]
+
+    async def send(node_id: int, request: str) -> Any:
+        return answers.pop(0)
+
+    fetcher = SimpleNamespace(_client=SimpleNamespace(send=send))
+    replace_unreadable_names(fetcher)
+
+    assert await fetcher._client.send(0, "fetch without an answer") is None
+    assert (await fetcher._client.send(0, "something else")).topics == [("t", [(0, bad)])]

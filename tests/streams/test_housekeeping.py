@@ -10,9 +10,13 @@ from typing import Any
 import pytest
 from faust.types import TP
 
+from online_models.replica import ReplicaSet
+from schemas.codec import encode_json
+from schemas.samples import MODELS
 from streams import housekeeping
 from streams.housekeeping import Housekeeping
 from streams.settings import parse_settings
+from streams.telemetry import Telemetry
 
 SETTINGS = parse_settings(
     """
@@ -66,6 +70,32 @@ def test_a_worker_ends_when_the_topic_of_examples_has_other_partitions_than_it_k
         "The topic examples has 2 partitions and had 1 when this worker started, so it would read and write examples "
         "in the wrong place. It ends; start it again, and all other workers with it"
     ]
+
+
+async def test_what_replicas_passed_over_is_shown() -> None:
+    telemetry, replicas = Telemetry(), ReplicaSet({})
+    worker: Any = SimpleNamespace(
+        settings=SETTINGS,
+        app=SimpleNamespace(should_stop=False),
+        transport=SimpleNamespace(lag=dict, stalled=lambda now, stall_s: []),
+        telemetry=telemetry,
+        sessions={},
+        learners={},
+        replicas=replicas,
+        consumes=False,
+        partitions={"examples": 1},
+        output=SimpleNamespace(partitions_now=lambda topic: None),
+        taking_since=None,
+    )
+    kept = Housekeeping(worker)
+
+    for value in (b"garbage", *(encode_json(one) for one in MODELS[:3])):
+        replicas.apply(value)
+    await kept._watch()
+
+    shown = telemetry.exposition().decode().splitlines()
+    assert "streamscore_unreadable_model_records 1.0" in shown
+    assert "streamscore_foreign_model_records 3.0" in shown
 
 
 class Idling:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec import structs
 from sklearn.metrics import log_loss, roc_auc_score
@@ -10,6 +11,7 @@ from schemas.bids import BID, Bid
 from schemas.examples import Example
 from schemas.metrics import Accounting
 from schemas.scores import Ranked, Score
+from streams.cli.feeding import show
 from streams.reconcile import Reconciliation
 
 
@@ -174,6 +176,7 @@ def test_quality_is_that_of_the_published_scores() -> None:
     assert quality["auc"] == pytest.approx(roc_auc_score(labels, scores))
     assert quality["log_loss"] == pytest.approx(log_loss(labels, scores))
     assert found.unknown_scores == 1
+    assert found.report(events=5, seconds=1.0)["unknown_scores"] == 1
 
 
 def an_answer(offset: int, *scores: float) -> Score:
@@ -221,3 +224,32 @@ def test_scores_of_the_places_for_another_objective_are_no_duplicates() -> None:
 
     assert (report["scored"], report["scores"], report["duplicate_scores"]) == (1, 3, 2)
     assert report["objectives"]["cart"]["log_loss"] == pytest.approx(log_loss([False, True], [0.3, 0.1]))
+
+
+def test_examples_of_others_are_neither_counted_nor_missed() -> None:
+    found = Reconciliation("events", {0: (5, 10)})  # an example is released at offset 9 unless said otherwise
+    other = {"topic": "others", "partition": 1, "offset": 10}
+
+    found.add_score(a_score(6), 1000)
+    found.add_example(an_example(6, True))
+    for seq, (name, value) in enumerate(other.items(), 1):
+        found.add_example(msgspec.structs.replace(an_example(4, True, seq=seq), **{name: value}))
+    found.add_example(an_example(4, True, seq=8))  # of a trigger before ours, released among ours
+    found.add_example(an_example(10, True, seq=9))
+
+    assert found.examples_found == 1 + 2
+    assert found.report(events=5, seconds=1.0)["objectives"]["click"]["n"] == 1
+    assert found.unknown_scores == 0
+
+
+@pytest.mark.parametrize(("bad", "passed_over"), [(0, 0), (3, 0), (0, 4), (3, 4)])
+def test_rows_that_became_no_events_are_told_with_the_report(
+    bad: int, passed_over: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = Reconciliation("events", {0: (5, 10)}).report(events=5, seconds=1.0)
+
+    show({**report, "bad_rows": bad, "rows_without_event": passed_over})
+
+    said = capsys.readouterr().out
+    assert ("rows that could not be used, and are no events: 3" in said) is bool(bad)
+    assert ("rows to which no rule of the mapping applied: 4" in said) is bool(passed_over)

@@ -24,7 +24,20 @@ def test_fields_are_categories_or_numbers_by_their_kind() -> None:
 def test_a_number_field_may_be_told_to_be_a_category() -> None:
     declared = {"x": {"field": "position", "numeric": False}, "y": {"field": "price", "numeric": False}}
 
-    assert Visitor(declared).shows(a_click(position=2, price=9.5)) == {"x=2": 1.0, "y=9.5": 1.0}
+    visitor = Visitor(declared)
+
+    assert visitor.shows(a_click(position=2, price=9.5)) == {"x=2": 1.0, "y=9.5": 1.0}
+    # Whole ones have one name, whether they are written 9 or 9.0, and whichever came first.
+    assert [[*visitor.shows(a_click(price=price))] for price in (9.0, 9)] == [["y=9"], ["y=9"]]
+
+
+def test_a_property_may_be_a_text_here_and_a_number_there() -> None:
+    declared = {"plan": {"field": "properties.plan", "lower": True, "max_length": 3, "keep": ["gol", 3]}}
+    visitor = Visitor(declared)
+
+    names = [[*visitor.shows(a_page_view(properties={"plan": plan}))] for plan in ("GOLD", 3.0, 3, "3", 4.5, True)]
+
+    assert names == [["plan=gol"], ["plan=3"], ["plan=3"], ["plan=3"], ["plan=other"], ["plan=other"]]
 
 
 def test_fields_of_one_event_type_are_missing_in_the_others() -> None:

@@ -90,6 +90,15 @@ def test_a_small_memory_is_bounded_and_never_counts_too_few(items: list[str]) ->
         assert len(visitor.slots[1][2]) <= 3
 
 
+def test_hashes_are_those_that_are_stored() -> None:
+    """Others would make all that visitors have seen unseen."""
+    visitor = Visitor({"x": {"seen": "item_id"}})
+    for at_ms, item in enumerate(["i1", "straße", "sku-7"]):
+        visitor.does(a_click(item, at_ms=at_ms))
+
+    assert visitor.slots[1] == [3, 0, [49_707, 21_197, 18_523]]
+
+
 def test_what_is_seen_again_is_remembered_longest() -> None:
     known = values_of(
         {"x": {"seen": "item_id", "memory": 2}}, *(a_click(item, at_ms=at) for at, item in enumerate("abacab"))

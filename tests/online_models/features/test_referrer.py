@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 from builders import a_page_view
 
-from online_models.features.referrer import MEDIA
 from tests.online_models.features.timelines import values_of
 
+MEDIA = ("direct", "internal", "search", "social", "email", "paid", "other")
 SITE = "https://www.shop.example.com/boots"
 
 
