@@ -39,8 +39,8 @@ _LOOKED_FOR_EVERY = 4096
 
 # At a trigger: probability of the logged item, and the model's value of the policy; None: no candidates.
 Choice = tuple[float, float] | None
-# End of the window (epoch ms), a number that makes rows unlike, propensity, reward, score, choices.
-Row = tuple[int, int, float, float, float, list[Choice]]
+# End of the window (epoch ms), a number that makes rows unlike, item, propensity, reward, score, choices.
+Row = tuple[int, int, str, float, float, float, list[Choice]]
 
 
 class PolicyEvaluation:
@@ -70,7 +70,8 @@ class PolicyEvaluation:
         self._rates = _Rates() if any(one.kind == "popularity" for one in self._policies) else None
         self._estimators = {one.name: OffPolicy() for one in self._policies}
         self._waiting: dict[str, tuple[int, str, float, float, list[Choice]]] = {}
-        self._early: list[Row] = []  # a heap by (end of the window, number)
+        # Positives of which a window has not closed, by partition, whose clock tells: heaps by (end of it, number).
+        self._early: dict[int, list[Row]] = {}
         self._early_seen = 0
         self._latest_ms = 0
         self.triggers = 0
@@ -137,19 +138,20 @@ class PolicyEvaluation:
             return
         ts, item, propensity, score, choices = waiting
         due_ms = ts + self._closes_after_ms
-        row = (due_ms, self._early_seen, propensity, float(example.label), score, choices)
+        row = (due_ms, self._early_seen, item, propensity, float(example.label), score, choices)
+        early = self._early.setdefault(example.partition, [])
         if example.released_ts < due_ms:
             self._early_seen += 1
-            heappush(self._early, row)
+            heappush(early, row)
         else:
             self._count(row)
-        while self._early and self._early[0][0] <= example.released_ts:
-            self._count(heappop(self._early))
-        if self._rates is not None:
-            self._rates.learn(item, example.label)
+        while early and early[0][0] <= example.released_ts:
+            self._count(heappop(early))
 
     def _count(self, row: Row) -> None:
-        _, _, propensity, reward, score, choices = row
+        _, _, item, propensity, reward, score, choices = row
+        if self._rates is not None:  # no earlier: of those that wait for their windows only positives are known
+            self._rates.learn(item, bool(reward))
         for policy, choice in zip(self._policies, choices, strict=True):
             if choice is not None:
                 target, value = choice
@@ -181,7 +183,7 @@ class PolicyEvaluation:
             self._rates.state() if self._rates else None,
             [one.state() for one in self._estimators.values()],
             [[score_id, *waiting] for score_id, waiting in self._waiting.items()],
-            [list(row) for row in self._early],
+            {partition: [list(row) for row in early] for partition, early in self._early.items()},
             [self._early_seen, self._latest_ms, self.triggers, self.without_propensity, self.unlabelled],
         ]
 
@@ -197,7 +199,9 @@ class PolicyEvaluation:
             score_id: (ts, item, propensity, score, _choices(choices))
             for score_id, ts, item, propensity, score, choices in waiting
         }
-        self._early = [(due, seen, p, reward, score, _choices(those)) for due, seen, p, reward, score, those in early]
+        self._early = {
+            partition: [(*row, _choices(choices)) for *row, choices in rows] for partition, rows in early.items()
+        }
         self._early_seen, self._latest_ms, self.triggers, self.without_propensity, self.unlabelled = counts
 
 

@@ -19,13 +19,14 @@ def friendly(status: int = 1) -> Iterator[None]:
     from aiokafka.errors import KafkaConnectionError, KafkaError
 
     from streams.logs import kafka_client_said
+    from streams.reading import TopicMissing
     from streams.stores import Unavailable
 
     try:
         yield
     except InvalidSettings as error:
         _end(str(error), status)
-    except UserError as error:
+    except (UserError, TopicMissing) as error:
         _end(str(error), status)
     except KafkaConnectionError as error:
         said = kafka_client_said() or error

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from streams.cli.errors import UserError
+from streams.cli.errors import UserError, friendly
 from streams.cli.main import app
 from streams.embedded import free_port
+from streams.reading import TopicMissing
 
 
 def test_a_side_that_cannot_be_reached_is_no_difference(tmp_path: Path) -> None:
@@ -62,3 +63,11 @@ def test_so_it_is_in_the_demo() -> None:
 
     assert isinstance(done.exception, UserError)
     assert str(done.exception) == "Expected --rate to be a number above 0, got 0"
+
+
+def test_a_topic_that_is_missing_ends_any_command_with_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended, friendly():
+        raise TopicMissing("There is no topic 'events' that we may see")
+
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == "error: There is no topic 'events' that we may see\n"

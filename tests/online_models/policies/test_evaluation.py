@@ -74,7 +74,9 @@ class Replay:
         self.probed.append(event)
         return model(event)
 
-    def label(self, number: int, clicked: bool, *, released_ms: int | None = None, use: Any = "both") -> None:
+    def label(
+        self, number: int, clicked: bool, *, released_ms: int | None = None, use: Any = "both", partition: int = 0
+    ) -> None:
         event = self.events[number]
         assert isinstance(event.ts, int)
         self.evaluation.labelled(
@@ -87,7 +89,7 @@ class Replay:
                 score=model(event),
                 model_version=1,
                 topic="events",
-                partition=0,
+                partition=partition,
                 offset=number,
                 seq=0,
                 released_ts=event.ts + WINDOW_MS + 1 if released_ms is None else T0 + released_ms,
@@ -238,6 +240,34 @@ def test_positives_known_early_count_when_their_window_has_closed() -> None:
     replay.label(first, False, released_ms=WINDOW_MS + 1)
     assert replay.n("logged") == 1
     replay.label(replay.show("i3", at_ms=11 * MINUTE), False)
+    assert replay.n("logged") == 3
+
+
+def test_popularity_learns_of_positives_no_earlier_than_of_negatives() -> None:
+    """Else whatever is clicked within its first window would be popular."""
+    replay = Replay(a_policy("popularity", items=("i1", "i2")))
+    for number in range(40):  # i1 is clicked half of the time and i2 always; of i1 only the clicks are known so far
+        shown = replay.show("i1", at_ms=number)
+        if number % 2:
+            replay.label(shown, True, released_ms=number + 1)
+    for number in range(10):
+        replay.label(replay.show("i2", at_ms=-HOUR + number), True)
+
+    replay.show("i2", at_ms=MINUTE)
+
+    [chosen] = replay.evaluation._waiting["events-0-50:click"][-1]
+    assert chosen is not None
+    assert chosen[0] > 0.5, "i2 leads: nothing is known of i1 yet"
+
+
+def test_an_early_positive_waits_for_the_clock_of_its_own_partition() -> None:
+    replay = Replay(a_policy("logged"))
+    first, second = replay.show("i1"), replay.show("i2")
+    replay.label(first, True, released_ms=MINUTE)
+    replay.label(second, False, released_ms=2 * WINDOW_MS, partition=1)
+    assert replay.n("logged") == 1
+
+    replay.label(replay.show("i3"), False)
     assert replay.n("logged") == 3
 
 
