@@ -19,18 +19,23 @@ would count their events twice. So `load_partition` says "nothing" only once not
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from redis.asyncio import RedisCluster
+from redis.exceptions import RedisError
 
+from streams.logs import log_event
 from streams.settings import Settings
 from streams.stores.base import Fenced, PartitionId, PartitionRecord
 from streams.stores.redis_blobs import RedisBlobs
 from streams.stores.redis_client import Client, Script, connect, faults
 from streams.stores.shared_connection import SharedConnection
 from streams.stores.writes import WriteNames
+
+logger = logging.getLogger("streamscore.store")
 
 __all__ = ["RedisStateStore", "connect", "open_store"]
 
@@ -114,6 +119,24 @@ class RedisStateStore:
     async def ping(self) -> None:
         with faults():
             await self._client.ping()
+        policies = await self._policies_that_evict()
+        if policies:
+            log_event(
+                logger,
+                logging.WARNING,
+                "the store evicts keys when its memory is full, and who is evicted is forgotten with all that waited; "
+                "set maxmemory-policy noeviction",
+                policy=", ".join(policies),
+            )
+
+    async def _policies_that_evict(self) -> list[str]:
+        try:
+            told: dict[str, Any] = await self._client.info("memory")
+        except RedisError:  # such as one that does not let us ask
+            return []
+        servers = [one for one in told.values() if isinstance(one, dict)] or [told]  # of a cluster: by node
+        limited = [one for one in servers if one.get("maxmemory")]
+        return sorted({str(one["maxmemory_policy"]) for one in limited} - {"noeviction"})
 
     async def load_partition(self, partition: PartitionId) -> PartitionRecord | None:
         while True:

@@ -423,3 +423,31 @@ async def test_a_key_of_another_kind_under_our_prefix_is_our_own_fault(
 
     with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
         await make(redis_url, prefix=prefix).load_partition(HERE)
+
+
+@pytest.mark.parametrize(
+    ("policy", "limit", "told"),
+    [
+        ("allkeys-lru", "64mb", True),
+        ("volatile-ttl", "64mb", True),
+        ("noeviction", "64mb", False),
+        ("allkeys-lru", 0, False),
+    ],
+)
+async def test_a_store_that_would_evict_visitors_is_told_of(
+    redis_url: str,
+    admin: redis.Redis,
+    make: Make,
+    caplog: pytest.LogCaptureFixture,
+    policy: str,
+    limit: Any,
+    told: bool,
+) -> None:
+    admin.config_set("maxmemory-policy", policy)
+    admin.config_set("maxmemory", limit)
+    try:
+        await make(redis_url).ping()
+    finally:
+        admin.config_set("maxmemory-policy", "noeviction")
+
+    assert any("evicts keys" in one.message for one in caplog.records) is told
