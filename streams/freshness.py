@@ -4,7 +4,8 @@ At the pace of visitors a model is behind by what came within a second. In a bac
 race through hours of events with one old model, and the scores would be worse than they were live. So
 before a full chunk, and only then, scoring waits until the model has learned all but the last few
 examples that were published. A learner that is away holds nobody up twice: after one wait without any
-progress the scoring goes on with the model it has.
+progress the scoring goes on with the model it has. Nor does a model that is so far behind that it catches up beside
+the others (`streams.catch_up`): that can take hours.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from typing import Protocol
 
 # Publishing a version and its way to the scorers take some tens of milliseconds.
 _LOOK_S = 0.002
+# From here on a model is not waited for. Scorers that wait for it never let it fall behind so far.
+FAR_BEHIND = 100_000
 
 
 class Followed(Protocol):
@@ -70,7 +73,7 @@ class Freshness:
             return
         loop = asyncio.get_running_loop()
         version, since = replica.version, loop.time()
-        while self.behind(objective) > self._most_behind:
+        while self._most_behind < self.behind(objective) <= FAR_BEHIND:
             await asyncio.sleep(_LOOK_S)
             if replica.version != version:
                 version, since = replica.version, loop.time()

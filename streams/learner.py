@@ -24,6 +24,7 @@ from schemas.metrics import Progress
 from streams.catch_up import CatchUp
 from streams.example_log import ExampleLog
 from streams.failpoints import failpoint
+from streams.freshness import FAR_BEHIND
 from streams.learner_place import Place
 from streams.logs import log_event
 from streams.model_sizes import ModelSizes
@@ -45,7 +46,7 @@ _AT_ONCE = 25
 _READ_AGAIN = 50_000
 # A model that is further behind the others catches up by itself, see `streams.catch_up`; the others wait for what is
 # nearer, which costs them some seconds, and is where crashes leave models.
-_FAR_BEHIND = 100_000
+_FAR_BEHIND = FAR_BEHIND
 
 
 def objectives_of(partition: int, partitions: int, objectives: Sequence[Objective]) -> list[Objective]:

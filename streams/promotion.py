@@ -67,11 +67,7 @@ async def read_standings(settings: Settings) -> dict[str, Standings]:
     ------
     TopicMissing, Unavailable
     """
-    found = {one.name: Standings(one, Served(one.variants)) for one in settings.objectives if one.challengers}
-    async with reader(settings.kafka, [settings.topics.models.name]) as consumer:
-        async for records in read_to_end(consumer):
-            for record in records:
-                _follow(found, record)
+    found = await _read_served(settings)
     async with reader(settings.kafka, [settings.topics.metrics.name]) as consumer:
         for most in _LOOK_BACK:
             is_all = await _look_back(consumer, most)
@@ -82,6 +78,15 @@ async def read_standings(settings: Settings) -> dict[str, Standings]:
                     _note(found, record)
             if is_all or all(one.contest is not None for one in found.values()):
                 break
+    return found
+
+
+async def _read_served(settings: Settings) -> dict[str, Standings]:
+    found = {one.name: Standings(one, Served(one.variants)) for one in settings.objectives if one.challengers}
+    async with reader(settings.kafka, [settings.topics.models.name]) as consumer:
+        async for records in read_to_end(consumer):
+            for record in records:
+                _follow(found, record)
     return found
 
 
@@ -152,7 +157,7 @@ async def rollback(objective: str, settings: Settings) -> Decision:
 
 
 async def _standing_of(objective: str, settings: Settings) -> Standings:
-    found = await read_standings(settings)
+    found = await _read_served(settings)  # `metrics` can be large, and says nothing that is asked here
     if objective not in found:
         known = ", ".join(found) or "none"
         raise NotPromoted(f"No objective {objective!r} with challengers; those that have some: {known}")

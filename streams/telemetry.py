@@ -260,6 +260,9 @@ class Telemetry:
             self._progress.pop(name, None)
             for metric in _QUALITY:
                 _remove(self.quality, name, metric)
+            self._sizes.pop(name, None)
+            _remove(self.features, name)
+            _remove(self.most_features, name)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"streamscore_{name}", text, labels, registry=self.registry)

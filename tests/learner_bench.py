@@ -103,7 +103,8 @@ class Topic:
         """Append one example, at a time of its own."""
         where = self.partitions[self.place(example.objective)]
         self.now_ms += 5
-        where.append(Record(self.end(self.place(example.objective)), encode_json(example), self.now_ms))
+        key = example.objective.encode()
+        where.append(Record(self.end(self.place(example.objective)), encode_json(example), self.now_ms, key))
 
     def place(self, objective: str) -> int:
         return partition_for_key(objective.encode(), len(self.partitions))

@@ -111,7 +111,8 @@ async def _gathered(
         if ended and interrupted:
             raise Interrupted
         # Who was killed tells nothing, and the others may go on for hours.
-        if ended or (any(codes) and not interrupted):
+        owing = [code for part, code in zip(parts, codes, strict=True) if part.candidates[0].label not in found]
+        if ended or (any(owing) and not interrupted):
             told_codes = ", ".join(str(code) for code in codes if code is not None)
             memory = "; -9 is how the system ends a process when memory runs out" if -signal.SIGKILL in codes else ""
             raise ProcessFailed(f"A process of the replay ended without a result (exit codes: {told_codes}{memory})")

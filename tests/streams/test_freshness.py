@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 
-from streams.freshness import Freshness
+from streams.freshness import FAR_BEHIND, Freshness
 
 MOST_BEHIND = 10
 
@@ -86,3 +86,17 @@ async def test_a_model_that_has_come_to_another_log_is_behind_by_what_is_there()
     freshness.examples_published("click", 70)
 
     assert (behind_at_first, freshness.behind("click")) == (0, 40)
+
+
+async def test_a_model_that_catches_up_beside_the_others_is_not_waited_for() -> None:
+    model = Model(version=5)
+    freshness = a_freshness(model)
+    freshness.examples_published("click", FAR_BEHIND + 6)
+    await asyncio.wait_for(freshness.wait(), 1)
+
+    model.version = 6
+    waiting = asyncio.create_task(freshness.wait())
+    await asyncio.sleep(0.02)
+    assert not waiting.done()
+    model.version = FAR_BEHIND
+    await asyncio.wait_for(waiting, 1)

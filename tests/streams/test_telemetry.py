@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from summaries import summary_of
 
+from online_models.learning import Size
 from online_models.step import StepResult
 from schemas.bids import Bid
 from schemas.dead_letters import dead_letter
@@ -77,6 +78,7 @@ def test_what_was_given_up_is_not_shown_any_more() -> None:
             auc=None, mean_score=None,
         )  # fmt: skip
         telemetry.learned_done(name, progress, learned=5, refused=0)
+        telemetry.model_sized(name, Size(900, 1000))
 
     telemetry.forget_events("events", 0)
     telemetry.forget_events("events", 5)
@@ -92,7 +94,11 @@ def test_what_was_given_up_is_not_shown_any_more() -> None:
     assert [name for name in found if "progressive" in name] == [
         'streamscore_progressive{metric="log_loss",objective="sale"}'
     ]
-    assert list(telemetry.progress) == ["sale"]
+    assert list(telemetry.progress) == list(telemetry.snapshot()["model_sizes"]) == ["sale"]
+    assert [name for name in found if "model_features" in name] == [
+        'streamscore_model_features{objective="sale"}',
+        'streamscore_model_features_limit{objective="sale"}',
+    ]
 
 
 def test_nothing_has_no_percentiles_and_clocks_that_disagree_count_as_no_time() -> None:
