@@ -80,8 +80,9 @@ class Worker:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.telemetry = Telemetry(
-            [one.name for one in settings.learned],
-            [settings.topics.events.name, settings.topics.examples.name],
+            objectives=[one.name for one in settings.objectives],
+            models=[one.name for one in settings.variants],
+            topics=[settings.topics.events.name, settings.topics.examples.name],
             bidding=settings.bidding is not None,
         )
         self.dashboard = Dashboard(settings, self.telemetry)

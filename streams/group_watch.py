@@ -48,12 +48,13 @@ class GroupWatch:
             return
         self._outside_s += min(now_s - before, _MOST_BETWEEN_LOOKS_S)
         if self._outside_s >= self._stall_s + (self._rebalance_s if place is Place.JOINING else 0.0):
-            outside_s = round(self._outside_s)
-            self._fail(RuntimeError(f"for {outside_s} s this worker has been in no group: {self.why_outside}"))
+            outside_s, said = round(self._outside_s), kafka_client_said()
+            why = f"{self.why_outside}; Kafka's client said last: {said}" if said else self.why_outside
+            self._fail(RuntimeError(f"for {outside_s} s this worker has been in no group: {why}"))
 
     @property
     def why_outside(self) -> str | None:
-        """What is known of why the worker is no member of its group; None when it is one."""
+        """What is known of why the worker is no member of its group; None when it is one. It names no address."""
         place = self._transport.place_in_group()
         if place is Place.MEMBER:
             return None
@@ -63,5 +64,4 @@ class GroupWatch:
                 f"no broker coordinates the group {self._group}; all must be up, and as many as the brokers' "
                 "offsets.topic.replication.factor asks for"
             )
-        said = kafka_client_said()
-        return f"{why}; Kafka's client said last: {said}" if said else why
+        return why

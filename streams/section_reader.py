@@ -101,8 +101,9 @@ def _section(
 
 def _overrides(environment: Mapping[str, str], name: str, kind: type[Section]) -> Iterator[tuple[str, str]]:
     for key in kind.__struct_fields__:
-        value = environment.get(f"{PREFIX}{name.upper()}_{key.upper()}")
-        if value is not None:
+        variable = f"{name.upper()}_{key.upper()}"
+        value = environment.get(PREFIX + variable)
+        if value is not None and not _is_service_link(variable, value):
             yield key, value
 
 

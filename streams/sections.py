@@ -25,17 +25,21 @@ def check_durations(section: Struct, *keys: str, low: str = "1ms", high: str = "
             raise ValueError(f"{key}: Expected a duration from {low} to {high}, got {getattr(section, key)!r}")
 
 
-def check_files(section: Struct, *keys: str) -> None:
-    """Raise ValueError unless the files that these settings name are there and may be read."""
+class UnusableFile(ValueError):
+    """A file that a setting names is not there, or is none of its kind; found when a connection is to be made."""
+
+
+def look_at_files(section: str, settings: Struct, *keys: str) -> None:
+    """Raise UnusableFile unless the files that these settings name are there and may be read."""
     for key in keys:
-        name = getattr(section, key)
+        name = getattr(settings, key)
         if not name:
             continue
         try:
             with Path(name).open("rb"):
                 pass
         except OSError as error:
-            raise ValueError(f"{key}: {name}: {error.strerror}") from None
+            raise UnusableFile(f"{section}.{key}: {name}: {error.strerror}") from None
 
 
 class Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -73,21 +77,19 @@ class KafkaSettings(Section, frozen=True):
                 f"heartbeat: Expected at most half of session_timeout ({self.session_timeout}), better a fifth, got "
                 f"{self.heartbeat}: a member that is heard of too late keeps the whole group rebalancing"
             )
-        if self.security_protocol.endswith("SSL"):
-            check_files(self, "ssl_cafile", "ssl_certfile", "ssl_keyfile")
-            try:
-                self.ssl_context()
-            except (ssl.SSLError, OSError) as error:
-                raise ValueError(f"ssl_cafile, ssl_certfile or ssl_keyfile: {error}") from None
 
     def ssl_context(self) -> ssl.SSLContext | None:
-        """Return the TLS context of the connection, None without TLS."""
+        """Return the TLS context of the connection, None without TLS; raises UnusableFile."""
         if not self.security_protocol.endswith("SSL"):
             return None
-        context = ssl.create_default_context(cafile=self.ssl_cafile)
-        context.check_hostname = self.ssl_check_hostname
-        if self.ssl_certfile:
-            context.load_cert_chain(self.ssl_certfile, self.ssl_keyfile)
+        look_at_files("kafka", self, "ssl_cafile", "ssl_certfile", "ssl_keyfile")
+        try:
+            context = ssl.create_default_context(cafile=self.ssl_cafile)
+            context.check_hostname = self.ssl_check_hostname
+            if self.ssl_certfile:
+                context.load_cert_chain(self.ssl_certfile, self.ssl_keyfile)
+        except (ssl.SSLError, OSError) as error:
+            raise UnusableFile(f"kafka.ssl_cafile, ssl_certfile or ssl_keyfile: {error}") from None
         return context
 
     def client_kwargs(self) -> dict[str, Any]:
@@ -126,8 +128,6 @@ class RedisSettings(Section, frozen=True):
             raise ValueError("Expected a URL such as redis://host:6379/0, rediss://… for TLS, or unix://…")
         if re.search(r"//[^/@]*:[^/@]+@", self.url):
             raise ValueError("Take the password out of the URL and set STREAMSCORE_REDIS_PASSWORD")
-        if self.url.startswith("rediss://"):
-            check_files(self, "ssl_cafile")
         try:
             parts = urlsplit(self.url)
             _ = parts.port
@@ -138,6 +138,11 @@ class RedisSettings(Section, frozen=True):
                 "Take username and password out of the URL and set STREAMSCORE_REDIS_USERNAME and "
                 "STREAMSCORE_REDIS_PASSWORD"
             )
+
+    def look_at_certificates(self) -> None:
+        """Raise UnusableFile where TLS is declared and its file cannot be read."""
+        if self.url.startswith("rediss://"):
+            look_at_files("redis", self, "ssl_cafile")
 
     @property
     def state_ttl_ms(self) -> int:

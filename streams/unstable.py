@@ -31,7 +31,7 @@ class _Open(NamedTuple):
 
 
 class UnstableWatch:
-    """Shows how many records wait for the end of a transaction, and logs, once, where one stays open for a minute."""
+    """Shows how many records wait for the end of a transaction that stays open, and logs, once, one of a minute."""
 
     def __init__(self) -> None:
         self._open: dict[TP, _Open] = {}
@@ -49,10 +49,11 @@ class UnstableWatch:
         before, self._open = self._open, {}
         gauge.clear()
         for tp, status in standing.items():
-            gauge.labels(tp.topic, str(tp.partition)).set(status.unstable_records)
             was = before.get(tp)
             where = {"topic": tp.topic, "partition": tp.partition}
             stands = status.unstable_records > 0 and was is not None and was.end == status.end
+            # Where the end moves, transactions come to their ends; some are nearly always open then.
+            gauge.labels(tp.topic, str(tp.partition)).set(status.unstable_records if stands else 0)
             if was is not None and was.told and not stands:
                 log_event(logger, logging.INFO, "the open transaction is over", **where)
             if not status.unstable_records:

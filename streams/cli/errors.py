@@ -20,13 +20,14 @@ def friendly(status: int = 1) -> Iterator[None]:
 
     from streams.logs import kafka_client_said
     from streams.reading import TopicMissing
+    from streams.sections import UnusableFile
     from streams.stores import Unavailable
 
     try:
         yield
     except InvalidSettings as error:
         _end(str(error), status)
-    except (UserError, TopicMissing) as error:
+    except (UserError, TopicMissing, UnusableFile) as error:
         _end(str(error), status)
     except KafkaConnectionError as error:
         said = kafka_client_said() or error

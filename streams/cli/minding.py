@@ -8,6 +8,7 @@ from online_models.attribution import MAX_OPEN_PER_USER
 from online_models.estimators import sums_up
 from online_models.estimators.naive_bayes import NaiveBayes
 from schemas.events import Impression
+from streams.sections import UnusableFile
 from streams.settings import Settings
 
 # With `labels: immediate` a model says p / (1 + p) of what has the rate p, which leaves little room below 0.5 here.
@@ -20,6 +21,7 @@ def risks(settings: Settings) -> Iterator[str]:
     yield from _crowded(settings)
     yield from _forgotten(settings)
     yield from _extreme(settings)
+    yield from _without_certificates(settings)
 
 
 def _without_bound(settings: Settings) -> Iterator[str]:
@@ -77,3 +79,12 @@ def _extreme(settings: Settings) -> Iterator[str]:
                 + ("take another model" if extreme else "give the rate as `prior` if it is lower")
                 + ", or `labels: at_window_end`"
             )
+
+
+def _without_certificates(settings: Settings) -> Iterator[str]:
+    """Yield files that a connection will need and that are not on this machine, where perhaps none is made."""
+    for look in (settings.kafka.ssl_context, settings.redis.look_at_certificates):
+        try:
+            look()
+        except UnusableFile as error:
+            yield f"{error}. Nothing that connects can run here"

@@ -50,7 +50,8 @@ _REFUSED_REPLY = re.compile(
 
 
 def connect(settings: RedisSettings) -> Redis | RedisCluster:
-    """Make a client; it connects on first use."""
+    """Make a client; it connects on first use. Raises UnusableFile."""
+    settings.look_at_certificates()
     options: dict[str, Any] = {
         "username": settings.username,
         "password": settings.password,

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from online_models.features.durations import parse_duration_ms
+from streams.cli.minding import risks
 from streams.configs import shipped_config, shipped_configs
 from streams.faust_app import group_of
+from streams.sections import UnusableFile
 from streams.settings import InvalidSettings, load_settings, parse_settings
+from streams.stores.redis_client import connect
 
 FINE = """\
 app: site
@@ -207,6 +211,7 @@ def test_what_kubernetes_says_of_a_service_with_our_name_is_not_taken_for_a_miss
         "STREAMSCORE_PORT_80_TCP_ADDR": "10.0.0.1",
         "STREAMSCORE_REDIS_SERVICE_HOST": "10.0.0.2",
         "STREAMSCORE_REDIS_PORT": "tcp://10.0.0.2:6379",
+        "STREAMSCORE_WORKER_HTTP_PORT": "tcp://10.0.0.3:80",
     }
     assert parse_settings(FINE, links).redis.url == parse_settings(FINE, {}).redis.url
     for misspelt in ({"STREAMSCORE_WORKER_PORT": "6066"}, {"STREAMSCORE_PORT": "6066"}, {"STREAMSCORE_HOST": "kafka"}):
@@ -222,15 +227,31 @@ def test_what_kubernetes_says_of_a_service_with_our_name_is_not_taken_for_a_miss
         ("STREAMSCORE_REDIS_SSL_CAFILE", {"STREAMSCORE_REDIS_URL": "rediss://store:6379/0"}),
     ],
 )
-def test_a_certificate_that_is_not_there_is_named(variable: str, others: dict[str, str], tmp_path: Path) -> None:
-    [problem] = problems(FINE, **others, **{variable: str(tmp_path / "ca.pem")})
-    assert f"{variable.lower().split('_', 2)[2]}: {tmp_path}/ca.pem: No such file or directory" in problem
+def test_a_certificate_that_is_not_there_is_named_by_whoever_connects_and_by_nobody_else(
+    variable: str, others: dict[str, str], tmp_path: Path
+) -> None:
+    """A file replay needs neither Kafka nor its certificates, and may run where there are none."""
+    settings = parse_settings(FINE, {**others, variable: str(tmp_path / "ca.pem")})
+    section, key = variable.lower().split("_", 2)[1:]
+
+    def connecting() -> None:
+        if section == "kafka":
+            settings.kafka.client_kwargs()
+        else:
+            connect(settings.redis)
+
+    named = re.escape(f"{section}.{key}: {tmp_path}/ca.pem: No such file or directory")
+    with pytest.raises(UnusableFile, match=named):
+        connecting()
+    assert [one for one in risks(settings) if re.search(named, one)]
 
     (tmp_path / "ca.pem").write_text("no certificate")
-    if "KAFKA" in variable:
-        [problem] = problems(FINE, **others, **{variable: str(tmp_path / "ca.pem")})
-        assert "ssl_cafile, ssl_certfile or ssl_keyfile: " in problem
-    assert parse_settings(FINE, {variable: "/nowhere/ca.pem"}).kafka.security_protocol == "PLAINTEXT"
+    if section == "kafka":
+        with pytest.raises(UnusableFile, match=r"kafka\.ssl_cafile, ssl_certfile or ssl_keyfile: "):
+            connecting()
+    plain = parse_settings(FINE, {variable: "/nowhere/ca.pem"})
+    plain.kafka.client_kwargs()
+    assert not [one for one in risks(plain) if "nowhere" in one]
 
 
 def test_a_heartbeat_that_comes_too_late_for_the_session_is_refused() -> None:

@@ -46,7 +46,7 @@ def shown(telemetry: Telemetry) -> dict[str, float]:
 
 def test_what_is_alarmed_of_is_there_before_it_happens() -> None:
     """A counter that begins with 1 shows no increase."""
-    found = shown(Telemetry(["click"]))
+    found = shown(Telemetry(objectives=["click"], models=["click", "click~fast"]))
 
     for name in (
         'streamscore_drifts_total{direction="worse",objective="click"}',
@@ -54,6 +54,7 @@ def test_what_is_alarmed_of_is_there_before_it_happens() -> None:
         'streamscore_bid_notices_total{kind="paid_above_bid"}',
         'streamscore_outages_total{step="save"}',
         'streamscore_refused_examples_total{objective="click"}',
+        'streamscore_refused_examples_total{objective="click~fast"}',
     ):
         assert found[name] == 0
     assert [name for name in found if name.startswith("streamscore_build_info")]

@@ -76,6 +76,19 @@ def test_transactions_that_end_one_after_another_are_nothing_to_tell(caplog: pyt
     assert looked.look(200, lambda: standing(next(ends) // 10, 5)) == []
 
 
+def test_where_transactions_come_to_their_ends_some_are_open_whenever_one_looks_and_none_is_shown(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """So it is under `delivery: exactly_once`, and would ring the alarm."""
+    looked = Looked(caplog)
+    shown = []
+    for end in range(100):
+        looked.look(2, lambda end=end: standing(end, 5))  # type: ignore[misc]
+        shown.append(looked.exposed(0))
+
+    assert shown == [0] * 100
+
+
 def test_of_a_partition_that_is_no_longer_ours_nothing_is_shown(caplog: pytest.LogCaptureFixture) -> None:
     looked = Looked(caplog)
     looked.look(2, lambda: standing(43, 600))
