@@ -86,7 +86,8 @@ class OpenTriggers:
         self._most_of_user = most_of_user
         self._most = most
         self._objectives = {one.name: one for one in bound}
-        self._immediate = {one.name for one in bound if one.immediate}
+        # Of the others, a hit tells `mark_outcome` that an outcome has found the last already.
+        self._done_at_hit = {one.name for one in bound if one.immediate and one.objective.credit == "all"}
         self._rules = {one.name: one.rule() for one in bound} if asking_rules else {}
         self._by_outcome = by_event_type(bound, lambda objective: objective.outcome)
         self._outcome_index = {kind: index for index, kind in enumerate(outcome_types)}
@@ -162,8 +163,8 @@ class OpenTriggers:
         if user.open[0].offset == score.offset:
             return False
         index = 0
-        if self._immediate:
-            done = (at for at, one in enumerate(user.open) if one.hit and one.objective in self._immediate)
+        if self._done_at_hit:
+            done = (at for at, one in enumerate(user.open) if one.hit and one.objective in self._done_at_hit)
             index = next(done, 0)
         self._cut(score.user_id, user, index)
         out.notes["open_cut"] += 1

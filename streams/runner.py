@@ -383,7 +383,10 @@ async def open_session(
     record = await attempt(lambda: store.load_partition(partition), "load")
     meta = decode_partition_meta(record.meta) if record else None
     scores_end, bids_end = (meta.scores_end, meta.bids_end) if meta else (0, 0)
-    bids_end = max(bids_end, 0) if bids else -1  # a partition that did not bid before has nothing to be passed over
+    if bids:
+        bids_end = max(bids_end, 0)  # a partition that did not bid before has nothing to be passed over
+    elif meta is None or meta.bidding is None:  # otherwise it may bid again, and goes on from where it stood
+        bids_end = -1
     earlier = EarlierScores(settings, partition, scores, start=scores_end) if scores_end >= 0 else None
     promised = EarlierBids(settings, partition, bids, start=bids_end) if bids else None
     core = scoring_core(

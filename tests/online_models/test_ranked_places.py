@@ -224,6 +224,16 @@ def test_a_positive_that_was_learned_at_once_makes_room_before_what_still_waits(
     assert bench.core.open_count == 0
 
 
+def test_of_the_last_alone_a_positive_stays_because_it_tells_that_an_outcome_has_found_it() -> None:
+    """Were it gone, a second click would make the impression before it positive, which nobody clicked."""
+    log = EventLog().add(an_impression("x"), an_impression("x", 1), a_click("x", 2), an_impression("y", 3))
+    log.add(an_impression("z", 4), a_click("x", 5)).tick(WINDOW + 5)
+
+    bench = Bench({"click": {**IMMEDIATE, "credit": "last"}}, max_open_per_user=3).run(log)
+
+    assert [offset for offset, examples in labels_of(bench).items() if (True, "both") in examples] == ["1:click"]
+
+
 def test_a_place_that_the_ranking_s_objective_excludes_is_shown_and_waits_for_nothing() -> None:
     seen: list[str] = []
 

@@ -18,7 +18,7 @@ from schemas.codec import encode_json
 from schemas.events import Answered, BidRequest, EventBase, RankRequest
 from schemas.scores import Ranked, Score
 from schemas.user_state import UserState
-from streams.learner import new_replicas
+from streams.new_models import new_replicas
 from streams.settings import Settings, parse_settings
 
 PLAIN, BINS, FEWER = ({"popularity": "item_id", **bins} for bins in ({}, {"bins": [-3, -1]}, {"bins": [-1]}))

@@ -124,6 +124,14 @@ def test_examples_are_compared_by_features_and_label_and_fake_negatives_are_no_r
     assert (found.same, found.repeated, found.fields) == (2, 0, {"features": 1})
 
 
+def test_scores_of_before_did_not_tell_what_their_crowd_values_mean() -> None:
+    told, of_before, other = a_score(1, crowd_hash="0a1b2c3d"), a_score(1), a_score(1, crowd_hash="ffffffff")
+
+    assert not compared([told], [of_before]).different
+    assert not compared([of_before], [told]).different
+    assert compared([told], [other]).fields == {"crowd_hash": 1}
+
+
 def test_bids_are_compared_in_every_field_and_by_their_price() -> None:
     # The name of a campaign is whatever an advertiser likes; it makes no example of a bid.
     left = [a_bid(n, price=1.5, considered={"label": Considered("bid", 3.0, 1.5)}) for n in range(3)]

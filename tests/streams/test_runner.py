@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
+from aiokafka import TopicPartition
 from builders import MINUTE, EventLog, a_click, a_page_view, an_impression
 from core_bench import ALL, Bench
 from crowds import crowded_bench
@@ -15,13 +16,16 @@ from hypothesis import strategies as st
 
 from online_models.published import NEVER
 from online_models.records import DecodedBatch
-from schemas.codec import decode_example, decode_partition_meta, decode_score, encode_json
+from schemas.codec import decode_example, decode_partition_meta, decode_score, encode_json, encode_partition_meta
 from schemas.examples import Example
 from schemas.scores import Score
 from schemas.user_state import Allowance, BiddingMeta, PartitionMeta
 from streams import runner
+from streams.configs import shipped_config
 from streams.messages import Messages
-from streams.runner import Ends, Published, Session
+from streams.new_models import new_replicas
+from streams.runner import Ends, Published, Session, open_session
+from streams.settings import load_settings
 from streams.stores import DictStateStore, PartitionId
 
 PLACE = PartitionId("events", 0)
@@ -274,3 +278,24 @@ async def test_where_bidding_was_taken_out_the_books_are_stored_on_and_reported_
     assert decode_partition_meta(record.meta).bidding == owed
     assert session.books is None
     assert session.campaign_version("shoes") == 0
+
+
+@pytest.mark.parametrize(("owed", "kept"), [(BiddingMeta([], [], "e1", [True], 60_000), 5_000_000), (None, -1)])
+async def test_where_bidding_was_taken_out_it_goes_on_reading_bids_where_it_stood(
+    owed: BiddingMeta | None, kept: int
+) -> None:
+    """All bids that are kept would be read before the first batch, and held in memory."""
+    meta = PartitionMeta([], 0, 0, bidding=owed)
+    meta.scores_end, meta.bids_end = -1, 5_000_000
+    store, settings = DictStateStore(), load_settings(shipped_config("shop"), {})
+    await store.save(PLACE, expected_offset=None, next_offset=0, meta=encode_partition_meta(meta), users={}, timers={})
+
+    session = await open_session(
+        PLACE, settings, store, new_replicas(settings), once, scores=TopicPartition("scores", 0), bids=None
+    )
+    await session.run_batch(EventLog().add(a_page_view(0)).records, Log([]), once)
+    await stored(session)
+
+    record = await store.load_partition(PLACE)
+    assert record is not None
+    assert decode_partition_meta(record.meta).bids_end == kept
