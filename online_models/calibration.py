@@ -25,7 +25,6 @@ more), and a window of the last N pairs (memory, and a jump when a burst leaves 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from heapq import heappop, heappush
 from math import floor
 from typing import Annotated, Any, Literal
 
@@ -43,6 +42,7 @@ from online_models.calibration_fit import (
     on_curve,
     probability_of,
 )
+from online_models.held_back import HeldBack
 from schemas.examples import Example
 from schemas.models import Calibration, Curve
 
@@ -61,7 +61,7 @@ LEAST_OF_SLICE = 2.0
 _HALVINGS = 64
 # What weighs less than this many labels of now is forgotten then.
 _NOTHING = 2.0**-40
-# Positives that wait for the end of their window; of more, the earliest wait no longer.
+# Positives that wait for the end of their window; of more, the earliest of the partition that has most wait no longer.
 _MOST_WAITING = 100_000
 
 
@@ -126,8 +126,9 @@ class Calibrator:
     Parameters
     ----------
     closes_after_ms
-        Event time from a trigger until its window has closed. Positives that are known earlier wait for it: else
-        there are nothing but positives at first, and too many of them whenever traffic grows.
+        Event time from a trigger until its window has closed. Positives that are known earlier wait for it,
+        by the clock of their own partition: else there are nothing but positives at first, and too many of them
+        whenever traffic grows.
     by_said
         It is told what was said at the triggers, even where the model could be asked again.
 
@@ -158,7 +159,7 @@ class Calibrator:
         self._weight = 1.0
         self._whole: _Counts = {}
         self._slices: dict[str, _Counts] = {}
-        self._waiting: list[tuple[int, int, float, str | None]] = []
+        self._waiting: HeldBack[tuple[int, int, float, str | None]] = HeldBack()
         self._numbered = 0
 
     def update(self, example: Example, said: float | None) -> None:
@@ -169,16 +170,17 @@ class Calibrator:
         said
             What the model says of the trigger, not knowing its label; None: nothing, and nothing is learned.
         """
-        now_ms = example.released_ts
-        while self._waiting and (self._waiting[0][0] <= now_ms or len(self._waiting) > _MOST_WAITING):
-            _, _, raw, value = heappop(self._waiting)
+        while len(self._waiting) > _MOST_WAITING:
+            _, _, raw, value = self._waiting.earliest()
+            self.learn_one(raw, True, value)
+        for _, _, raw, value in self._waiting.released(example):
             self.learn_one(raw, True, value)
         if said is None:
             return
         due_ms = example.ts + self._closes_after_ms
-        if example.label and due_ms > now_ms:
+        if example.label and due_ms > example.released_ts:
             self._numbered += 1
-            heappush(self._waiting, (due_ms, self._numbered, said, example.slice))
+            self._waiting.add(example, (due_ms, self._numbered, said, example.slice))
         else:
             self.learn_one(said, example.label, example.slice)
 
@@ -240,7 +242,7 @@ class Calibrator:
             [self.learned, self._since_scaled, self._numbered],
             [[number, *bin_] for number, bin_ in self._whole.items()],
             {value: [[number, *bin_] for number, bin_ in counts.items()] for value, counts in self._slices.items()},
-            [list(one) for one in self._waiting],
+            self._waiting.state(),
         ]
 
     def restore(self, state: Sequence[Any]) -> None:
@@ -249,7 +251,7 @@ class Calibrator:
         self._weight = self._weight_of_now()
         self._whole = _counts(whole)
         self._slices = {value: _counts(counts) for value, counts in slices.items()}
-        self._waiting = [(due_ms, number, raw, value) for due_ms, number, raw, value in waiting]
+        self._waiting.restore(waiting)
 
 
 def _add(counts: _Counts, number: int, x: float, weight: float, label: bool) -> None:

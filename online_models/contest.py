@@ -32,12 +32,12 @@ bound holds for each reign: after a promotion the evidence is collected anew.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from heapq import heappop, heappush
 from math import exp, log, log1p
 from typing import Any, Literal, NamedTuple
 
 from msgspec import Struct
 
+from online_models.held_back import HeldBack
 from schemas.examples import Example
 from schemas.metrics import Contest as ContestMetric
 from schemas.metrics import Promotion as PromotionMetric
@@ -171,7 +171,8 @@ class Contest:
     """The challengers of an objective against its champion.
 
     Under the policy `immediate` a positive is known before its window has closed, and a negative is not. Such
-    a positive waits for it: else a challenger that promises more would be ahead whenever one looks.
+    a positive waits for it, by the clock of its own partition: else a challenger that promises more would be ahead
+    whenever one looks.
 
     Parameters
     ----------
@@ -204,7 +205,7 @@ class Contest:
         self.champion = ""
         self.number = 0
         self._closes_after_ms = closes_after_ms
-        self._early: list[_Row] = []
+        self._early: HeldBack[_Row] = HeldBack()
         self._numbered = 0
         self._begin()
 
@@ -238,9 +239,9 @@ class Contest:
         said = {name: p for name in self.variants if (p := said_by(name, example)) is not None}
         self._numbered += 1
         due_ms = example.ts + self._closes_after_ms
-        heappush(self._early, (due_ms, self._numbered, example.label, example.user_id, said))
-        while self._early and self._early[0][0] <= example.released_ts:
-            self._count(heappop(self._early))
+        self._early.add(example, (due_ms, self._numbered, example.label, example.user_id, said))
+        for row in self._early.released(example):
+            self._count(row)
 
     def _count(self, row: _Row) -> None:
         due_ms, _, label, visitor, said = row
@@ -294,7 +295,7 @@ class Contest:
             self.variants,
             {name: one.state() for name, one in self._evidence.items()},
             self._visitors,
-            [list(row) for row in self._early],
+            self._early.state(),
         ]
 
     def restore(self, state: Sequence[Any]) -> None:
@@ -313,10 +314,7 @@ class Contest:
         for name in self._evidence.keys() & same:
             self._evidence[name] = Evidence(*evidence[name])
             self._visitors[name] = dict(visitors[name])
-        self._early = [
-            (due_ms, number, label, visitor, {name: p for name, p in said.items() if name in same})
-            for due_ms, number, label, visitor, said in early
-        ]
+        self._early.restore([[*row, {name: p for name, p in said.items() if name in same}] for *row, said in early])
 
 
 def said_by(variant: str, example: Example) -> float | None:

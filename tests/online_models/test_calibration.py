@@ -325,6 +325,45 @@ def test_a_positive_that_is_known_early_waits_for_the_end_of_its_window() -> Non
     assert again.calibration() == calibrator.calibration()
 
 
+def test_a_positive_waits_for_the_clock_of_its_own_partition() -> None:
+    # partition 1 works off a backlog: of its windows no negative is known, its positives teach nothing
+    calibrator = Calibrator(Calibrating(kind="platt"), closes_after_ms=100)
+
+    for number in range(60):
+        calibrator.update(an_example(label=False, ts=9_000 + number, released_ts=9_100 + number), 0.1)
+        calibrator.update(an_example(label=True, ts=number, released_ts=number + 1, partition=1), 0.1)
+
+    assert calibrator.learned == 60
+    assert calibrated(calibrator.calibration(), 0.1, None) < 0.1
+    calibrator.update(an_example(label=False, ts=59, released_ts=159, partition=1), 0.1)
+    assert calibrator.learned == 121
+
+
+def test_positives_that_an_earlier_version_held_back_count_by_the_first_clock_that_passes_them() -> None:
+    calibrator = Calibrator(Calibrating(kind="platt"), closes_after_ms=100)
+    rows = [[100, 1, 0.1, None], [150, 2, 0.2, "a"]]  # it noted no partition
+    *others, _ = calibrator.state()
+    calibrator.restore([*others, rows])
+    assert calibrator.state()[-1] == rows
+
+    calibrator.update(an_example(label=False, ts=-1, released_ts=99, partition=1), 0.1)
+    assert calibrator.learned == 1
+    calibrator.update(an_example(label=False, ts=0, released_ts=100, partition=1), 0.1)
+    assert (calibrator.learned, calibrator.state()[-1]) == (3, rows[1:])
+
+
+def test_of_too_many_positives_that_wait_the_earliest_wait_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("online_models.calibration._MOST_WAITING", 2)
+    calibrator = Calibrator(Calibrating(kind="platt"), closes_after_ms=100)
+
+    for number in range(4):
+        calibrator.update(an_example(label=True, ts=number, released_ts=number), 0.1)
+    calibrator.update(an_example(released_ts=50), None)
+
+    assert calibrator.learned == 2
+    assert [row[1] for row in calibrator.state()[-1]] == [102, 103]
+
+
 # --------------------------------------------------------------- declaration
 
 

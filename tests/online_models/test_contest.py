@@ -7,6 +7,7 @@ import json
 import math
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from builders import MINUTE, T0
@@ -31,13 +32,14 @@ def an_example(
     variant: str = "",
     version: int = 9,
     early_ms: int = 0,
+    partition: int = 0,
     **shadows: float,
 ) -> Example:
     """Return an example; `early_ms` before the end of its window."""
     said = {name.strip("_"): (p, version) for name, p in shadows.items()}
     return Example(
         objective="click", score_id="events-0-1:click", ts=T0 + at_ms, label=label, features={}, score=score,
-        model_version=version, topic="events", partition=0, offset=1, seq=0,
+        model_version=version, topic="events", partition=partition, offset=1, seq=0,
         released_ts=T0 + at_ms + WINDOW - early_ms, variant=variant, user_id=user, shadows=said,
     )  # fmt: skip
 
@@ -174,6 +176,40 @@ def test_positives_that_are_known_early_wait_for_their_window() -> None:
 
     contest.update(an_example(False, 0.1, deep=0.9, at_ms=3 * HOUR_MS, user="last"))
     assert contest.standings()["deep"].judged == 61
+
+
+def stored(contest: Contest) -> list[Any]:
+    return msgspec.msgpack.decode(msgspec.msgpack.encode(contest.state()), type=list[Any])
+
+
+def test_a_positive_waits_for_the_clock_of_its_own_partition() -> None:
+    # partition 1 works off a backlog of three hours: of its windows no negative is known, its positives do not count
+    contest = a_contest()
+    for number in range(60):
+        contest.update(an_example(False, 0.5, deep=0.5, at_ms=3 * HOUR_MS + number))
+        early = an_example(True, 0.1, deep=0.9, at_ms=number, early_ms=WINDOW - 1, partition=1, user=f"u{number}")
+        contest.update(early)
+    again = a_contest()
+    again.restore(stored(contest))
+
+    for one in (contest, again):
+        assert one.standings()["deep"].judged == 60
+        one.update(an_example(False, 0.1, deep=0.9, at_ms=59, partition=1, user="last"))
+        assert one.standings()["deep"].judged == 121
+    assert again.state() == contest.state()
+
+
+def test_positives_that_an_earlier_version_held_back_count_by_the_first_clock_that_passes_them() -> None:
+    contest = a_contest()
+    row = [T0 + WINDOW, 7, True, "u1", {"": 0.1, "deep": 0.9}]  # it noted no partition
+    *others, nothing = stored(contest)
+    contest.restore([*others, [row]])
+    assert (nothing, contest.state()[-1]) == ([], [row])
+
+    contest.update(an_example(False, 0.1, deep=0.9, at_ms=-1, partition=1))
+    assert contest.standings()["deep"].judged == 1
+    contest.update(an_example(False, 0.1, deep=0.9, at_ms=0, partition=1))
+    assert contest.standings()["deep"].judged == 3
 
 
 # -------------------------------------------------------------------- the contest
