@@ -79,11 +79,11 @@ class Worker:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.telemetry = Telemetry(
-            objectives=[one.name for one in settings.objectives],
-            models=[one.name for one in settings.variants],
-            topics=[settings.topics.events.name, settings.topics.examples.name],
-            bidding=settings.bidding is not None,
+        self.telemetry = Telemetry(bidding=settings.bidding is not None)
+        self.telemetry.begin_at_zero(
+            (one.name for one in settings.objectives),
+            (one.name for one in settings.variants),
+            (settings.topics.events.name, settings.topics.examples.name),
         )
         self.dashboard = Dashboard(settings, self.telemetry)
         self.store = open_store(settings)

@@ -155,14 +155,7 @@ class Telemetry:
         The steps that wait at the moment; whoever repeats one tells it.
     """
 
-    def __init__(
-        self,
-        *,
-        objectives: Sequence[str] = (),
-        models: Sequence[str] = (),
-        topics: Sequence[str] = (),
-        bidding: bool = True,
-    ) -> None:
+    def __init__(self, *, bidding: bool = True) -> None:
         self._waiting: deque[_Done] = deque()
         self._waiting_events = 0
         self.registry = CollectorRegistry()
@@ -233,12 +226,11 @@ class Telemetry:
         self._progress: dict[str, Progress] = {}
         self._sizes: dict[str, Size] = {}
         self.started = time.time()
-        self._begin_at_zero(objectives, models, topics)
         if not bidding:  # its alarms would ring for ever where nothing is bid
             self.registry.unregister(self.ledger_open)
         self._gauge("build_info", "1, with the version that runs.", "version").labels(version("streamscore")).set(1)
 
-    def _begin_at_zero(self, objectives: Sequence[str], models: Sequence[str], topics: Sequence[str]) -> None:
+    def begin_at_zero(self, objectives: Iterable[str], models: Iterable[str], topics: Iterable[str]) -> None:
         """Show what may have to be alarmed of before it happens: of what begins with 1, no increase is seen."""
         for reason in REASONS:
             self.dead.labels(reason)

@@ -54,6 +54,7 @@ async def opened(settings: Settings, store: DictStateStore) -> LearnerSession:
         telemetry=Telemetry(),
         attempt=at_once,
         served={one.name: Served(one.variants) for one in settings.objectives},
+        knows_served=lambda: True,
         log=KafkaExampleLog(settings),
     )
 

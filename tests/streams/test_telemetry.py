@@ -46,7 +46,9 @@ def shown(telemetry: Telemetry) -> dict[str, float]:
 
 def test_what_is_alarmed_of_is_there_before_it_happens() -> None:
     """A counter that begins with 1 shows no increase."""
-    found = shown(Telemetry(objectives=["click"], models=["click", "click~fast"]))
+    telemetry = Telemetry()
+    telemetry.begin_at_zero(["click"], ["click", "click~fast"], ["events"])
+    found = shown(telemetry)
 
     for name in (
         'streamscore_drifts_total{direction="worse",objective="click"}',
@@ -55,6 +57,7 @@ def test_what_is_alarmed_of_is_there_before_it_happens() -> None:
         'streamscore_outages_total{step="save"}',
         'streamscore_refused_examples_total{objective="click"}',
         'streamscore_refused_examples_total{objective="click~fast"}',
+        'streamscore_assigned_partitions{topic="events"}',
     ):
         assert found[name] == 0
     assert [name for name in found if name.startswith("streamscore_build_info")]
