@@ -162,7 +162,7 @@ class ScoringCore:
             labellings=Labellings(objectives, meta.labelling if meta else None),
             asking_rules=asking_rules,
         )
-        self.desk, self._settling = open_desk(
+        self.desk, self.settling = open_desk(
             bidding,
             by_name,
             self._crowd,
@@ -174,7 +174,7 @@ class ScoringCore:
             partition=partition,
             meta=meta,
         )
-        self._open.desk = self._settling
+        self._open.desk = self.settling
         self.published: Mapping[str, Score] = {}
         self.published_from, self.published_to = 0, -1
         self.dropped: dict[str, int] = {}
@@ -187,15 +187,15 @@ class ScoringCore:
     @property
     def bids_wait(self) -> bool:
         """Whether bids of this partition wait for a notice, or for the end of their waiting."""
-        return self._settling is not None and len(self._open.timers) > 0 and self._settling.allowances.has_reserved()
+        return self.settling is not None and len(self._open.timers) > 0 and self.settling.allowances.has_reserved()
 
     def meta(self) -> PartitionMeta:
         """Return what the store must hold beside users and offset to continue from here."""
         meta = PartitionMeta(self._layouts.remembered, self.stream_time_ms, self.open_count)
         meta.open_by_end = self._open.count.by_end()
         meta.labelling = self._open.labellings.now
-        if self._settling is not None:
-            meta.bidding = self._settling.meta(self.stream_time_ms)
+        if self.settling is not None:
+            meta.bidding = self.settling.meta(self.stream_time_ms)
         return meta
 
     def users_of(self, events: Iterable[DecodedEvent]) -> list[str]:
@@ -224,8 +224,8 @@ class ScoringCore:
             if user.open and user_id:
                 self.dropped[user_id] = len(user.open)
             self._open.drop_all(user)
-            if self._settling is not None:
-                self._settling.forget_values(user)
+            if self.settling is not None:
+                self.settling.forget_values(user)
         elif user.resting is None:
             self._layouts.fit(user)
         return user
@@ -304,16 +304,17 @@ class ScoringCore:
             out.ignored[LATE] += 1
             return
         user_id = event.user_id
+        settling = self.settling
         user = out.users.get(user_id)
         if user is None:
             user = out.users[user_id] = self._layouts.new_user()
         ring = remember(user.recent_ids, event.event_id)  # type: ignore[arg-type]  # decoded: bytes
         if ring is None:
             out.ignored[DUPLICATE] += 1
-            if self.desk is not None and isinstance(event, BidRequest) and event.answered is not None:
+            if settling is not None and isinstance(event, BidRequest) and event.answered is not None:
                 out.changed[user_id] = user
                 self._layouts.wake(user)
-                self.desk.repeated(event, source_ts, user, out)
+                settling.repeated(event, source_ts, user, out)
             return
         user.recent_ids = ring
         out.changed[user_id] = user
@@ -322,8 +323,8 @@ class ScoringCore:
         if user.open:
             self._open.join(event, ts, user, out)
         values = None
-        if self._settling is not None and isinstance(event, BidWin | BidLoss):
-            event, values = self._settling.notice(event, user, out)
+        if settling is not None and isinstance(event, BidWin | BidLoss):
+            event, values = settling.notice(event, user, out)
         self._features.fold(user.slots, event)
         if ts > user.last_ts:
             user.last_ts = ts
@@ -331,8 +332,7 @@ class ScoringCore:
             self._telling.tell(event, user, self._crowd.weights, out)
         if self._rankers and isinstance(event, RankRequest):
             self._answer(event, source_ts, user, out)
-        elif self.desk is not None and isinstance(event, BidRequest):
-            self.desk.answer(event, source_ts, user, out)
+        elif settling is not None and isinstance(event, BidRequest) and settling.answer(event, source_ts, user, out):
             out.scored += 1
         elif self.desk is not None and isinstance(event, BidWin | BidLoss) and values is None:
             out.ignored[NOTICE] += 1

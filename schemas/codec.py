@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 import msgspec
@@ -18,7 +18,7 @@ from schemas import dead_letters as why
 from schemas import resting
 from schemas.bids import Bid
 from schemas.campaigns import Campaign
-from schemas.events import Event, SystemEvent, VisitorEvent
+from schemas.events import BidRequest, Event, SystemEvent, VisitorEvent
 from schemas.examples import Example
 from schemas.metrics import Metric
 from schemas.models import ModelRecord
@@ -37,6 +37,9 @@ MIN_TS_MS = 946_684_800_000  # 2000-01-01T00:00:00Z
 MAX_TS_MS = 4_102_444_800_000  # 2100-01-01T00:00:00Z
 # Clocks of browsers and collectors differ; a time further ahead would close everybody's windows.
 MAX_AHEAD_MS = 5 * 60_000
+# A campaign's clock is at most 14 hours off UTC, so its day is that of the event or one beside it.
+MAX_DAYS_OFF = 2
+_DAY_MS, _EPOCH_DAY = 86_400_000, date(1970, 1, 1).toordinal()
 
 
 class BadRecord(ValueError):
@@ -114,7 +117,19 @@ def decode_event(value: bytes, *, record_ts_ms: int, max_bytes: int = MAX_EVENT_
         raise BadRecord(why.TIME_TOO_OLD, f"Expected epoch milliseconds >= {MIN_TS_MS} - at `$.ts`; are these seconds?")
     if ts > MAX_TS_MS or ts > record_ts_ms + MAX_AHEAD_MS:
         raise _ahead(ts, record_ts_ms)
+    if type(event) is BidRequest and event.answered is not None and event.answered.day:
+        _check_day(event.answered.day, ts)
     return event
+
+
+def _check_day(day: str, ts: int) -> None:
+    """Raise BadRecord unless a bid counts on a day about its request's: books of other days would not close."""
+    try:
+        days_off = date.fromisoformat(day).toordinal() - _EPOCH_DAY - ts // _DAY_MS
+    except ValueError:
+        raise BadRecord(why.INVALID, "Expected a date such as 2026-11-26 - at `$.answered.day`") from None
+    if abs(days_off) > MAX_DAYS_OFF:
+        raise BadRecord(why.INVALID, f"Expected at most {MAX_DAYS_OFF} days from `$.ts` - at `$.answered.day`")
 
 
 def _ahead(ts: int, record_ts_ms: int) -> BadRecord:

@@ -111,6 +111,9 @@ class EarlierOutput(Generic[P]):
 
     async def _read(self) -> None:
         consumer = self._consumer or await self._open()
+        if consumer is None:
+            self._end = self._start
+            return
         batches = await consumer.getmany(self._where, timeout_ms=_POLL_MS)
         for one in self._of_ours(batches.get(self._where, ())):
             self.known_from = min(self.known_from, one.offset + 1)  # of this event a part may have been taken
@@ -133,7 +136,11 @@ class EarlierOutput(Generic[P]):
             if (one.topic, one.partition) == self._partition:
                 yield one
 
-    async def _open(self) -> AIOKafkaConsumer:
+    async def _find(self, consumer: AIOKafkaConsumer) -> TopicPartition | None:
+        """Return where to read; None: there is nothing any more."""
+        return self._where
+
+    async def _open(self) -> AIOKafkaConsumer | None:
         # What was aborted was never published; and where nobody uses transactions this makes no difference.
         consumer = AIOKafkaConsumer(
             **self._settings.kafka.client_kwargs(),
@@ -145,9 +152,14 @@ class EarlierOutput(Generic[P]):
         )
         try:
             await consumer.start()
+            where = await self._find(consumer)
         except BaseException:
             await consumer.stop()
             raise
+        if where is None:
+            await consumer.stop()
+            return None
+        self._where = where
         replace_unreadable_names(consumer._fetcher)
         consumer.assign([self._where])
         if self._start > 0:
@@ -180,3 +192,20 @@ class EarlierBids(EarlierOutput[Bid]):
 
     def __init__(self, settings: Settings, partition: PartitionId, where: TopicPartition, *, start: int) -> None:
         super().__init__(settings, partition, where, decode=decode_bid, id_of=lambda bid: bid.bid_id, start=start)
+
+
+class LeftBids(EarlierBids):
+    """Bids by bid_id, where bidding was taken out of the configuration since.
+
+    Nothing else asks for their topic then, so its partitions are counted here; it may be gone, and with it the bids.
+    """
+
+    def __init__(self, settings: Settings, partition: PartitionId, *, start: int) -> None:
+        where = TopicPartition(settings.topics.bids.name, partition.partition)
+        super().__init__(settings, partition, where, start=start)
+
+    async def _find(self, consumer: AIOKafkaConsumer) -> TopicPartition | None:
+        topic = self._where.topic
+        # Asking for all topics, as asking for one that is gone would wait for it.
+        count = len((await consumer._client.fetch_all_metadata()).partitions_for_topic(topic) or ())
+        return TopicPartition(topic, self._partition.partition % count) if count else None

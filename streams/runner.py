@@ -41,7 +41,7 @@ from schemas.scores import Score
 from schemas.user_state import BiddingMeta, UserState
 from streams.budgets.books import Books
 from streams.cores import scoring_core
-from streams.earlier import EarlierBids, EarlierScores
+from streams.earlier import EarlierBids, EarlierScores, LeftBids
 from streams.failpoints import failpoint
 from streams.messages import Messages, not_published
 from streams.settings import Settings
@@ -238,8 +238,8 @@ class Session:
         self.core.published_from = max(self.core.published_from, self._scores.known_from)
         self.core.published_to = last if self._scores.is_read and publishing else batch.next_offset
         promised = await self._bids.before(batch.next_offset, attempt, "read bids")
-        if self.core.desk is not None:
-            self.core.desk.published = promised
+        if self.core.settling is not None:
+            self.core.settling.published = promised
         out, messages, summary = Collected(self._users), Messages(), Summary()
         breathed_s = time.perf_counter()
         for part in in_parts(self.core, batch, out):
@@ -378,7 +378,7 @@ async def open_session(
     Parameters
     ----------
     scores, bids
-        Where its outputs go; without bidding there are no bids.
+        Where its outputs go; without bidding no bids are published, but those of before are read back.
     """
     record = await attempt(lambda: store.load_partition(partition), "load")
     meta = decode_partition_meta(record.meta) if record else None
@@ -389,6 +389,9 @@ async def open_session(
         bids_end = -1
     earlier = EarlierScores(settings, partition, scores, start=scores_end) if scores_end >= 0 else None
     promised = EarlierBids(settings, partition, bids, start=bids_end) if bids else None
+    if bids is None and meta is not None and meta.bidding is not None and meta.bids_end >= 0:
+        bids_end = meta.bids_end  # bidding was taken out: what was bid before is still owed
+        promised = LeftBids(settings, partition, start=bids_end)
     core = scoring_core(
         settings,
         topic=partition.topic,

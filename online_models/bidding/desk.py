@@ -30,7 +30,7 @@ from online_models.features import FeatureSet
 from online_models.step import Collected
 from online_models.telling import Telling
 from online_models.timers import Timers
-from schemas.bids import BID, Bid, BidDecision
+from schemas.bids import BID, AnsweredBid, Bid, BidDecision
 from schemas.campaigns import Campaign
 from schemas.codec import MAX_AHEAD_MS, pack_values, unpack_values
 from schemas.events import BidLoss, BidRequest, BidWin, BudgetGranted, CampaignSet, LedgerBegun
@@ -167,20 +167,23 @@ class Desk:
 
     # ---------------------------------------------------------------- requests
 
-    def answer(self, request: BidRequest, source_ts: int, user: UserState, out: Collected) -> None:
-        """Decide about a request, and set aside what the bid can cost."""
+    def answer(self, request: BidRequest, source_ts: int, user: UserState, out: Collected) -> bool:
+        """Decide about a request, and set aside what the bid can cost.
+
+        Returns
+        -------
+        bool
+            True; False: nobody decides here, and the event is like any other.
+        """
         bids = user.bidding or UserBids()
         past_bids.prune(bids, out.stream_time_ms)
         bid_id = self._id_of(request, out.offset)
-        decision: BidDecision | None = self.published.get(bid_id)
-        flags: list[str] = []
-        if decision is None or decision.event_id != request.event_id:  # type: ignore[attr-defined]  # a Bid
-            decision = request.answered
-            flags = [ANSWERED] if decision else []
-            if decision is None and request.ts < _now_ms(source_ts, out) - MOST_LATE_MS:  # type: ignore[operator]  # int
-                decision = BidDecision(reason=TOO_LATE)
-            if decision is None:
-                decision, _ = self._bidder.decide(request, user.slots, bids, self._affordable)
+        decision: BidDecision | None = self._standing(request, bid_id)
+        flags = [ANSWERED] if isinstance(decision, AnsweredBid) else []
+        if decision is None and request.ts < _now_ms(source_ts, out) - MOST_LATE_MS:  # type: ignore[operator]  # int
+            decision = BidDecision(reason=TOO_LATE)
+        if decision is None:
+            decision, _ = self._bidder.decide(request, user.slots, bids, self._affordable)
         bid = self._bid(decision, bid_id, request, source_ts, flags, out.offset)
         if ANSWERED not in bid.flags:  # whether it is made now or was published before
             self._note_shortage(bid, request)
@@ -188,6 +191,14 @@ class Desk:
         self._tell(told.opportunities(bid.ts, bid), out)
         if bid.campaign is not None and bid.reason == BID and not self._moved_in(bid, bids):
             self._open(bid, request, user, bids, out)
+        return True
+
+    def _standing(self, request: BidRequest, bid_id: str) -> Bid | AnsweredBid | None:
+        """Return what was published of a request before a crash, or answered over HTTP; None: neither."""
+        published = self.published.get(bid_id)
+        if published is not None and published.event_id == request.event_id:
+            return published
+        return request.answered
 
     def repeated(self, request: BidRequest, source_ts: int, user: UserState, out: Collected) -> None:
         """Take in what a request was answered over HTTP that is passed over, as it came before.

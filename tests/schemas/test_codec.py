@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from online_models.records import decode_batch
 from schemas import dead_letters as why
+from schemas.bids import AnsweredBid
 from schemas.codec import MAX_TS_MS, BadRecord, decode_event, encode_json
+from schemas.events import BidRequest
 
 FINE: dict[str, Any] = {"type": "page_view", "event_id": "e", "user_id": "secret-user", "ts": T0}
 
@@ -152,3 +154,30 @@ def test_an_event_survives_its_own_encoding() -> None:
     event = a_page_view(price=1.5, properties={"a": 1, "b": "x", "c": None, "d": True})
 
     assert decode_event(encode_json(event), record_ts_ms=T0) == event
+
+
+def answered_on(day: str, ts: Any = T0) -> bytes:
+    """Return a request of 2023-11-14, 22:13 UTC, that was answered over HTTP."""
+    said = {"reason": "bid", "campaign": "shoes", "price": 1.0, "day": day}
+    return an_event(type="bid_request", ts=ts, answered=said)
+
+
+@pytest.mark.parametrize("day", ["2026-99-99", "0000-01-01", "2023-02-29", "2023-11-31"])
+def test_an_answered_bid_on_a_day_that_is_none_is_refused(day: str) -> None:
+    with pytest.raises(BadRecord, match=r"^invalid: Expected a date such as 2026-11-26 - at `\$\.answered\.day`$"):
+        decode_event(answered_on(day), record_ts_ms=T0)
+
+
+@pytest.mark.parametrize("day", ["9999-12-31", "2023-11-17", "2023-11-11", "0001-01-01"])
+def test_an_answered_bid_on_a_day_far_from_its_request_is_refused(day: str) -> None:
+    with pytest.raises(BadRecord, match=r"^invalid: Expected at most 2 days from `\$\.ts` - at `\$\.answered\.day`$"):
+        decode_event(answered_on(day), record_ts_ms=T0)
+
+
+@pytest.mark.parametrize("day", ["2023-11-12", "2023-11-14", "2023-11-16", ""])
+@pytest.mark.parametrize("ts", [T0, "2023-11-14T00:00:00Z", "2023-11-14T23:59:59.999+02:00"])
+def test_an_answered_bid_on_a_day_about_its_request_is_taken_however_the_time_is_written(day: str, ts: Any) -> None:
+    event = decode_event(answered_on(day, ts), record_ts_ms=T0 + DAY)
+
+    assert isinstance(event, BidRequest)
+    assert event.answered == AnsweredBid(reason="bid", campaign="shoes", price=1.0, day=day)

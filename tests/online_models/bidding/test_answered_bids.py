@@ -133,6 +133,8 @@ def test_a_bid_that_was_published_before_a_crash_stands_under_its_id() -> None:
         {"day": "2023-11-14:"},
         {"day": "2023-11-14\n"},
         {"day": "٢٠٢٣-11-14"},
+        {"day": "2023-99-99"},
+        {"day": "9999-12-31"},
     ],
 )
 def test_an_answer_that_no_book_can_hold_is_a_dead_letter(wrong: dict[str, Any]) -> None:

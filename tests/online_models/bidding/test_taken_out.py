@@ -24,11 +24,15 @@ from builders import EventLog, a_page_view
 from core_bench import Bench
 from msgspec.structs import replace
 
+from online_models.bidding.past_bids import FIRST_NUMBER
+from schemas.bids import AnsweredBid
 from schemas.codec import decode_partition_meta, decode_user_state, encode_partition_meta, encode_user_state
+from schemas.events import BidRequest
 from schemas.user_state import Allowance, PartitionMeta
 
 OBJECTIVES = {"ad_click": AD_CLICK, "ad_sale": AD_SALE}
 DRAWN = 160_000
+TOLD, TOLD_AGAIN = f"events-0-{FIRST_NUMBER + 7}", f"events-0-{FIRST_NUMBER + 8}"
 
 
 class Site:
@@ -167,6 +171,75 @@ def test_books_of_days_long_past_close_meanwhile_unless_a_bid_waits(is_open: boo
     site.tick(3 * DAY_MS)
 
     assert (kept, len(site.books)) == (1, is_open)
+
+
+def answered(bid_id: str, **fields: Any) -> BidRequest:
+    """Return a request that was answered over HTTP."""
+    said = AnsweredBid(**{"reason": "bid", "campaign": "shoes", "price": 10.0, "day": DAY, "bid_id": bid_id, **fields})
+    return a_request(0, answered=said)
+
+
+def test_what_was_answered_over_http_before_and_is_read_after_is_owed() -> None:
+    site = Site().out()(answered(TOLD))
+    asked = site.books
+    site(a_win(TOLD, 100, 7.5))
+
+    assert asked == site.book(moved=10_000, reserved=10_000)
+    assert site.bench.notes() == {"bid_of_unknown_campaign": 1, "win": 1, "no_match_key": 1}
+    assert site.books == site.back().books == site.book(moved=10_000, spent=7_500)
+
+
+def test_the_event_of_an_answered_request_is_like_any_other_and_has_no_message() -> None:
+    site = Site().out()(answered(TOLD), a_request(1))
+
+    [result] = site.bench.results
+    assert (result.bids, result.accounting.bids, result.accounting.scored) == ([], 0, 0)
+    assert site.bench.ignored() == {"no_trigger": 2}
+
+
+def test_an_answered_bid_that_has_no_notice_meanwhile_is_free_again() -> None:
+    site = Site().out()(answered(TOLD))
+
+    assert site.tick(5 * MINUTE + 1).books == site.book(moved=10_000)
+
+
+def test_copies_move_nothing_again_and_who_asked_again_has_another_bid() -> None:
+    again = replace(answered(TOLD), event_id="later")
+    site = Site().out()(answered(TOLD), answered(TOLD), again, answered(TOLD_AGAIN))
+
+    assert site.books == site.book(moved=20_000, reserved=20_000)
+
+
+@pytest.mark.parametrize("said", [{"reason": "budget"}, {"campaign": None}])
+def test_an_answer_that_is_no_bid_moves_nothing(said: dict[str, Any]) -> None:
+    site = Site().out()(answered(TOLD, **said))
+
+    assert site.books == site.book()
+    assert site.bench.users["u1"].bidding is None
+
+
+def test_an_answered_bid_is_no_trigger_once_it_is_won_after_bidding_came_back() -> None:
+    site = Site().out()(answered(TOLD)).back()
+
+    site(a_win(TOLD, 100, 7.5)).tick(DAY_MS)
+
+    assert [one for one in site.bench.examples if one.objective == "ad_click"] == []
+    assert site.books == site.book(moved=10_000, spent=7_500)
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_bid_that_was_published_and_not_stored_is_owed_unless_it_is_of_another_event(same: bool) -> None:
+    [bid] = Site()(a_request(0)).bench.bids  # type: ignore[attr-defined]
+    site = Site().out()
+    assert site.bench.core.settling is not None
+    site.bench.core.settling.published = {bid.bid_id: bid if same else replace(bid, event_id="of-before")}
+
+    site(a_request(0))
+
+    assert site.books == site.book(reserved=10_000 if same else 0)
+    assert site.bench.results[-1].bids == []
+    site(a_win(bid.bid_id, 100, 7.5))
+    assert site.books == site.back().books == site.book(spent=7_500 if same else 0)
 
 
 def test_notices_of_who_never_had_a_bid_are_nobodys_concern() -> None:
