@@ -383,15 +383,16 @@ async def open_session(
     record = await attempt(lambda: store.load_partition(partition), "load")
     meta = decode_partition_meta(record.meta) if record else None
     scores_end, bids_end = (meta.scores_end, meta.bids_end) if meta else (0, 0)
-    if bids:
-        bids_end = max(bids_end, 0)  # a partition that did not bid before has nothing to be passed over
-    elif meta is None or meta.bidding is None:  # otherwise it may bid again, and goes on from where it stood
-        bids_end = -1
     earlier = EarlierScores(settings, partition, scores, start=scores_end) if scores_end >= 0 else None
-    promised = EarlierBids(settings, partition, bids, start=bids_end) if bids else None
-    if bids is None and meta is not None and meta.bidding is not None and meta.bids_end >= 0:
-        bids_end = meta.bids_end  # bidding was taken out: what was bid before is still owed
+    promised: EarlierBids | None = None
+    if bids is not None:
+        bids_end = max(bids_end, 0)  # a partition that did not bid before has nothing to be passed over
+        promised = EarlierBids(settings, partition, bids, start=bids_end)
+    elif meta is not None and meta.bidding is not None and bids_end >= 0:
+        # Bidding was taken out. What was bid before is still owed; and put back, it goes on from where it stood.
         promised = LeftBids(settings, partition, start=bids_end)
+    else:
+        bids_end = -1
     core = scoring_core(
         settings,
         topic=partition.topic,

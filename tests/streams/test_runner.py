@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from online_models.published import NEVER
 from online_models.records import DecodedBatch
+from schemas.bids import Bid
 from schemas.codec import decode_example, decode_partition_meta, decode_score, encode_json, encode_partition_meta
 from schemas.examples import Example
 from schemas.scores import Score
@@ -280,11 +281,24 @@ async def test_where_bidding_was_taken_out_the_books_are_stored_on_and_reported_
     assert session.campaign_version("shoes") == 0
 
 
+class NothingLeft:
+    """Bids of before, of which none lies beyond what was stored."""
+
+    known_from = 0
+
+    def __init__(self, settings: Any, partition: PartitionId, *, start: int) -> None:
+        self.end = start
+
+    async def before(self, next_offset: int) -> dict[str, Bid]:
+        return {}
+
+
 @pytest.mark.parametrize(("owed", "kept"), [(BiddingMeta([], [], "e1", [True], 60_000), 5_000_000), (None, -1)])
 async def test_where_bidding_was_taken_out_it_goes_on_reading_bids_where_it_stood(
-    owed: BiddingMeta | None, kept: int
+    owed: BiddingMeta | None, kept: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All bids that are kept would be read before the first batch, and held in memory."""
+    monkeypatch.setattr(runner, "LeftBids", NothingLeft)
     meta = PartitionMeta([], 0, 0, bidding=owed)
     meta.scores_end, meta.bids_end = -1, 5_000_000
     store, settings = DictStateStore(), load_settings(shipped_config("shop"), {})
