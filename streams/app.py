@@ -60,6 +60,8 @@ logger = logging.getLogger("streamscore.worker")
 T = TypeVar("T")
 
 _REOPEN_S = 1.0
+# For a topic that was made just now; whoever starts before `topics create` is to say so soon, and tries again.
+_FIND_S = 1.0
 # Leaving the group and giving up the partitions takes some tenths of a second, at most the time of a batch.
 _FAUST_STOP_S = 6.0
 
@@ -160,8 +162,7 @@ class Worker:
         if self.consumes and self.settings.exactly_once:
             await self.attempt(lambda: try_transactions(self.settings), "try transactions")
         topics = [topic.name for topic in self.settings.used_topics]
-        partitions = {name: await self.output.partitions(name) for name in topics}
-        self.partitions = partitions
+        self.partitions = {name: await self.attempt(partial(self._find, name), "find the topics") for name in topics}
         await self.models.start()
         if self.campaigns is not None and self.ledger is not None:
             await self.campaigns.start()
@@ -199,6 +200,9 @@ class Worker:
             await self.output.start()
         except Unavailable as error:
             raise Unavailable(f"{error} {kafka_client_said()}") from None
+
+    async def _find(self, topic: str) -> int:
+        return await self.output.partitions(topic, within_s=_FIND_S)
 
     async def stop(self) -> None:
         """End in order: no more records, finish what is at hand, keep what was learned."""
