@@ -99,8 +99,9 @@ class Actor(Generic[C]):
         self._stopping = True
         if self._idle:
             self._task.cancel()
-        until = asyncio.get_running_loop().time() + _STOP_SECONDS
-        done = await _ended_by(until, self._task) and await _ended_by(until, self._storing)
+        if self._stop_by is None:  # who is told again has no more time
+            self._stop_by = asyncio.get_running_loop().time() + _STOP_SECONDS
+        done = await _ended_by(self._stop_by, self._task) and await _ended_by(self._stop_by, self._storing)
         if not done:
             log_event(logger, logging.WARNING, "partition did not come to rest, left to the fence", partition=self.name)
             await cancel_until_done([self._task])
@@ -108,6 +109,7 @@ class Actor(Generic[C]):
                 await cancel_until_done([self._storing])
 
     _stopping = False
+    _stop_by: float | None = None
     _idle = False
 
     async def _next(self) -> C:

@@ -31,7 +31,7 @@ from streams.budgets import Clerk, open_ledger
 from streams.budgets.clerk import open_clerk
 from streams.campaign_feed import CampaignFeed
 from streams.campaign_watch import watch_campaigns
-from streams.cancelling import cancel_until_done
+from streams.cancelling import cancel_until_done, end_together
 from streams.dashboard import Dashboard
 from streams.example_log import KafkaExampleLog
 from streams.faust_app import make_faust_app
@@ -60,6 +60,8 @@ logger = logging.getLogger("streamscore.worker")
 T = TypeVar("T")
 
 _REOPEN_S = 1.0
+# For a topic that was made just now; whoever starts before `topics create` is to say so soon, and tries again.
+_FIND_S = 1.0
 # Leaving the group and giving up the partitions takes some tenths of a second, at most the time of a batch.
 _FAUST_STOP_S = 6.0
 
@@ -161,8 +163,8 @@ class Worker:
         if self.consumes and self.settings.exactly_once:
             await self.attempt(lambda: try_transactions(self.settings), "try transactions")
         topics = [topic.name for topic in self.settings.used_topics]
-        partitions = {name: await self.output.partitions(name) for name in topics}
-        self.partitions = partitions
+        look = partial(self.output.partitions, within_s=_FIND_S)
+        self.partitions = {name: await self.attempt(partial(look, name), "find the topics") for name in topics}
         await self.models.start()
         if self.campaigns is not None and self.ledger is not None:
             await self.campaigns.start()
@@ -393,22 +395,26 @@ class Worker:
                 return
 
     async def _forget(self, tp: TP) -> None:
+        """Keep nothing of a partition, even if ending something of it fails or is cancelled."""
         actor = self._actors.pop(tp, None)
-        if actor is not None:
-            await actor.stop()
-        if tp.topic == self.settings.topics.examples.name:
-            learner = self.learners.pop(tp.partition, None)
+        try:
+            if actor is not None:
+                await actor.stop()
+        finally:
+            await (self._forget_examples if tp.topic == self.settings.topics.examples.name else self._forget_events)(tp)
+
+    async def _forget_examples(self, tp: TP) -> None:
+        learner = self.learners.pop(tp.partition, None)
+        try:
             if learner is not None:
                 await learner.close()
+        finally:
             self.telemetry.forget_examples(*tp, learner.names if learner else ())
-            return
-        session = self.sessions.pop(tp.partition, None)
-        if session is not None:
-            await session.close()
+
+    async def _forget_events(self, tp: TP) -> None:
+        session, output = self.sessions.pop(tp.partition, None), self._transactions.pop(tp.partition, None)
         self.telemetry.forget_events(*tp)
-        output = self._transactions.pop(tp.partition, None)
-        if output is not None:
-            await output.stop()
+        await end_together(session.close if session else None, output.stop if output else None)
 
     async def _on_truncated(self, tp: TP, position: int, begins: int) -> bool:
         """End the worker where events were read beyond the end of their log; see `streams.rebuild`."""
@@ -420,17 +426,23 @@ class Worker:
         return False
 
     async def _on_revoked(self, revoked: frozenset[TP]) -> None:
-        """Finish the chunks at hand and let go of the partitions."""
-        actors = [self._actors[tp] for tp in revoked if tp in self._actors]
-        await asyncio.gather(*(actor.stop() for actor in actors))  # at once; one by one, each has its time
+        """Finish the chunks at hand and let go of the partitions, of all of them whatever one fails at."""
         self.taking_since = None
-        for tp in revoked:
-            if tp.topic == self.settings.topics.examples.name and tp.partition in self.learners:
-                await self.learners[tp.partition].close()
-                with contextlib.suppress(Fenced):  # then the new owner has begun, and needs nothing of ours
-                    await self.learners[tp.partition].save()
-            await self._forget(tp)
+        ends = await asyncio.gather(*map(self._give_up, revoked), return_exceptions=True)  # at once: each has its time
         if revoked:
             log_event(logger, logging.INFO, "partitions given up", partitions=len(revoked))
             if not self.sessions and not self.ended.is_set():  # nobody is cached: a moment's work, in a pause
                 garbage.collect_all()
+        for error in filter(None, ends):
+            raise error
+
+    async def _give_up(self, tp: TP) -> None:
+        actor = self._actors.get(tp)
+        learner = self.learners.get(tp.partition) if tp.topic == self.settings.topics.examples.name else None
+        try:
+            await end_together(actor.stop if actor else None, learner.close if learner else None)
+            if learner is not None:
+                with contextlib.suppress(Fenced):  # then the new owner has begun, and needs nothing of ours
+                    await learner.save()
+        finally:
+            await self._forget(tp)

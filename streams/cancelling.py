@@ -8,7 +8,7 @@ about once in ten ends under load.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 _AGAIN_S = 0.1
@@ -23,3 +23,8 @@ async def cancel_until_done(tasks: Iterable[asyncio.Future[Any]], *, within_s: f
         for task in waiting:
             task.cancel()
         _, waiting = await asyncio.wait(waiting, timeout=_AGAIN_S)
+
+
+async def end_together(*ends: Callable[[], Awaitable[None]] | None) -> None:
+    """Have all of them come to their end at once; None is nothing to end. Raises what the first fails at."""
+    await asyncio.gather(*(end() for end in ends if end is not None))

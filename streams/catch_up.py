@@ -37,8 +37,9 @@ logger = logging.getLogger("streamscore.learner")
 _PORTION = 100
 # The log has ended before the place of the others: it was cut off, which they will notice, or the broker is late.
 _AGAIN_S = 1.0
-# As long as an actor has for the batch at hand; what is late then is left to the fence.
-_STOP_S = 5.0
+# A part of the time that giving a partition up may take, for what was learned is to be saved within it too. The topic
+# may be away just then.
+_STOP_S = 2.0
 
 
 class Learning(Protocol):
@@ -98,7 +99,7 @@ class CatchUp:
         self._task = asyncio.create_task(self._run(on_fenced, on_failure), name=f"catch up on {self._partition}")
 
     async def stop(self) -> None:
-        """End between two portions, if that is soon, so that nothing is learned and not published.
+        """End between two portions, if that is soon: what is learned and not published is not saved.
 
         A consumer that is cancelled while it starts or stops leaves its connections open; it needs half a second.
         """

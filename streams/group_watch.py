@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
 
 from online_models.features.durations import parse_duration_ms
@@ -32,7 +33,8 @@ class GroupWatch:
         # A group that others are slow to join again lets nobody in for so long.
         self._rebalance_s = float(transport.app.conf.broker_rebalance_timeout)
         self._looked_at_s: float | None = None
-        self._outside_s = 0.0
+        # By place: after a long wait for others to join, the first moment without a coordinator would end us.
+        self._outside_s: defaultdict[Place | None, float] = defaultdict(float)
 
     def look(self, now_s: float) -> None:
         """End the worker if the group refuses it, or has not taken it in for `stall_timeout`. Call it regularly."""
@@ -44,11 +46,11 @@ class GroupWatch:
         before, self._looked_at_s = self._looked_at_s, now_s
         place = self._transport.place_in_group()
         if before is None or place is Place.MEMBER:
-            self._outside_s = 0.0
+            self._outside_s.clear()
             return
-        self._outside_s += min(now_s - before, _MOST_BETWEEN_LOOKS_S)
-        if self._outside_s >= self._stall_s + (self._rebalance_s if place is Place.JOINING else 0.0):
-            outside_s, said = round(self._outside_s), kafka_client_said()
+        self._outside_s[place] += min(now_s - before, _MOST_BETWEEN_LOOKS_S)
+        if self._outside_s[place] >= self._stall_s + (self._rebalance_s if place is Place.JOINING else 0.0):
+            outside_s, said = round(sum(self._outside_s.values())), kafka_client_said()
             why = f"{self.why_outside}; Kafka's client said last: {said}" if said else self.why_outside
             self._fail(RuntimeError(f"for {outside_s} s this worker has been in no group: {why}"))
 

@@ -103,6 +103,7 @@ class LearnerSession:
         self._behind: frozenset[str] = frozenset()
         self._behind_offset = 0
         self._catch_up: CatchUp | None = None
+        self._half_told = False
         self._sizes = ModelSizes(telemetry)
         for core in self._cores.values():
             self._sizes.show(core)
@@ -191,6 +192,7 @@ class LearnerSession:
         self, records: Sequence[Record], learners_of: Mapping[str, Sequence[str]], readers: Collection[str]
     ) -> None:
         before = {name: (core.learned, core.refused) for name, core in self._cores.items()}
+        self._half_told = True
         for name, publications in self._learned_from(records, learners_of, readers).items():
             core = self._cores[name]
             learned, refused = before[name]
@@ -199,6 +201,7 @@ class LearnerSession:
             self._sizes.show(core)
             await self._publish(core, publications, progress)
             await self._decide(core)
+        self._half_told = False
 
     def _begin_anew(self, offset: int, position: int, names: Collection[str]) -> None:
         """Have models go on in a log that begins, under our eyes, below what was read of it."""
@@ -290,8 +293,13 @@ class LearnerSession:
             )
 
     async def save(self) -> None:
-        """Write the checkpoints of what has learned since the last time, or read far without; raises Fenced."""
+        """Write the checkpoints of what has learned since the last time, or read far without; raises Fenced.
+
+        Nothing is written where publishing was cut off: whoever comes next learns that again, and publishes it.
+        """
         async with self._busy:
+            if self._half_told:
+                return
             read_on = {name for name, core in self._cores.items() if core.read_to - self._saved_to[name] >= _READ_AGAIN}
             for name in sorted(self._unsaved | read_on):
                 started = time.perf_counter()

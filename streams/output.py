@@ -151,10 +151,23 @@ class KafkaOutput:
             await self.start()
         return self.producer
 
-    async def partitions(self, topic: str) -> int:
-        """Return the number of partitions of a topic; raises Unavailable while it does not exist."""
+    async def partitions(self, topic: str, *, within_s: float | None = None) -> int:
+        """Return the number of partitions of a topic.
+
+        Parameters
+        ----------
+        within_s
+            How long to wait for a topic that is not there; by default the request timeout.
+
+        Raises
+        ------
+        Unavailable
+            It does not exist, or the broker is away.
+        OutputRefused
+            Credentials or permissions are wrong.
+        """
         try:
-            return len(await (await self._ready()).partitions_for(topic))
+            return len(await (await self._ready()).partitions_for(topic, within_s=within_s))
         except kafka_errors.UnknownTopicOrPartitionError:
             raise Unavailable(f"topic {topic} does not exist; was `streamscore topics create` run?") from None
         except (KafkaError, OSError) as error:

@@ -100,9 +100,23 @@ class BatchProducer:
         await self._at_rest.wait()
         await self._client.close()
 
-    async def partitions_for(self, topic: str) -> set[int]:
-        """Return the partitions of a topic; raises UnknownTopicOrPartitionError and TopicAuthorizationFailedError."""
-        client, until = self._client, self._deadline()
+    async def partitions_for(self, topic: str, *, within_s: float | None = None) -> set[int]:
+        """Return the partitions of a topic.
+
+        Parameters
+        ----------
+        within_s
+            How long to wait for a topic that is not there; by default the request timeout.
+
+        Raises
+        ------
+        UnknownTopicOrPartitionError
+            It is still not there.
+        TopicAuthorizationFailedError
+            We may not see it.
+        """
+        client = self._client
+        until = self._deadline() if within_s is None else time.monotonic() + within_s
         if client.cluster.partitions_for_topic(topic) is None:
             await client.add_topic(topic)
         while (found := client.cluster.partitions_for_topic(topic)) is None:

@@ -41,6 +41,7 @@ _NOTICES = frozenset(NOTICES)
 STEPS = (
     "reach the store",
     "reach Kafka",
+    "find the topics",
     "load",
     "publish",
     "save",

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -139,6 +140,9 @@ class RecordReader(driver.AIOKafkaConsumerThread):
         consumer._fetch_max_wait_ms = self.options.fetch_max_wait_ms
         consumer._fetch_min_bytes = self.options.fetch_min_bytes
         consumer._isolation_level = self.options.isolation_level
+        # Never: aiokafka takes who has asked for no records so long out of the group, and not in again. Without
+        # partitions nobody asks, nor while all are full; `stalled` finds who stands still.
+        consumer._max_poll_interval_ms = inf
         return consumer
 
     def _create_client_consumer(self, transport: driver.Transport) -> AIOKafkaConsumer:
@@ -284,24 +288,23 @@ class RecordReader(driver.AIOKafkaConsumerThread):
         if fetcher is not self._fetcher:
             self._take_on_arrival(fetcher)
         deadline = monotonic() + timeout_s
-        with consumer._subscription.fetch_context():  # tells aiokafka that we are alive (max_poll_interval)
-            while True:
-                if consumer._closed or fetcher._closed:
-                    raise ConsumerStoppedError
-                check_group(consumer._coordinator)  # otherwise an authorization error would be waited on for ever
-                fetched, self._taken = self._taken, []
-                fetched = fetched or await self._take(fetcher, wanted)
-                remaining = deadline - monotonic()
-                if fetched or self._woken or remaining <= 0:
-                    self._woken = False
-                    return fetched
-                self._waiter, self._waited_for = fetcher._create_fetch_waiter(), wanted
-                try:
-                    await asyncio.wait([self._waiter], timeout=remaining)
-                finally:
-                    self._waiter.cancel()  # from here on nothing is taken for this poll; no effect if it is done
-                if not self._waiter.cancelled():
-                    self._waiter.result()
+        while True:
+            if consumer._closed or fetcher._closed:
+                raise ConsumerStoppedError
+            check_group(consumer._coordinator)  # otherwise an authorization error would be waited on for ever
+            fetched, self._taken = self._taken, []
+            fetched = fetched or await self._take(fetcher, wanted)
+            remaining = deadline - monotonic()
+            if fetched or self._woken or remaining <= 0:
+                self._woken = False
+                return fetched
+            self._waiter, self._waited_for = fetcher._create_fetch_waiter(), wanted
+            try:
+                await asyncio.wait([self._waiter], timeout=remaining)
+            finally:
+                self._waiter.cancel()  # from here on nothing is taken for this poll; no effect if it is done
+            if not self._waiter.cancelled():
+                self._waiter.result()
 
     def _take_on_arrival(self, fetcher: Fetcher) -> None:
         """Have what a poll waits for taken as it arrives, so that the next fetch leaves at once.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import UnknownTopicOrPartitionError
 from conftest import Broker
 from kafka_cluster import kafka_or_skip
+from polling import eventually
 from site_under_test import Site
 from typer.testing import CliRunner
 
@@ -123,6 +125,30 @@ async def test_no_broker_makes_a_topic_because_we_ask_for_it() -> None:
             await producer.stop()
 
     assert "models" not in there
+
+
+@pytest.mark.parametrize("broker", ["kafka"], indirect=True)
+def test_a_worker_that_comes_before_its_topics_says_so_and_waits_for_them(site: Site) -> None:
+    try:
+        worker = site.launch_worker()
+        eventually(lambda: site.exported("waiting", step="find the topics") > 3, within_s=20)
+        not_ready = site.get("/readyz")
+        told = site.logs()
+
+        asyncio.run(create_topics(site.settings))
+        site.await_ready()
+
+        assert not_ready == (
+            503,
+            '{"status":"not ready","why":"the worker is starting; it waits to find the topics"}',
+        )
+        assert f"topic {site.settings.topics.events.name} does not exist; was `streamscore topics create` run?" in told
+        assert site.exported("waiting", step="find the topics") == 0
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(15) == 0, site.logs()
+        assert "Traceback" not in site.logs()
+    finally:
+        site.end()
 
 
 @pytest.mark.parametrize("broker", ["embedded"], indirect=True)

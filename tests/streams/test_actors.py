@@ -245,6 +245,21 @@ async def test_a_write_that_does_not_end_is_left_to_the_fence(monkeypatch: pytes
     assert (writes[0].cancelled(), chunk.acknowledged) == (True, False)
 
 
+async def test_who_is_told_to_stop_again_has_no_more_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    writes: list[asyncio.Future[None]] = []
+    actor = Outcome().actor(storing_work(writes))
+    actor.put(FakeChunk(0))
+    await settled()
+    monkeypatch.setattr("streams.actors._STOP_SECONDS", 0.05)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(actor.stop(), 0.01)
+
+    monkeypatch.setattr("streams.actors._STOP_SECONDS", 3600.0)
+    await asyncio.wait_for(actor.stop(), 5)
+
+    assert writes[0].cancelled()
+
+
 async def test_an_idle_actor_stops_at_once() -> None:
     async def work(chunk: FakeChunk) -> None: ...
 

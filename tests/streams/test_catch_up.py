@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from random import Random
 from typing import Any
 
@@ -17,6 +17,7 @@ from streams import catch_up, learner
 from streams.learner import LearnerSession
 from streams.settings import Settings, parse_settings
 from streams.stores import Fenced
+from streams.transport import TransportOptions
 
 NAMES = ("click", "click~slow", "sale")
 
@@ -230,6 +231,53 @@ async def test_closing_waits_for_what_is_being_published_and_reads_no_further(mo
 
     assert deployment.published.versions("click~slow") == [20]
     assert session._cores["click~slow"].version == session.behind_offset == 21  # read in sevens
+
+
+async def test_what_cannot_be_read_is_left_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within the time for giving a partition up, in which what was learned is to be saved too."""
+    deployment = Deployment()
+    await learned_before(deployment, monkeypatch, "slow")
+    session = await deployment.open()
+    assert session._catch_up is not None
+    monkeypatch.setattr(session._catch_up._log, "rest", _never)
+    session.catch_up(on_fenced=lambda: pytest.fail("fenced"), on_failure=lambda error: pytest.fail(str(error)))
+    await asyncio.sleep(0)
+
+    async with asyncio.timeout(TransportOptions().revoke_timeout_s - 2):
+        await session.close()
+
+
+async def _never(partition: int, position: int) -> AsyncIterator[Any]:
+    await asyncio.Event().wait()
+    yield []
+
+
+async def test_what_was_learned_and_could_not_be_published_in_time_is_not_saved(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Or its version would be missing for good."""
+    deployment = Deployment()
+    examples = await learned_before(deployment, monkeypatch, "slow")
+    session = await deployment.open()
+    begun = asyncio.Event()
+    publish = deployment.published.publish_models
+
+    async def publish_models(publications: Sequence[Any], told: Sequence[Any]) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(deployment.published, "publish_models", publish_models)
+    monkeypatch.setattr(catch_up, "_STOP_S", 0.01)
+    session.catch_up(on_fenced=lambda: pytest.fail("fenced"), on_failure=lambda error: pytest.fail(str(error)))
+    await begun.wait()
+    await session.close()
+    await session.save()
+
+    monkeypatch.setattr(deployment.published, "publish_models", publish)
+    session = await deployment.open()
+    await catch_up_with(session)
+    assert deployment.published.versions("click~slow") == list(range(20, 501, 20))
+    assert model_of(session._cores["click~slow"]) == undisturbed("click~slow", examples["click"])
 
 
 class Course:

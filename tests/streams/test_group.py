@@ -177,6 +177,18 @@ def test_a_member_is_well_whatever_it_has_and_what_was_before_does_not_count(sai
     assert watched.look(2) == ["for 23 s this worker has been in no group: the group shop has not taken it in yet"]
 
 
+def test_the_time_at_one_place_does_not_count_against_the_bound_of_another(said: Any) -> None:
+    watched = Watched(Place.JOINING)
+    assert watched.look(70) == []
+
+    watched.place = Place.NO_COORDINATOR  # such as a coordinator that moves
+    assert watched.look(18) == []
+    watched.place = Place.JOINING
+    assert watched.look(8) == []
+
+    assert watched.look(4) == ["for 98 s this worker has been in no group: the group shop has not taken it in yet"]
+
+
 def test_a_refusal_ends_the_worker_at_once(said: Any) -> None:
     watched = Watched(Place.JOINING)
     watched.refusal = GroupRefused("give this user Read on the group")

@@ -77,7 +77,8 @@ async def test_what_replicas_passed_over_is_shown() -> None:
     worker: Any = SimpleNamespace(
         settings=SETTINGS,
         app=SimpleNamespace(should_stop=False),
-        transport=SimpleNamespace(lag=dict, stalled=lambda now, stall_s: []),
+        transport=SimpleNamespace(lag=dict, status=dict, stalled=lambda now, stall_s: [], look_at_ends=lambda: None),
+        group=SimpleNamespace(look=lambda now_s: None),
         telemetry=telemetry,
         sessions={},
         learners={},

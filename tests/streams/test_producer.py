@@ -148,6 +148,16 @@ async def test_a_topic_that_does_not_come_is_told_and_so_is_a_number_that_it_doe
         await producer.partitions_for("other")
 
 
+async def test_who_asks_again_by_himself_is_told_soon_that_a_topic_is_not_there() -> None:
+    client = ScriptedClient()
+    client.topics = set()
+    producer = ScriptedProducer(client=client, timeout_ms=60_000)
+
+    async with asyncio.timeout(10):
+        with pytest.raises(kafka_errors.UnknownTopicOrPartitionError):
+            await producer.partitions_for("scores", within_s=0.1)
+
+
 async def test_a_topic_that_we_may_not_see_is_told_at_once() -> None:
     client = ScriptedClient()
     client.topics = set()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -74,7 +73,6 @@ async def test_a_poll_that_is_cancelled_waits_for_nothing_any_more() -> None:
     consumer = SimpleNamespace(
         _closed=False,
         _fetcher=fetcher,
-        _subscription=SimpleNamespace(fetch_context=nullcontext),
         _coordinator=SimpleNamespace(check_errors=lambda: None),
     )
 
