@@ -32,7 +32,10 @@ from schemas.dead_letters import INVALID
 from schemas.examples import Example
 from schemas.metrics import Progress
 
-CHECKPOINT_FORMAT = 1
+# A worker that does not know the name of a lineage keeps the place in the log, but not the model. Versions up to 0.5
+# would do that where the name was another one then, so they are not to read such a checkpoint: they end, and say so.
+CHECKPOINT_FORMAT = 2
+_FORMER_FORMAT = 1
 
 
 class Publication(NamedTuple):
@@ -319,7 +322,7 @@ class LearningCore:
         """Return all of the state; a core restored from it goes on bit for bit the same."""
         return _pack(
             Checkpoint(
-                CHECKPOINT_FORMAT,
+                CHECKPOINT_FORMAT if self._former_lineage not in ("", self.lineage) else _FORMER_FORMAT,
                 self.objective,
                 self.lineage,
                 self.next_offset,
@@ -350,8 +353,12 @@ class LearningCore:
             The blob is no checkpoint of this objective.
         """
         saved = _read(blob)
-        if saved.format != CHECKPOINT_FORMAT or saved.objective != self.objective:
-            raise BadRecord(INVALID, f"checkpoint: expected format {CHECKPOINT_FORMAT} of objective {self.objective}")
+        if saved.format not in (_FORMER_FORMAT, CHECKPOINT_FORMAT) or saved.objective != self.objective:
+            raise BadRecord(
+                INVALID,
+                f"checkpoint: expected format {_FORMER_FORMAT} or {CHECKPOINT_FORMAT} of objective {self.objective}, "
+                f"got {saved.format} of {saved.objective}",
+            )
         self.next_offset = saved.next_offset
         self.reading = saved.reading or Reading()
         self._distributor.begun_at = self.reading.begun_at

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec import structs
 
@@ -12,6 +13,7 @@ from online_models.bound import BoundObjective
 from online_models.learning import LearningCore
 from online_models.replica import ReplicaSet
 from online_models.serving import Served
+from schemas.codec import BadRecord
 from schemas.examples import Example
 from schemas.models import Serving
 from streams.new_models import new_contest, new_cores, new_replicas
@@ -144,6 +146,34 @@ def test_a_model_of_an_earlier_version_goes_on_and_its_scorers_follow_it_across_
     assert (replicas["click"].version, replicas.foreign) == (120, 0)
     x = {"item=1": 1.0}
     assert replicas["click"].score_one(x, 0)[0] == upgraded._estimator.predict_proba_one(x)[True]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [("ftrl", 2), ("neural_net", 2), ("ftrl, intercept_init: -3", 1), ("naive_bayes", 1), ("logistic_regression", 1)],
+)
+def test_workers_of_before_cannot_read_a_checkpoint_whose_lineage_they_would_not_know(
+    model: str, expected: int
+) -> None:
+    core, again = a_core(settings_of(model)), a_core(settings_of(model))
+    core.step(examples(0, 100))
+
+    checkpoint = core.checkpoint()
+
+    # Version 0.5 reads format 1 alone, and throws away what is of another lineage.
+    assert msgspec.msgpack.decode(checkpoint)[0] == expected
+    assert again.restore(checkpoint)
+    assert again.learned == 100
+
+
+def test_a_checkpoint_of_a_later_format_or_of_another_objective_is_refused() -> None:
+    core = a_core(settings_of())
+    saved = msgspec.msgpack.decode(core.checkpoint())
+
+    with pytest.raises(BadRecord, match="expected format 1 or 2 of objective click, got 3 of click"):
+        core.restore(msgspec.msgpack.encode([3, *saved[1:]]))
+    with pytest.raises(BadRecord, match="got 2 of sale"):
+        core.restore(msgspec.msgpack.encode([2, "sale", *saved[2:]]))
 
 
 @pytest.mark.parametrize("model", ["ftrl", "neural_net"])
