@@ -297,8 +297,11 @@ class Contest:
             [list(row) for row in self._early],
         ]
 
-    def restore(self, state: Sequence[Any]) -> None:
-        """Take up what `state` gave; models that were declared anew since then have no evidence."""
+    def restore(self, state: Sequence[Any]) -> bool:
+        """Take up what `state` gave; models that were declared anew since then have no evidence.
+
+        True: it has called models by other names.
+        """
         (champion, self.number, seen, hour_ms, self._numbered), lineages, evidence, visitors, early = state
         self.champion = champion if champion in self.variants else ""
         self._begin()
@@ -307,8 +310,9 @@ class Contest:
             for name, lineage in self.variants.items()
             if lineages.get(name, "") in (lineage, self._former.get(name, lineage))
         }
+        renamed: bool = lineages != self.variants
         if champion not in same:
-            return
+            return renamed
         self._seen, self._hour_ms = seen, hour_ms
         for name in self._evidence.keys() & same:
             self._evidence[name] = Evidence(*evidence[name])
@@ -317,6 +321,7 @@ class Contest:
             (due_ms, number, label, visitor, {name: p for name, p in said.items() if name in same})
             for due_ms, number, label, visitor, said in early
         ]
+        return renamed
 
 
 def said_by(variant: str, example: Example) -> float | None:

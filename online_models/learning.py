@@ -149,6 +149,8 @@ class LearningCore:
         Behind the last example of this objective that was taken in.
     reading
         The log, and how far it was read; the shell's to tell, by `has_read` and `go_on`.
+    renamed
+        What was restored has stood under another name, so a checkpoint is due although nothing was learned.
     """
 
     def __init__(
@@ -178,6 +180,7 @@ class LearningCore:
         self.learned = 0
         self.refused = 0
         self.repeated = 0
+        self.renamed = False
         self._estimator = estimator
         # What learns from numbers that are no features knows best which of them it takes.
         self._refusal: Callable[[Mapping[str, float]], str | None] = getattr(estimator, "refusal", refusal)
@@ -364,7 +367,7 @@ class LearningCore:
         self._distributor.begun_at = self.reading.begun_at
         self._sources = {_source(name): released for name, released in saved.sources.items()}
         if self.contest is not None and saved.contest is not None:
-            self.contest.restore(saved.contest)
+            self.renamed = self.contest.restore(saved.contest)
         if saved.lineage not in (self.lineage, self._former_lineage):
             return False
         self._since_publication = saved.since_publication
@@ -375,4 +378,8 @@ class LearningCore:
         self._metrics.restore(saved.metrics)
         if self.calibrator is not None and saved.calibration is not None:
             self.calibrator.restore(saved.calibration)
+        if saved.lineage != self.lineage:
+            self.renamed = True
+            if saved.distributor:  # scorers that start later are to find it by this name, even if no example comes
+                self._since_publication = max(1, self._since_publication)
         return True

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from learner_bench import Deployment
 from msgspec import structs
 
 from online_models.bound import BoundObjective
@@ -217,3 +218,47 @@ def test_what_is_served_and_what_speaks_for_challengers_outlasts_the_upgrade_and
     for one in (upgraded, other_prior):
         assert (one.champion, one.standings()[""].judged) == ("deep", before.standings()[""].judged)
     assert before.standings()[""].judged > 0
+
+
+@pytest.mark.parametrize(("model", "deep"), [("ftrl", "neural_net"), ("naive_bayes", "ftrl")])
+@pytest.mark.parametrize("saved_first", [False, True])
+async def test_a_model_that_gets_no_examples_is_called_by_its_name_all_the_same(
+    model: str, deep: str, saved_first: bool
+) -> None:
+    settings, other_prior = settings_of(model, deep), settings_of(model, deep, prior=0.2)
+    deployment, names = Deployment(), ["click", "click~deep"]
+    for _, example in examples(0, 100):
+        deployment.topic.append(structs.replace(example, shadows={"deep": (0.1, 1)}))
+    session = await deployment.open(settings=settings)
+    former = {name: settings.former_lineage(one) for name, one in settings.objectives[0].variants.items()}
+    for core in session._cores.values():  # as in a worker of version 0.5
+        core.lineage = core._distributor._lineage = former[core.variant]  # type: ignore[attr-defined]
+        if core.contest is not None:
+            core.contest.variants = former
+    await deployment.read(session)
+    await session.publish_pending()
+    await session.save()
+    judged = {name: one.judged for name, one in session._cores["click"].contest.standings().items()}  # type: ignore[union-attr]
+
+    if saved_first:  # and a crash before anything is published
+        await (await deployment.open(settings=settings)).save()
+    session = await deployment.open(settings=settings)
+    await session.publish_pending()
+    await session.save()
+    written = len(deployment.store.written)
+    session = await deployment.open(settings=settings)
+    await session.publish_pending()
+    await session.save()
+
+    assert len(deployment.store.written) == written
+    cores = (await deployment.open(settings=other_prior))._cores
+    assert [cores[name].learned for name in names] == [100, 100]
+    contest = cores["click"].contest
+    assert contest is not None
+    assert {name: one.judged for name, one in contest.standings().items()} == judged == {"deep": 100}
+    replicas = new_replicas(other_prior)
+    for name in names:
+        for publication in deployment.published.models[name]:
+            for _, value in publication.records:
+                replicas.apply(value)
+    assert [replicas[name].version for name in names] == [100, 100]
