@@ -91,6 +91,7 @@ class Checkpoint(Struct, array_like=True):
     contest: Any = None
     calibration: Any = None
     reading: Reading | None = None
+    start: float | None = None
 
 
 _pack = msgspec.msgpack.Encoder().encode
@@ -104,6 +105,11 @@ def versions_begin_at(blob: bytes) -> int:
     """Return by how much versions are above offsets in the log that a checkpoint was read from; raises BadRecord."""
     reading = _read(blob).reading
     return reading.begun_at if reading else 0
+
+
+def start_of(blob: bytes) -> float | None:
+    """Return the rate of positives at which a checkpoint's model began; None: as up to 0.5; raises BadRecord."""
+    return _read(blob).start
 
 
 def _read(blob: bytes) -> Checkpoint:
@@ -130,6 +136,10 @@ class LearningCore:
         keeps its place in the log, but not its model.
     former_lineage
         Another name of it, under which an earlier version may have written the checkpoint; empty: none.
+    start
+        The rate of positives at which the estimator begins, to be kept with what it learns; None: not told.
+    former_start
+        Where the model of a checkpoint has begun that does not say it, as those of earlier versions.
     publish_examples
         A version is published after this many learned examples; the shell may ask for more.
     judging
@@ -167,6 +177,8 @@ class LearningCore:
         contest: Contest | None = None,
         calibrator: Calibrator | None = None,
         former_lineage: str = "",
+        start: float | None = None,
+        former_start: float | None = None,
     ) -> None:
         self.objective = objective
         self.variant = variant
@@ -175,6 +187,8 @@ class LearningCore:
         self.calibrator = calibrator
         self.lineage = lineage
         self._former_lineage = former_lineage
+        self._start = start
+        self._former_start = former_start
         self.next_offset = 0
         self.reading = Reading()
         self.learned = 0
@@ -339,6 +353,7 @@ class LearningCore:
                 self.contest.state() if self.contest else None,
                 self.calibrator.state() if self.calibrator else None,
                 self.reading,
+                self._start,
             )
         )
 
@@ -370,6 +385,7 @@ class LearningCore:
             self.renamed = self.contest.restore(saved.contest)
         if saved.lineage not in (self.lineage, self._former_lineage):
             return False
+        self._start = self._former_start if saved.start is None else saved.start
         self._since_publication = saved.since_publication
         self.learned = saved.learned
         self.refused = saved.refused

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 import msgspec
@@ -11,13 +12,16 @@ from learner_bench import Deployment
 from msgspec import structs
 
 from online_models.bound import BoundObjective
+from online_models.estimators import build
 from online_models.learning import LearningCore
+from online_models.objectives import declared_model
 from online_models.replica import ReplicaSet
 from online_models.serving import Served
-from schemas.codec import BadRecord
+from schemas.codec import BadRecord, encode_json
 from schemas.examples import Example
 from schemas.models import Serving
 from streams.new_models import new_contest, new_cores, new_replicas
+from streams.replay.history import ExampleSpool, ModelHistory
 from streams.settings import Settings, parse_settings
 
 TEXT = """
@@ -218,6 +222,36 @@ def test_what_is_served_and_what_speaks_for_challengers_outlasts_the_upgrade_and
     for one in (upgraded, other_prior):
         assert (one.champion, one.standings()[""].judged) == ("deep", before.standings()[""].judged)
     assert before.standings()[""].judged > 0
+
+
+@pytest.mark.parametrize("model", [*MODELS, "factorization_machine"])
+@pytest.mark.parametrize("labels", ["at_window_end", "immediate"])
+@pytest.mark.parametrize("before", [True, False])
+def test_versions_are_rebuilt_from_where_the_model_began(model: str, labels: str, before: bool) -> None:
+    text = TEXT.replace("window: 30m", f"window: 30m, labels: {labels}")
+    settings, other_prior = (settings_of(model, prior=prior, text=text) for prior in (0.05, 0.2))
+    [objective] = settings.objectives
+    core, upgraded, changed = (a_core(one) for one in (settings, settings, other_prior))
+    if before:  # Version 0.5 began models of ours at the prior, and others at a half, and did not say so.
+        core = a_core(settings, written_before=True)
+        core._estimator = build(declared_model(objective.model, 0.05), key=settings.model_key)
+        core._start = None
+    live = [core]
+    core.step(examples(0, 100))
+    for goes_on, offset in ((upgraded, 100), (changed, 120)):
+        assert goes_on.restore(live[-1].checkpoint())
+        goes_on.step(examples(offset, 20))
+        live.append(goes_on)
+    x = {"item=1": 1.0}
+
+    with closing(ExampleSpool(None)) as kept:
+        kept.put([(offset, encode_json(one)) for offset, one in examples(0, 140)])
+        for now, one in zip((settings, settings, other_prior), live, strict=True):
+            [declared] = now.objectives
+            rebuilt = ModelHistory(declared, now, kept, checkpoint=one.checkpoint()).model_at(one.version)
+
+            if one is not core or not before or model != "naive_bayes":  # that one said more of rare outcomes
+                assert rebuilt.predict_proba_one(x) == one._estimator.predict_proba_one(x)
 
 
 @pytest.mark.parametrize(("model", "deep"), [("ftrl", "neural_net"), ("naive_bayes", "ftrl")])
