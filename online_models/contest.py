@@ -298,8 +298,11 @@ class Contest:
             self._early.state(),
         ]
 
-    def restore(self, state: Sequence[Any]) -> None:
-        """Take up what `state` gave; models that were declared anew since then have no evidence."""
+    def restore(self, state: Sequence[Any]) -> bool:
+        """Take up what `state` gave; models that were declared anew since then have no evidence.
+
+        True: it has called models by other names.
+        """
         (champion, self.number, seen, hour_ms, self._numbered), lineages, evidence, visitors, early = state
         self.champion = champion if champion in self.variants else ""
         self._begin()
@@ -308,13 +311,15 @@ class Contest:
             for name, lineage in self.variants.items()
             if lineages.get(name, "") in (lineage, self._former.get(name, lineage))
         }
+        renamed: bool = lineages != self.variants
         if champion not in same:
-            return
+            return renamed
         self._seen, self._hour_ms = seen, hour_ms
         for name in self._evidence.keys() & same:
             self._evidence[name] = Evidence(*evidence[name])
             self._visitors[name] = dict(visitors[name])
         self._early.restore([[*row, {name: p for name, p in said.items() if name in same}] for *row, said in early])
+        return renamed
 
 
 def said_by(variant: str, example: Example) -> float | None:

@@ -32,7 +32,10 @@ from schemas.dead_letters import INVALID
 from schemas.examples import Example
 from schemas.metrics import Progress
 
-CHECKPOINT_FORMAT = 1
+# A worker that does not know the name of a lineage keeps the place in the log, but not the model. Versions up to 0.5
+# would do that where the name was another one then, so they are not to read such a checkpoint: they end, and say so.
+CHECKPOINT_FORMAT = 2
+_FORMER_FORMAT = 1
 
 
 class Publication(NamedTuple):
@@ -88,6 +91,7 @@ class Checkpoint(Struct, array_like=True):
     contest: Any = None
     calibration: Any = None
     reading: Reading | None = None
+    start: float | None = None
 
 
 _pack = msgspec.msgpack.Encoder().encode
@@ -101,6 +105,11 @@ def versions_begin_at(blob: bytes) -> int:
     """Return by how much versions are above offsets in the log that a checkpoint was read from; raises BadRecord."""
     reading = _read(blob).reading
     return reading.begun_at if reading else 0
+
+
+def start_of(blob: bytes) -> float | None:
+    """Return the rate of positives at which a checkpoint's model began; None: as up to 0.5; raises BadRecord."""
+    return _read(blob).start
 
 
 def _read(blob: bytes) -> Checkpoint:
@@ -127,6 +136,10 @@ class LearningCore:
         keeps its place in the log, but not its model.
     former_lineage
         Another name of it, under which an earlier version may have written the checkpoint; empty: none.
+    start
+        The rate of positives at which the estimator begins, to be kept with what it learns; None: not told.
+    former_start
+        Where the model of a checkpoint has begun that does not say it, as those of earlier versions.
     publish_examples
         A version is published after this many learned examples; the shell may ask for more.
     judging
@@ -146,6 +159,8 @@ class LearningCore:
         Behind the last example of this objective that was taken in.
     reading
         The log, and how far it was read; the shell's to tell, by `has_read` and `go_on`.
+    renamed
+        What was restored has stood under another name, so a checkpoint is due although nothing was learned.
     """
 
     def __init__(
@@ -162,6 +177,8 @@ class LearningCore:
         contest: Contest | None = None,
         calibrator: Calibrator | None = None,
         former_lineage: str = "",
+        start: float | None = None,
+        former_start: float | None = None,
     ) -> None:
         self.objective = objective
         self.variant = variant
@@ -170,11 +187,14 @@ class LearningCore:
         self.calibrator = calibrator
         self.lineage = lineage
         self._former_lineage = former_lineage
+        self._start = start
+        self._former_start = former_start
         self.next_offset = 0
         self.reading = Reading()
         self.learned = 0
         self.refused = 0
         self.repeated = 0
+        self.renamed = False
         self._estimator = estimator
         # What learns from numbers that are no features knows best which of them it takes.
         self._refusal: Callable[[Mapping[str, float]], str | None] = getattr(estimator, "refusal", refusal)
@@ -319,7 +339,7 @@ class LearningCore:
         """Return all of the state; a core restored from it goes on bit for bit the same."""
         return _pack(
             Checkpoint(
-                CHECKPOINT_FORMAT,
+                CHECKPOINT_FORMAT if self._former_lineage not in ("", self.lineage) else _FORMER_FORMAT,
                 self.objective,
                 self.lineage,
                 self.next_offset,
@@ -333,6 +353,7 @@ class LearningCore:
                 self.contest.state() if self.contest else None,
                 self.calibrator.state() if self.calibrator else None,
                 self.reading,
+                self._start,
             )
         )
 
@@ -350,16 +371,21 @@ class LearningCore:
             The blob is no checkpoint of this objective.
         """
         saved = _read(blob)
-        if saved.format != CHECKPOINT_FORMAT or saved.objective != self.objective:
-            raise BadRecord(INVALID, f"checkpoint: expected format {CHECKPOINT_FORMAT} of objective {self.objective}")
+        if saved.format not in (_FORMER_FORMAT, CHECKPOINT_FORMAT) or saved.objective != self.objective:
+            raise BadRecord(
+                INVALID,
+                f"checkpoint: expected format {_FORMER_FORMAT} or {CHECKPOINT_FORMAT} of objective {self.objective}, "
+                f"got {saved.format} of {saved.objective}",
+            )
         self.next_offset = saved.next_offset
         self.reading = saved.reading or Reading()
         self._distributor.begun_at = self.reading.begun_at
         self._sources = {_source(name): released for name, released in saved.sources.items()}
         if self.contest is not None and saved.contest is not None:
-            self.contest.restore(saved.contest)
+            self.renamed = self.contest.restore(saved.contest)
         if saved.lineage not in (self.lineage, self._former_lineage):
             return False
+        self._start = self._former_start if saved.start is None else saved.start
         self._since_publication = saved.since_publication
         self.learned = saved.learned
         self.refused = saved.refused
@@ -368,4 +394,8 @@ class LearningCore:
         self._metrics.restore(saved.metrics)
         if self.calibrator is not None and saved.calibration is not None:
             self.calibrator.restore(saved.calibration)
+        if saved.lineage != self.lineage:
+            self.renamed = True
+            if saved.distributor:  # scorers that start later are to find it by this name, even if no example comes
+                self._since_publication = max(1, self._since_publication)
         return True

@@ -97,7 +97,8 @@ class LearnerSession:
         self._attempt = attempt
         self._busy = asyncio.Lock()
         # The first checkpoint is written at once: it tells on which partition examples are that nobody has read.
-        self._unsaved = {name for name, token in tokens.items() if token is None}
+        # So is another name: a model without examples would keep the former one, and be lost with the next `prior`.
+        self._unsaved = {name for name, token in tokens.items() if token is None or cores[name].renamed}
         self._saved_to = {name: core.read_to for name, core in self._cores.items()}
         self._position: int | None = None
         self._behind: frozenset[str] = frozenset()

@@ -44,6 +44,8 @@ def new_cores(objectives: Sequence[Objective], settings: Settings) -> Iterator[L
                 contest=None if name else new_contest(objective, settings),
                 calibrator=calibrator,
                 former_lineage=settings.former_lineage(variant),
+                start=variant.begins_at,
+                former_start=settings.former_start(variant),
             )
 
 

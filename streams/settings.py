@@ -92,13 +92,19 @@ class Settings(Struct, frozen=True, kw_only=True):
         """
         return Desks(self.bidding, self.features, self.objectives, granted=granted) if self.bidding else None
 
-    def new_model(self, variant: Objective) -> Estimator:
-        """Build the model of a variant of what is learned, with nothing learned."""
+    def new_model(self, variant: Objective, *, start: float | None = None) -> Estimator:
+        """Build the model of a variant of what is learned, with nothing learned.
+
+        Parameters
+        ----------
+        start
+            The rate of positives at which it begins; None: where it begins now, which is `variant.begins_at`.
+        """
         if variant.name == CROWD:
             return CrowdCounts(self.features.crowd_tables)
         if variant.name == MARKET and self.bidding:
             return Market(self.bidding)
-        return build(variant.model, key=self.model_key, prior=variant.begins_at)
+        return build(variant.model, key=self.model_key, prior=variant.begins_at, start=start)
 
     def lineage(self, objective: Objective) -> str:
         """Return the identity of an objective's model: models of another lineage are not mixed with it."""
@@ -114,6 +120,10 @@ class Settings(Struct, frozen=True, kw_only=True):
         if objective.name in (CROWD, MARKET):
             return objective.name
         return self._identity(objective, declared_model(objective.model, objective.prior))
+
+    def former_start(self, objective: Objective) -> float:
+        """Return the rate of positives at which versions up to 0.5 have begun a model that says nothing of it."""
+        return objective.prior if objective.model["name"] in ("ftrl", "neural_net") else 0.5
 
     def _identity(self, objective: Objective, model: Mapping[str, Any]) -> str:
         declared = orjson.dumps(

@@ -14,7 +14,7 @@ from streams.learner import LearnerSession, checkpoint_name, open_learner
 from streams.new_models import new_cores
 from streams.output import partition_for_key
 from streams.publish import Publisher
-from streams.settings import parse_settings
+from streams.settings import Settings, parse_settings
 from streams.stores import DictStateStore
 from streams.telemetry import Telemetry
 
@@ -178,17 +178,20 @@ class Deployment:
         self.store = CountingStore()
         self.published = Published()
 
-    async def open(self, objective: str = "click", *, partitions: int | None = None) -> LearnerSession:
+    async def open(
+        self, objective: str = "click", *, partitions: int | None = None, settings: Settings | None = None
+    ) -> LearnerSession:
         """Open the learner of an objective's partition; `partitions`: what its worker takes to be their number."""
+        settings = settings or SETTINGS
         return await open_learner(
             self.topic.place(objective),
             len(self.topic.partitions) if partitions is None else partitions,
-            settings=SETTINGS,
+            settings=settings,
             store=self.store,
             publisher=cast(Publisher, self.published),
             telemetry=Telemetry(),
             attempt=at_once,
-            served={one.name: Served(one.variants) for one in SETTINGS.objectives},
+            served={one.name: Served(one.variants) for one in settings.objectives},
             knows_served=lambda: True,
             log=self.topic,
         )

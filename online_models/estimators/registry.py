@@ -59,7 +59,9 @@ _UNSEEN = ({"d=1": 1.0, "e": 1.0, "f": 1.0}, {"d=2": 1.0, "a": 1.0, "g": 1.0})
 Path = tuple[str | int, ...]
 
 
-def build(model: Mapping[str, Any], *, key: bytes | None = None, prior: float = 0.5) -> Estimator:
+def build(
+    model: Mapping[str, Any], *, key: bytes | None = None, prior: float = 0.5, start: float | None = None
+) -> Estimator:
     """Build the model that a declaration names, with nothing learned.
 
     Parameters
@@ -71,6 +73,8 @@ def build(model: Mapping[str, Any], *, key: bytes | None = None, prior: float = 
     prior
         The rate of positives that is expected: where models of ours, River's linear ones and factorization machines
         begin, unless their declaration says so, and what others give until they have an answer.
+    start
+        Where they begin, if that is not the `prior`.
 
     Raises
     ------
@@ -86,12 +90,13 @@ def build(model: Mapping[str, Any], *, key: bytes | None = None, prior: float = 
     online_models.errors.ConfigError: alfa: Unknown parameter; expected one of: alpha, beta, l1, ...
     """
     name = model.get("name")
+    start = prior if start is None else start
     if name in OWN:
-        return _own(model, OWN[str(name)], prior)
+        return _own(model, OWN[str(name)], prior, start)
     unknown = sorted(map(str, set(model) - {"name", "params", "scale"}))
     if unknown:
         raise ConfigError((unknown[0],), "Unknown key; expected `name`, `params` and `scale`")
-    classifier = _classifier(name, model.get("params", {}), prior)
+    classifier = _classifier(name, model.get("params", {}), start)
     scale = model.get("scale")
     if scale is not None:
         if scale not in _SCALERS:
@@ -124,11 +129,11 @@ def sums_up(model: Mapping[str, Any]) -> bool:
     return name == SparseFTRL.name or SHORT_NAMES.get(name, name).startswith(_SUMMING)
 
 
-def _own(model: Mapping[str, Any], kind: type[Own], prior: float) -> Own:
+def _own(model: Mapping[str, Any], kind: type[Own], prior: float, start: float) -> Own:
     allowed = dict(inspect.signature(kind).parameters)
     # The objective's, and no matter of the model's declaration.
     by_prior = allowed.pop("prior", None) is not None
-    arguments: dict[str, Any] = {"prior": prior} if by_prior else {"intercept_init": _logit(prior)}
+    arguments: dict[str, Any] = {"prior": prior} if by_prior else {"intercept_init": _logit(start)}
     for name, value in model.items():
         if name == "name":
             continue
@@ -149,13 +154,13 @@ def _logit(prior: float) -> float:
     return log(prior / (1.0 - prior))
 
 
-def _classifier(name: object, params: object, prior: float) -> Any:
+def _classifier(name: object, params: object, start: float) -> Any:
     if str(name).startswith("river.neural_net"):
         raise ConfigError(("name",), "River 0.26 has no neural net for classes; ours is called `neural_net`")
     path = SHORT_NAMES.get(name, name) if isinstance(name, str) else name
     intercept = _INTERCEPTS.get(str(path))
     if intercept and isinstance(params, Mapping) and "loss" not in params:
-        params = {intercept: _logit(prior), **params}
+        params = {intercept: _logit(start), **params}
     classifier = _river_object(path, params, at=("name",), below=("params",))
     kind = type(classifier)
     if not isinstance(classifier, base.Classifier):

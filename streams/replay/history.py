@@ -18,7 +18,7 @@ from online_models.calibration import Calibrator
 from online_models.closed_loop import OwnReplica
 from online_models.distribution import Records
 from online_models.estimators import Estimator
-from online_models.learning import LearningCore, versions_begin_at
+from online_models.learning import LearningCore, start_of, versions_begin_at
 from online_models.objectives import Objective, objective_of, variant_of
 from schemas.codec import BadRecord, decode_example
 from schemas.examples import Example
@@ -111,8 +111,9 @@ class ModelHistory:
     oldest
         Offset of the oldest example kept.
     checkpoint
-        A checkpoint of the live learner, which reaches what the oldest examples no longer do, and tells whether they
-        are all that was learned: a learner that has come from another log brought a model with it.
+        A checkpoint of the live learner, which reaches what the oldest examples no longer do, and tells where the model
+        began and whether they are all that was learned: a learner that has come from another log brought a model with
+        it.
 
     Attributes
     ----------
@@ -140,6 +141,8 @@ class ModelHistory:
         self._examples = examples
         self._oldest = oldest
         self._begun_at = versions_begin_at(checkpoint) if checkpoint is not None else 0
+        start = start_of(checkpoint) if checkpoint is not None else objective.begins_at
+        self._start = settings.former_start(objective) if start is None else start
         whole = oldest == 0 and not self._begun_at
         self._snapshots: list[tuple[int, bytes | None]] = [(0, None)] if whole else []
         if checkpoint is not None and not whole:
@@ -206,7 +209,7 @@ class ModelHistory:
 
     def _restored(self, blob: bytes | None) -> tuple[LearningCore, Estimator, int]:
         settings, objective = self._settings, self.objective
-        model = settings.new_model(objective)
+        model = settings.new_model(objective, start=self._start)
         learner = LearningCore(
             objective.name,
             lineage=settings.lineage(objective),
@@ -218,6 +221,8 @@ class ModelHistory:
             own_features=settings.has_own_features(objective),
             calibrator=objective.new_calibrator(),
             former_lineage=settings.former_lineage(objective),
+            start=self._start,
+            former_start=self._start,
         )
         if blob is not None and not learner.restore(blob):
             raise VersionLost(

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
+import msgspec
 import pytest
+from learner_bench import Deployment
 from msgspec import structs
 
 from online_models.bound import BoundObjective
+from online_models.estimators import build
 from online_models.learning import LearningCore
+from online_models.objectives import declared_model
 from online_models.replica import ReplicaSet
 from online_models.serving import Served
+from schemas.codec import BadRecord, encode_json
 from schemas.examples import Example
 from schemas.models import Serving
 from streams.new_models import new_contest, new_cores, new_replicas
+from streams.replay.history import ExampleSpool, ModelHistory
 from streams.settings import Settings, parse_settings
 
 TEXT = """
@@ -146,6 +153,34 @@ def test_a_model_of_an_earlier_version_goes_on_and_its_scorers_follow_it_across_
     assert replicas["click"].score_one(x, 0)[0] == upgraded._estimator.predict_proba_one(x)[True]  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [("ftrl", 2), ("neural_net", 2), ("ftrl, intercept_init: -3", 1), ("naive_bayes", 1), ("logistic_regression", 1)],
+)
+def test_workers_of_before_cannot_read_a_checkpoint_whose_lineage_they_would_not_know(
+    model: str, expected: int
+) -> None:
+    core, again = a_core(settings_of(model)), a_core(settings_of(model))
+    core.step(examples(0, 100))
+
+    checkpoint = core.checkpoint()
+
+    # Version 0.5 reads format 1 alone, and throws away what is of another lineage.
+    assert msgspec.msgpack.decode(checkpoint)[0] == expected
+    assert again.restore(checkpoint)
+    assert again.learned == 100
+
+
+def test_a_checkpoint_of_a_later_format_or_of_another_objective_is_refused() -> None:
+    core = a_core(settings_of())
+    saved = msgspec.msgpack.decode(core.checkpoint())
+
+    with pytest.raises(BadRecord, match="expected format 1 or 2 of objective click, got 3 of click"):
+        core.restore(msgspec.msgpack.encode([3, *saved[1:]]))
+    with pytest.raises(BadRecord, match="got 2 of sale"):
+        core.restore(msgspec.msgpack.encode([2, "sale", *saved[2:]]))
+
+
 @pytest.mark.parametrize("model", ["ftrl", "neural_net"])
 def test_scorers_of_another_prior_follow_the_model(model: str) -> None:
     replicas = new_replicas(settings_of(model, prior=0.2))
@@ -187,3 +222,77 @@ def test_what_is_served_and_what_speaks_for_challengers_outlasts_the_upgrade_and
     for one in (upgraded, other_prior):
         assert (one.champion, one.standings()[""].judged) == ("deep", before.standings()[""].judged)
     assert before.standings()[""].judged > 0
+
+
+@pytest.mark.parametrize("model", [*MODELS, "factorization_machine"])
+@pytest.mark.parametrize("labels", ["at_window_end", "immediate"])
+@pytest.mark.parametrize("before", [True, False])
+def test_versions_are_rebuilt_from_where_the_model_began(model: str, labels: str, before: bool) -> None:
+    text = TEXT.replace("window: 30m", f"window: 30m, labels: {labels}")
+    settings, other_prior = (settings_of(model, prior=prior, text=text) for prior in (0.05, 0.2))
+    [objective] = settings.objectives
+    core, upgraded, changed = (a_core(one) for one in (settings, settings, other_prior))
+    if before:  # Version 0.5 began models of ours at the prior, and others at a half, and did not say so.
+        core = a_core(settings, written_before=True)
+        core._estimator = build(declared_model(objective.model, 0.05), key=settings.model_key)
+        core._start = None
+    live = [core]
+    core.step(examples(0, 100))
+    for goes_on, offset in ((upgraded, 100), (changed, 120)):
+        assert goes_on.restore(live[-1].checkpoint())
+        goes_on.step(examples(offset, 20))
+        live.append(goes_on)
+    x = {"item=1": 1.0}
+
+    with closing(ExampleSpool(None)) as kept:
+        kept.put([(offset, encode_json(one)) for offset, one in examples(0, 140)])
+        for now, one in zip((settings, settings, other_prior), live, strict=True):
+            [declared] = now.objectives
+            rebuilt = ModelHistory(declared, now, kept, checkpoint=one.checkpoint()).model_at(one.version)
+
+            if one is not core or not before or model != "naive_bayes":  # that one said more of rare outcomes
+                assert rebuilt.predict_proba_one(x) == one._estimator.predict_proba_one(x)
+
+
+@pytest.mark.parametrize(("model", "deep"), [("ftrl", "neural_net"), ("naive_bayes", "ftrl")])
+@pytest.mark.parametrize("saved_first", [False, True])
+async def test_a_model_that_gets_no_examples_is_called_by_its_name_all_the_same(
+    model: str, deep: str, saved_first: bool
+) -> None:
+    settings, other_prior = settings_of(model, deep), settings_of(model, deep, prior=0.2)
+    deployment, names = Deployment(), ["click", "click~deep"]
+    for _, example in examples(0, 100):
+        deployment.topic.append(structs.replace(example, shadows={"deep": (0.1, 1)}))
+    session = await deployment.open(settings=settings)
+    former = {name: settings.former_lineage(one) for name, one in settings.objectives[0].variants.items()}
+    for core in session._cores.values():  # as in a worker of version 0.5
+        core.lineage = core._distributor._lineage = former[core.variant]  # type: ignore[attr-defined]
+        if core.contest is not None:
+            core.contest.variants = former
+    await deployment.read(session)
+    await session.publish_pending()
+    await session.save()
+    judged = {name: one.judged for name, one in session._cores["click"].contest.standings().items()}  # type: ignore[union-attr]
+
+    if saved_first:  # and a crash before anything is published
+        await (await deployment.open(settings=settings)).save()
+    session = await deployment.open(settings=settings)
+    await session.publish_pending()
+    await session.save()
+    written = len(deployment.store.written)
+    session = await deployment.open(settings=settings)
+    await session.publish_pending()
+    await session.save()
+
+    assert len(deployment.store.written) == written
+    cores = (await deployment.open(settings=other_prior))._cores
+    assert [cores[name].learned for name in names] == [100, 100]
+    contest = cores["click"].contest
+    assert contest is not None
+    assert {name: one.judged for name, one in contest.standings().items()} == judged == {"deep": 100}
+    replicas = new_replicas(other_prior)
+    for name in names:
+        for publication in deployment.published.models[name]:
+            for _, value in publication.records:
+                replicas.apply(value)
+    assert [replicas[name].version for name in names] == [100, 100]
