@@ -89,8 +89,7 @@ async def _all_partitions(consumer: AIOKafkaConsumer, topics: Iterable[str]) -> 
             known = consumer.partitions_for_topic(topic)
         if not known:
             raise TopicMissing(
-                f"There is no topic {topic!r} that we may see; create it with `streamscore topics create`, or grant "
-                "Describe on it"
+                f"There is no topic {topic!r}; create it with `streamscore topics create`, or grant Describe on it"
             )
         found += [TopicPartition(topic, partition) for partition in sorted(known)]
     return found

@@ -67,7 +67,7 @@ def test_so_it_is_in_the_demo() -> None:
 
 def test_a_topic_that_is_missing_ends_any_command_with_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended, friendly():
-        raise TopicMissing("There is no topic 'events' that we may see")
+        raise TopicMissing("There is no topic 'events'")
 
     assert ended.value.code == 1
-    assert capsys.readouterr().err == "error: There is no topic 'events' that we may see\n"
+    assert capsys.readouterr().err == "error: There is no topic 'events'\n"
