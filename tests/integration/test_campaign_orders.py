@@ -183,7 +183,8 @@ def test_where_nobody_bids_or_no_topic_is_the_error_says_what_to_do(
     file = bare.write({"shoes": SHOES})
 
     assert bare("put", file) == [
-        f"error: There is no topic '{name}.campaigns'; create it with `streamscore topics create`, or grant Describe on it"
+        f"error: There is no topic '{name}.campaigns'; create it with `streamscore topics create`, or grant Describe "
+        "on it"
     ]
     bare.site.environment["STREAMSCORE_CONFIG"] = "shop"
     for order in (["put", file], ["pause", "shoes"], ["resume", "shoes"], ["remove", "shoes"], ["list"]):
