@@ -61,7 +61,7 @@ from schemas.events import (
 from schemas.scores import Score
 from schemas.user_state import PartitionMeta, UserState
 
-TICK, DUPLICATE, LATE, NOTICE = Tick.type, "duplicate", "late", "notice"
+DUPLICATE, LATE, NOTICE = "duplicate", "late", "notice"
 NO_TRIGGER, CONDITION = "no_trigger", "condition_not_met"
 NO_RANKING, NO_CANDIDATES = "no_ranking", "no_candidates"
 

@@ -16,11 +16,11 @@ candidates; the estimators are sums.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from heapq import heappop, heappush
 from typing import Any
 
 import msgspec
 
+from online_models.held_back import HeldBack
 from online_models.objectives import Objective
 from online_models.policies.choosing import probabilities
 from online_models.policies.declarations import Policy
@@ -70,8 +70,7 @@ class PolicyEvaluation:
         self._rates = _Rates() if any(one.kind == "popularity" for one in self._policies) else None
         self._estimators = {one.name: OffPolicy() for one in self._policies}
         self._waiting: dict[str, tuple[int, str, float, float, list[Choice]]] = {}
-        # Positives of which a window has not closed, by partition, whose clock tells: heaps by (end of it, number).
-        self._early: dict[int, list[Row]] = {}
+        self._early: HeldBack[Row] = HeldBack()
         self._early_seen = 0
         self._latest_ms = 0
         self.triggers = 0
@@ -139,14 +138,13 @@ class PolicyEvaluation:
         ts, item, propensity, score, choices = waiting
         due_ms = ts + self._closes_after_ms
         row = (due_ms, self._early_seen, item, propensity, float(example.label), score, choices)
-        early = self._early.setdefault(example.partition, [])
         if example.released_ts < due_ms:
             self._early_seen += 1
-            heappush(early, row)
+            self._early.add(example, row)
         else:
             self._count(row)
-        while early and early[0][0] <= example.released_ts:
-            self._count(heappop(early))
+        for one in self._early.released(example):
+            self._count(one)
 
     def _count(self, row: Row) -> None:
         _, _, item, propensity, reward, score, choices = row
@@ -183,7 +181,7 @@ class PolicyEvaluation:
             self._rates.state() if self._rates else None,
             [one.state() for one in self._estimators.values()],
             [[score_id, *waiting] for score_id, waiting in self._waiting.items()],
-            {partition: [list(row) for row in early] for partition, early in self._early.items()},
+            self._early.state(),
             [self._early_seen, self._latest_ms, self.triggers, self.without_propensity, self.unlabelled],
         ]
 
@@ -199,9 +197,7 @@ class PolicyEvaluation:
             score_id: (ts, item, propensity, score, _choices(choices))
             for score_id, ts, item, propensity, score, choices in waiting
         }
-        self._early = {
-            partition: [(*row, _choices(choices)) for *row, choices in rows] for partition, rows in early.items()
-        }
+        self._early.restore([[*row, _choices(choices)] for *row, choices in early])
         self._early_seen, self._latest_ms, self.triggers, self.without_propensity, self.unlabelled = counts
 
 

@@ -12,12 +12,12 @@ only. For the same reason the baselines learn of it no earlier; all of the first
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from heapq import heappop, heappush
 from typing import Any
 
 import numpy as np
 
 from online_models.features import FeatureSet
+from online_models.held_back import HeldBack
 from online_models.objectives import Objective
 from online_models.step import Probe
 from online_models.validation.baselines import Baselines, Said
@@ -44,7 +44,7 @@ _BINS_OVERALL, _BINS_OF_WINDOW = 256, 32
 Histograms = dict[str, ScoreHistogram]
 # Label, time of the trigger, the model's score, what the baselines said.
 Row = tuple[bool, int, float, Said]
-# What is held back, in a heap: end of the window, a number that makes rows unlike, the row.
+# What is held back: end of the window, a number that makes rows unlike, the row.
 Early = tuple[int, int, Row]
 
 
@@ -71,7 +71,7 @@ class Judge:
         self._forget_at = _REMEMBERED
         self._rows: list[Row] = []
         self._teach_early = objective.labels != "immediate"
-        self._early: dict[int, list[Early]] = {}  # by partition
+        self._early: HeldBack[Early] = HeldBack()
         self._early_seen = 0
         self._names = [MODEL, *self._baselines.names]
         self._overall = self._histograms(_BINS_OVERALL)
@@ -101,16 +101,13 @@ class Judge:
         held_back = now_ms < due_ms
         if self._teach_early or not held_back:
             self._baselines.learn(said, label)
-        early = self._early.get(example.partition)
         if held_back:
-            if early is None:
-                early = self._early[example.partition] = []
             self._early_seen += 1
-            heappush(early, (due_ms, self._early_seen, row))
+            self._early.add(example, (due_ms, self._early_seen, row))
         else:
             rows.append(row)
-        while early and early[0][0] <= now_ms:
-            self._release(heappop(early)[2])
+        for _, _, one in self._early.released(example):
+            self._release(one)
         if len(rows) >= _COUNTED_AT_ONCE:
             self._count()
 
@@ -224,7 +221,7 @@ class Judge:
             self._said,
             self._forget_at,
             self._rows,
-            [self._early, self._early_seen],
+            [self._early.state(), self._early_seen],
             self._baselines.state(),
             _states(self._overall),
             self._width_ms,
@@ -238,10 +235,7 @@ class Judge:
         baselines, overall, self._width_ms, windows, self.unknown = counted
         self._said = {score_id: (ts, tuple(of_trigger)) for score_id, (ts, of_trigger) in said.items()}
         self._rows = [_row(one) for one in rows]
-        self._early = {
-            partition: [(due_ms, number, _row(one)) for due_ms, number, one in those]
-            for partition, those in early.items()
-        }
+        self._early.restore([[*first, _row(one)] for *first, one in early])
         self._baselines.restore(baselines)
         _restore(self._overall, overall)
         self._windows = {}
