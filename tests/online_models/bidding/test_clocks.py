@@ -8,7 +8,7 @@ import pytest
 from bidding_bench import DAY, MINUTE, BiddingBench, a_campaign, a_grant, a_request, a_win, begun
 from builders import DAY as DAY_MS
 from builders import T0, EventLog, a_page_view
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from schemas.bids import BidDecision
@@ -185,8 +185,9 @@ STEPS = st.lists(
 
 
 @given(STEPS, st.integers(1, 7))
+@example([("request", 0, -360_000)] * 12, 1)
 def test_how_a_log_is_cut_changes_nothing_and_no_window_is_short(steps: list[tuple[str, int, int]], cut: int) -> None:
-    log, now, stream, asked = Clocked(), 0, 0, {}
+    log, now, stream, asked = Clocked(), 0, -DAY_MS, {}  # of a new log there is no stream time yet
     for number, (what, gap, off) in enumerate(steps):
         now, who, at = now + gap, f"u{number % 3}", now + gap + off
         if what == "request":
