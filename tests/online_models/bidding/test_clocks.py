@@ -185,7 +185,7 @@ STEPS = st.lists(
 
 
 @given(STEPS, st.integers(1, 7))
-@example([("request", 0, -360_000)] * 12, 1)
+@example([*[("request", 0, -360_000)] * 9, ("request", 0, 0)], 1)
 def test_how_a_log_is_cut_changes_nothing_and_no_window_is_short(steps: list[tuple[str, int, int]], cut: int) -> None:
     log, now, stream, asked = Clocked(), 0, -DAY_MS, {}  # of a new log there is no stream time yet
     for number, (what, gap, off) in enumerate(steps):
